@@ -1,0 +1,240 @@
+"""The parameters of the whole pipeline: one class per section of `params.yaml`, one description per key.
+
+The JSON schema in `workflow/schemas/` is generated from these classes, and a test fails when the two differ. Every rule of
+the DAG is given the section it reads, so that changing a key re-runs what depends on it and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from im2hands.io.errors import ConfigError
+
+Behaviour = Literal["published", "consistent"]
+Choice = Literal["compat", "published", "consistent"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+SPLITS = ("train", "val", "test")
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are refused, every key is required in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PerSplit(Section):
+    """A whole number for each split."""
+
+    train: int = Field(ge=0, description="for the training split")
+    val: int = Field(ge=0, description="for the validation split")
+    test: int = Field(ge=0, description="for the test split")
+
+    def __getitem__(self, split: str) -> int:
+        return getattr(self, split)
+
+
+class Dataset(Section):
+    root: str = Field(
+        description="folder in the layout of InterHand2.6M v1.0; data/raw/synthetic is made by synthesize_dataset"
+    )
+    hand_model: str = Field(
+        description="folder with MANO_LEFT and MANO_RIGHT as .pkl or .npz; data/hand_model is built in"
+    )
+
+
+class Options(Section):
+    """Named behaviours that differ between the published code and a consistent one; `compat` follows the key of that name."""
+
+    angle_clamp: Choice = Field(
+        description="bone angles: published clamps acos (no angle below 0.0014 rad), consistent uses atan2"
+    )
+    degenerate_hands: Choice = Field(
+        description="hands without a palm frame: published computes what the formulas give, consistent rejects with a reason"
+    )
+    label_rule: Choice = Field(
+        description="occupancy labels: published is ray parity that loses points on edges, consistent the winding number"
+    )
+    query_frame: Choice = Field(
+        description="palm frame of query points: published takes the true keypoints, consistent the keypoints in use"
+    )
+
+
+class SynthesizeDataset(Section):
+    poses: PerSplit = Field(description="usable two-hand poses of each split")
+    subjects: PerSplit = Field(description="subjects of each split; no subject is in two splits")
+    cameras: int = Field(ge=1, le=32, description="cameras that see every pose")
+    scale: PositiveFloat = Field(description="multiplies the number of poses")
+    supersampling: int = Field(ge=1, le=4, description="images are drawn this many times larger and averaged down")
+    jpeg_quality: int = Field(ge=1, le=100, description="JPEG quality of the images")
+
+
+class IndexFrames(Section):
+    min_image_mean: float = Field(
+        ge=0, le=255, description="frames with a darker mean over all pixels are dropped as black"
+    )
+    max_unreadable_fraction: Fraction = Field(
+        description="missing, truncated or non-finite inputs up to this share of the two-hand frames are set aside"
+    )
+
+
+class FitHands(Section):
+    suspicious_joint_distance_mm: PositiveFloat = Field(
+        description="mean distance of annotated joints to the model's above which a hand is listed in the audit"
+    )
+
+
+class NormalizeImages(Section):
+    shards: PerSplit = Field(description="number of files")
+    size: PositiveInt = Field(description="side of the square crop, pixels")
+    hand_share: float = Field(gt=0, le=1, description="part of the crop that the longer side of both hands fills")
+    jpeg_quality: int = Field(ge=1, le=100, description="JPEG quality of the crops")
+    masks: bool = Field(description="also store hand masks")
+    dense_maps: bool = Field(description="also store maps of rest-pose coordinates")
+    max_unreadable_fraction: Fraction = Field(description="share of unreadable images that a shard may hold")
+
+
+class SampleQueries(Section):
+    shards: PerSplit = Field(description="number of files")
+    uniform_cube: int = Field(ge=0, description="points uniform in the cube of 0.44 m around the wrist, per hand")
+    near_surface: int = Field(ge=0, description="points normally distributed about the surface, per hand")
+    uniform_hand: int = Field(ge=0, description="points uniform in the hand's bounding box with a margin, per hand")
+    near_surface_sigma_mm: PositiveFloat = Field(
+        description="standard deviation of near-surface points, per coordinate"
+    )
+    hand_margin_mm: float = Field(ge=0, description="margin of the hand's bounding box")
+
+
+class SampleEvaluationQueries(Section):
+    shards: PerSplit = Field(description="number of files")
+    published: PerSplit = Field(
+        description="points of the published set per hand: half in the cube, half near the surface"
+    )
+    uniform_hand: PerSplit = Field(description="points uniform in the hand's bounding box with a margin, per hand")
+    surface: PerSplit = Field(description="points on the surface with normals, per hand")
+    near_surface_sigma_mm: PositiveFloat = Field(
+        description="standard deviation of near-surface points, per coordinate"
+    )
+    hand_margin_mm: float = Field(ge=0, description="margin of the hand's bounding box")
+
+
+class HaloTraining(Section):
+    steps: PositiveInt = Field(description="optimiser steps")
+    batch_hands: PositiveInt = Field(description="hands per step")
+    points_per_hand: PositiveInt = Field(description="query points per hand and step")
+    lr: PositiveFloat = Field(description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field(description="learning rate over the steps")
+    loss: Literal["mse", "bce"] = Field(description="mse of the occupancy is published; bce of the largest bone logit")
+    width: PositiveInt = Field(description="width of the bone decoders; 64 is published")
+    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
+    validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")
+    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
+    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0 leaves it")
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
+        description="auto: bf16-mixed on a GPU that has it, else 32"
+    )
+
+
+class Training(Section):
+    halo: HaloTraining = Field(description="occupancy from keypoints, without the image (HALO)")
+
+
+class Reconstruct(Section):
+    shards: PositiveInt = Field(description="number of files")
+    grid: Literal["published", "default"] = Field(
+        description="published: 32 cells and 3 doublings, the reference's evaluated set; default: 16 and 4, same mesh"
+    )
+    resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
+    threshold: float = Field(gt=0, lt=1, description="occupancy at the surface")
+    points_per_call: PositiveInt = Field(description="most query points in one network call; bounds the memory")
+    pairs_per_batch: PositiveInt = Field(description="hand pairs that are extracted together; bounds the memory")
+    formats: list[Literal["glb", "obj", "ply"]] = Field(description="mesh files written beside the shards")
+
+
+class Evaluate(Section):
+    surface_samples: PositiveInt = Field(description="points sampled on every predicted surface")
+    penetration: Literal["grid", "boolean"] = Field(
+        description="intersection volume: grid of cells, or exact boolean by manifold3d (an extra package)"
+    )
+    penetration_cell_mm: PositiveFloat = Field(description="cell size of the grid form")
+
+
+class MakeTables(Section):
+    decimals: int = Field(ge=0, le=6, description="decimals of printed numbers")
+
+
+class MakeReport(Section):
+    contact_sheet_images: PositiveInt = Field(description="crops on the contact sheet")
+    gallery_pairs: PositiveInt = Field(description="hand pairs shown with pictures: best, median and worst by rule")
+    viewer_pairs: PositiveInt = Field(description="hand pairs in the interactive view")
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0, description="master seed; every sample's own seed is made of it and the sample's id")
+    dataset: Dataset = Field(description="where the data are; changing these two settings replaces the built-in set")
+    compat: Behaviour = Field(description="default of every named option: as published, or consistent")
+    options: Options = Field(description="named options; the value compat follows the key above")
+    synthesize_dataset: SynthesizeDataset = Field(description="the built-in synthetic dataset")
+    index_frames: IndexFrames = Field(description="selection of two-hand frames")
+    fit_hands: FitHands = Field(description="hand meshes and keypoints from the fits")
+    normalize_images: NormalizeImages = Field(description="crops of both hands")
+    sample_queries: SampleQueries = Field(description="labelled query points for training")
+    sample_evaluation_queries: SampleEvaluationQueries = Field(
+        description="labelled points and surfaces for evaluation"
+    )
+    training: Training = Field(description="one section per network")
+    reconstruct: Reconstruct = Field(description="meshes of the test split")
+    evaluate: Evaluate = Field(description="metrics of every mesh")
+    make_tables: MakeTables = Field(description="result tables")
+    make_report: MakeReport = Field(description="the HTML report")
+
+    @model_validator(mode="after")
+    def _shards_hold_something(self) -> Params:
+        for section in (self.normalize_images, self.sample_queries):
+            for split in ("train", "val"):
+                if section.shards[split] < 1:
+                    raise ValueError(f"{type(section).__name__}: shards.{split} must be at least 1")
+        return self
+
+
+def resolve_option(params: dict[str, Any], name: str) -> Behaviour:
+    """The behaviour of a named option: its own value, or that of `compat`."""
+    try:
+        chosen = params["options"][name]
+    except KeyError:
+        raise ConfigError(f"params.yaml: there is no option `{name}`; see the section `options`.") from None
+    return params["compat"] if chosen == "compat" else chosen
+
+
+def read_params(path: str | Path = "params.yaml") -> Params:
+    """The validated content of params.yaml. Raises ConfigError that names the key."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: the parameter file is missing; run from the folder that holds it.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    return validate_params(content, path)
+
+
+def validate_params(content: Any, path: str | Path = "params.yaml") -> Params:
+    """Parameters as a validated object. Raises ConfigError with the first mistake and how many there are."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        first, *others = error.errors()
+        place = ".".join(str(part) for part in first["loc"])
+        more = f" ({len(others)} more mistakes)" if others else ""
+        raise ConfigError(f"{path}: {place}: {first['msg']}{more}.") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of params.yaml: every key required and described, no other key allowed."""
+    schema = Params.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,1 @@
+"""The built-in two-hand dataset, written in the InterHand2.6M layout."""

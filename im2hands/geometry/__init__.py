@@ -1,0 +1,1 @@
+"""Cameras, rotations, inside tests, octree, iso-surfaces, surface sampling, mesh files."""

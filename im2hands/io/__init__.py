@@ -1,0 +1,1 @@
+"""Files: atomic writers, columnar tables with provenance, restricted unpickling, errors with remedies, progress."""

@@ -1,0 +1,23 @@
+"""Errors whose message is one sentence for the user: which file, what is wrong, what to do."""
+
+from __future__ import annotations
+
+
+class Im2HandsError(Exception):
+    """Base of every error that a user can mend; the command line prints its message without a stack trace."""
+
+
+class DataError(Im2HandsError):
+    """An input does not say what it should: wrong layout, unit, shape or value."""
+
+
+class DamagedFileError(DataError):
+    """A file is truncated, corrupted or was not written by this software."""
+
+
+class ConfigError(Im2HandsError):
+    """A parameter is unknown, missing or contradicts another."""
+
+
+class CheckpointError(Im2HandsError):
+    """A weight file is unreadable, refused as unsafe, or does not fit the network."""

@@ -1,0 +1,90 @@
+"""The list of a folder's shards: names, rows and checksums. Readers open only what it lists."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from im2hands.io.atomic import read_json, write_json
+from im2hands.io.errors import DamagedFileError
+from im2hands.io.hashing import sha256_file
+from im2hands.io.tables import Layout, ShardReader
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    path: Path
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The shards of one folder in their order."""
+
+    path: Path
+    files: tuple[ShardFile, ...]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Manifest:
+        """Raises DataError if the file is missing, DamagedFileError if it is not a manifest."""
+        path = Path(path)
+        content = read_json(path, "shard manifest")
+        try:
+            files = tuple(ShardFile(path.parent / f["path"], int(f["rows"]), f["sha256"]) for f in content["files"])
+        except (KeyError, TypeError) as error:
+            raise DamagedFileError(f"{path}: not a shard manifest ({error}); delete it and run again.") from None
+        return cls(path, files)
+
+    def open(self, layout: Layout) -> ShardSet:
+        return ShardSet(
+            [ShardReader(file.path, layout, file.sha256) for file in self.files], [f.rows for f in self.files]
+        )
+
+
+class ShardSet:
+    """All rows of several shards as one sequence; each shard is checked against its checksum when first opened."""
+
+    def __init__(self, readers: list[ShardReader], rows: list[int]) -> None:
+        self.readers = readers
+        self._starts = [0, *accumulate(rows)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def row(self, index: int, columns: list[str] | None = None) -> dict[str, Any]:
+        """Row `index` of the whole set; see ShardReader.row."""
+        reader, local = self.locate(index)
+        return reader.row(local, columns)
+
+    def locate(self, index: int) -> tuple[ShardReader, int]:
+        """The shard that holds a row, and the row's place in it. Raises IndexError outside the set."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        shard = bisect_right(self._starts, index) - 1
+        return self.readers[shard], index - self._starts[shard]
+
+    def column(self, name: str) -> list[Any]:
+        return [value for reader in self.readers for value in reader.column(name)]
+
+
+def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:
+    """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs."""
+    import pyarrow as pa
+
+    path, shards = Path(path), [Path(shard) for shard in shards]
+    files = []
+    for shard in shards:
+        with pa.memory_map(str(shard)) as source:
+            rows = pa.ipc.open_file(source).num_record_batches
+        files.append({"path": shard.name, "rows": rows, "sha256": sha256_file(shard)})
+    listed = {shard.name for shard in shards}
+    for left_over in path.parent.glob("*.arrow"):
+        if left_over.name not in listed:
+            left_over.unlink()
+    write_json(path, {"files": files})

@@ -1,0 +1,220 @@
+"""Columnar files between stages: Parquet tables and memory-mapped Arrow shards, each with a layout and its provenance.
+
+A file is readable with pyarrow alone; layout name, version and provenance stand as JSON under the key `im2hands` of the
+schema's metadata. Files are written under a temporary name and renamed, so a half-written one is never taken for whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from im2hands import __version__
+from im2hands.io.atomic import atomic_path
+from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.hashing import digest, sha256_file
+
+METADATA_KEY = b"im2hands"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a kind of file.
+
+    version: raised whenever a column changes its meaning, so that an old file is refused instead of misread.
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+
+    def column_names(self) -> list[str]:
+        return self.schema.names
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a file comes from: the parameters and the seed that made it, and the content hashes of what it was made of.
+
+    sources: role -> path of an input file; hashed when the file is written.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    sources: Mapping[str, str | os.PathLike] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "software": f"im2hands {__version__}",
+            "parameters": dict(self.parameters),
+            "parameters_hash": digest(dict(self.parameters)),
+            "seed": self.seed,
+            "sources": {role: sha256_file(path) for role, path in self.sources.items()},
+        }
+
+
+def write_parquet(path: str | os.PathLike, table: pa.Table, layout: Layout, provenance: Provenance) -> None:
+    """Writes `table` (its columns put in the layout's order and cast to its types) as one whole Parquet file."""
+    table = table.select(layout.column_names()).cast(layout.schema)
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(_metadata(layout, provenance)), temporary, compression="zstd")
+
+
+def read_parquet(path: str | os.PathLike, layout: Layout, columns: list[str] | None = None) -> pa.Table:
+    """The table, or some of its columns.
+
+    Raises DataError if it is missing, DamagedFileError if it is unreadable, of another kind or of another version.
+    """
+    _require(path, layout)
+    try:
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        raise DamagedFileError(
+            f"{path}: not a readable {layout.name} table ({error}); delete it and run again."
+        ) from None
+    _check_layout(path, layout, table.schema.metadata)
+    return table
+
+
+def file_card(path: str | os.PathLike) -> dict[str, Any]:
+    """Layout name, version, provenance and extra entries of a Parquet or Arrow file of ours."""
+    reader = pq.read_schema if Path(path).suffix == ".parquet" else _read_ipc_schema
+    return json.loads((reader(path).metadata or {}).get(METADATA_KEY, b"{}"))
+
+
+class ShardWriter:
+    """Writes an Arrow IPC file, uncompressed, one record batch per row, so that a row is one contiguous block.
+
+    Use as a context manager; the file appears under its name only when the block ends without an error.
+    extra: JSON-able entries stored beside the provenance, e.g. the quantisation range.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        layout: Layout,
+        provenance: Provenance,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._path, self._layout = path, layout
+        self._schema = layout.schema.with_metadata(_metadata(layout, provenance, extra))
+
+    def __enter__(self) -> ShardWriter:
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(atomic_path(self._path))
+        sink = self._stack.enter_context(pa.OSFile(str(temporary), "wb"))
+        self._writer = self._stack.enter_context(pa.ipc.new_file(sink, self._schema))
+        return self
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; arrays are given flat, missing columns become null. Raises DataError for an unknown column."""
+        unknown = set(row) - set(self._schema.names)
+        if unknown:
+            raise DataError(f"{self._path}: the {self._layout.name} layout has no column {sorted(unknown)}.")
+        arrays = [pa.array([row.get(column.name)], type=column.type) for column in self._schema]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
+
+
+class ShardReader:
+    """A memory-mapped shard; opened at the first use and again after pickling, so it may travel to loader workers.
+
+    sha256: if given, the content is compared with it when the file is opened.
+    """
+
+    def __init__(self, path: str | os.PathLike, layout: Layout, sha256: str | None = None) -> None:
+        self.path, self.layout, self._sha256 = Path(path), layout, sha256
+        self._opened: pa.ipc.RecordBatchFileReader | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    @property
+    def _file(self) -> pa.ipc.RecordBatchFileReader:
+        if self._opened is None:
+            _require(self.path, self.layout)
+            if self._sha256 is not None and sha256_file(self.path) != self._sha256:
+                raise DamagedFileError(
+                    f"{self.path}: the content does not match its checksum; delete this file and run again to rebuild it."
+                )
+            try:
+                self._opened = pa.ipc.open_file(pa.memory_map(str(self.path)))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise DamagedFileError(
+                    f"{self.path}: not a readable {self.layout.name} shard ({error}); delete this file and run again."
+                ) from None
+            _check_layout(self.path, self.layout, self._opened.schema.metadata)
+        return self._opened
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The file's card: layout, version, provenance and extra entries."""
+        return json.loads(self._file.schema.metadata[METADATA_KEY])
+
+    def __len__(self) -> int:
+        return self._file.num_record_batches
+
+    def row(self, index: int, columns: list[str] | None = None) -> dict[str, Any]:
+        """One row: lists as flat numpy arrays and binaries as memoryviews (both without a copy), the rest as Python values."""
+        batch = self._file.get_batch(index)
+        return {name: _value(batch.column(name)[0]) for name in columns or self.layout.column_names()}
+
+    def column(self, name: str) -> list[Any]:
+        """A column over all rows."""
+        return [self.row(index, [name])[name] for index in range(len(self))]
+
+
+def as_array(value: Any, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A stored list or binary as a read-only array of the given type and shape (no copy where the type agrees)."""
+    array = np.frombuffer(value, dtype) if isinstance(value, (bytes, memoryview)) else np.asarray(value, dtype)
+    return array.reshape(shape)
+
+
+def flat(array: Any) -> np.ndarray:
+    """An array in the flat form in which columns store it."""
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, (pa.BinaryScalar, pa.LargeBinaryScalar)) and not isinstance(scalar, pa.StringScalar):
+        return memoryview(scalar.as_buffer())
+    if isinstance(scalar, pa.ListScalar):
+        return scalar.values.to_numpy(zero_copy_only=False)
+    return scalar.as_py()
+
+
+def _metadata(layout: Layout, provenance: Provenance, extra: Mapping[str, Any] | None = None) -> dict[bytes, bytes]:
+    card = {"layout": layout.name, "version": layout.version, "provenance": provenance.as_json(), **(extra or {})}
+    return {METADATA_KEY: json.dumps(card, sort_keys=True, default=str).encode()}
+
+
+def _check_layout(path: str | os.PathLike, layout: Layout, metadata: Mapping[bytes, bytes] | None) -> None:
+    card = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
+    found = (card.get("layout"), card.get("version"))
+    if found != (layout.name, layout.version):
+        raise DamagedFileError(
+            f"{path}: expected {layout.name} version {layout.version}, found {found[0]} version {found[1]}; "
+            "delete it and run the stage that makes it."
+        )
+
+
+def _require(path: str | os.PathLike, layout: Layout) -> None:
+    if not Path(path).is_file():
+        raise DataError(f"{path}: the {layout.name} file is missing; run the stage that makes it.")
+
+
+def _read_ipc_schema(path: str | os.PathLike) -> pa.Schema:
+    return pa.ipc.open_file(pa.memory_map(str(path))).schema

@@ -1,0 +1,1 @@
+"""Adapters that turn keypoint files and detectors into metric keypoints of both hands."""

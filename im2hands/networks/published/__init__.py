@@ -1,0 +1,1 @@
+"""Layouts of the published checkpoints: reading, reporting and writing them."""

@@ -1,0 +1,1 @@
+"""Comparison with numbers of the original code."""

@@ -1,0 +1,156 @@
+"""Golden cases: numbers that the original code gave, recognised by their fields and compared with ours field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.parity.tolerances import TOLERANCES
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One field against ours. deviation: largest absolute difference (relative beyond 1 where the tolerance says so)."""
+
+    field: str
+    deviation: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.deviation <= self.tolerance
+
+
+class Golden(Mapping):
+    """A golden file; remembers which fields were read and which were compared."""
+
+    def __init__(self, path: Path, case: str | None = None) -> None:
+        self.path, self.case = Path(path), case
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                self._fields = {name: content[name] for name in content.files}
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            raise DamagedFileError(f"{path}: not a readable .npz of plain arrays ({error}).") from None
+        except Exception as error:  # zipfile and numpy raise many kinds for a damaged archive
+            raise DamagedFileError(f"{path}: not a readable .npz ({type(error).__name__}: {error}).") from None
+        self.read: set[str] = set()
+        self.compared: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read.add(name)
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    @property
+    def unused(self) -> list[str]:
+        return sorted(set(self._fields) - self.read - self.compared)
+
+    def compare(self, name: str, ours: Any, tolerance: str | None = None, where: Any = ...) -> Comparison:
+        """Our value of a field against the file's.
+
+        tolerance: key in this case's tolerance table (default: the field's own name, then `default`).
+        where: index or mask of the part that is compared (default: all of it).
+        NaN equals NaN; shapes must agree; text, integers and booleans must be equal.
+        """
+        self.compared.add(name)
+        allowed = tolerance_of(self.case, tolerance or name)
+        return Comparison(name, largest_deviation(ours, self._fields[name][where], allowed), allowed.absolute)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|ours - golden| <= absolute + relative * |golden|."""
+
+    absolute: float
+    relative: float = 0.0
+
+
+def tolerance_of(case: str | None, key: str) -> Tolerance:
+    table = TOLERANCES.get(case or "", {})
+    entry = table.get(key, table.get("default", 0.0))
+    return Tolerance(*entry) if isinstance(entry, tuple) else Tolerance(entry)
+
+
+def largest_deviation(ours: Any, golden: np.ndarray, tolerance: Tolerance | None = None) -> float:
+    """Largest |ours - golden| - relative part, infinite where shapes, NaN, text or whole numbers differ."""
+    ours = np.asarray(ours)
+    if ours.shape != golden.shape:
+        return float("inf")
+    if golden.dtype.kind not in "fc":
+        if golden.dtype.kind in "iu" and tolerance is not None and tolerance.absolute > 0:
+            return float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max(initial=0.0))
+        return 0.0 if np.array_equal(ours, golden) else float("inf")
+    ours, golden = ours.astype(np.float64), golden.astype(np.float64)
+    if not np.array_equal(np.isnan(ours), np.isnan(golden)):
+        return float("inf")
+    same = np.isnan(golden) | (ours == golden)
+    excess = np.where(same, 0.0, np.abs(ours - golden) - (tolerance.relative if tolerance else 0.0) * np.abs(golden))
+    return float(np.nan_to_num(excess, nan=np.inf).max(initial=0.0))
+
+
+Run = Callable[["Golden", "GoldenFolder"], Iterator[Comparison]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of golden file.
+
+    signature: fields that only this kind has.  run: compares every output field; None while the network is not built.
+    """
+
+    name: str
+    signature: frozenset[str]
+    run: Run | None = None
+
+
+@dataclass
+class GoldenFolder:
+    """A folder of golden files, whatever they are called; cases may look for one another in it."""
+
+    path: Path
+    cases: tuple[Case, ...]
+    _found: dict[str, list[Path]] = field(default_factory=dict)
+    unknown: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.path)
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: no such folder of golden files; give the folder that holds the .npz files.")
+        for file in sorted(path for path in self.path.iterdir() if path.is_file()):
+            case = self._recognise(file)
+            if case is None:
+                self.unknown.append(file)
+            else:
+                self._found.setdefault(case.name, []).append(file)
+
+    def _recognise(self, file: Path) -> Case | None:
+        if file.suffix != ".npz":
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                names = set(content.files)
+        except Exception as error:  # a damaged archive is reported, not skipped
+            self.damaged.append(f"{file}: not a readable .npz ({type(error).__name__}: {error}).")
+            return None
+        return next((case for case in self.cases if case.signature <= names), None)
+
+    def files_of(self, case: str) -> list[Path]:
+        return self._found.get(case, [])
+
+    def find(self, case: str) -> Golden:
+        """The golden file of another case, for its inputs. Raises DataError if the folder has none."""
+        files = self.files_of(case)
+        if not files:
+            raise DataError(f"{self.path}: this comparison needs a golden file of the kind {case}, which is not there.")
+        return Golden(files[0], case)

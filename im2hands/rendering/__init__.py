@@ -1,0 +1,1 @@
+"""Z-buffer rasteriser, shading, overlays."""

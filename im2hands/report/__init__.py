@@ -1,0 +1,1 @@
+"""Pictures, plots and the interactive 3-D page."""

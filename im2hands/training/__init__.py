@@ -1,0 +1,1 @@
+"""Lightning modules, losses, data order and exact resumption."""

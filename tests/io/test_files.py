@@ -1,0 +1,127 @@
+"""Files are whole or absent, say where they come from, and are refused with one sentence when they are damaged."""
+
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from im2hands.io.atomic import atomic_folder, atomic_path, read_json, write_json
+from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.hashing import digest, seed_of
+from im2hands.io.manifest import Manifest, write_manifest
+from im2hands.io.pickles import load_pickle
+from im2hands.io.tables import Layout, Provenance, ShardReader, ShardWriter, as_array, flat, read_parquet, write_parquet
+
+LAYOUT = Layout(
+    "example", 1, pa.schema([("name", pa.string()), ("points", pa.list_(pa.float32())), ("labels", pa.binary())])
+)
+
+
+def write_shard(path, count, first=0):
+    with ShardWriter(path, LAYOUT, Provenance({"count": count}, seed=1), extra={"range": [-1, 1]}) as shard:
+        for index in range(first, first + count):
+            points = np.full((4, 3), index, np.float32)
+            shard.append({"name": f"row {index}", "points": flat(points), "labels": bytes([index])})
+
+
+def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"version": 1})
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(target.read_text()) == {"version": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_atomic_folder_replaces_the_old_folder_as_a_whole(tmp_path):
+    for name in ("first", "second"):
+        with atomic_folder(tmp_path / "out") as folder:
+            (folder / name).write_text(name)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["second"]
+
+
+def test_read_json_names_the_truncated_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"images": [1, 2')
+    with pytest.raises(DamagedFileError, match=r"a\.json.*truncated"):
+        read_json(path)
+    with pytest.raises(DataError, match="missing"):
+        read_json(tmp_path / "b.json")
+
+
+def test_shard_rows_come_back_and_readers_survive_pickling(tmp_path):
+    write_shard(tmp_path / "s.arrow", 3)
+    reader = ShardReader(tmp_path / "s.arrow", LAYOUT)
+    assert len(reader) == 3 and reader.metadata["range"] == [-1, 1]
+    for opened in (reader, pickle.loads(pickle.dumps(reader))):
+        row = opened.row(2)
+        assert row["name"] == "row 2" and bytes(row["labels"]) == b"\x02"
+        assert as_array(row["points"], np.float32, (4, 3)).tolist() == [[2.0] * 3] * 4
+    assert reader.column("name") == ["row 0", "row 1", "row 2"]
+
+
+def test_shard_is_absent_after_a_failure(tmp_path):
+    with pytest.raises(DataError, match="no column"), ShardWriter(tmp_path / "s.arrow", LAYOUT, Provenance()) as shard:
+        shard.append({"nonsense": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shard_set_spans_shards_and_removes_left_overs(tmp_path):
+    for index, count in enumerate((2, 3)):
+        write_shard(tmp_path / f"{index}.arrow", count, first=2 * index)
+    write_shard(tmp_path / "left_over.arrow", 1)
+    write_manifest(tmp_path / "manifest.json", [tmp_path / "0.arrow", tmp_path / "1.arrow"])
+    shards = Manifest.read(tmp_path / "manifest.json").open(LAYOUT)
+    assert [shards.row(index, ["name"])["name"] for index in range(len(shards))] == [f"row {i}" for i in range(5)]
+    assert not (tmp_path / "left_over.arrow").exists()
+    with pytest.raises(IndexError):
+        shards.row(5)
+
+
+def test_corrupted_shard_is_refused_and_named(tmp_path):
+    write_shard(tmp_path / "0.arrow", 2)
+    write_manifest(tmp_path / "manifest.json", [tmp_path / "0.arrow"])
+    content = bytearray((tmp_path / "0.arrow").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "0.arrow").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"0\.arrow.*checksum.*delete this file"):
+        Manifest.read(tmp_path / "manifest.json").open(LAYOUT).row(0)
+
+
+def test_tables_of_another_kind_or_version_are_refused(tmp_path):
+    layout = Layout("numbers", 1, pa.schema([("value", pa.int64())]))
+    write_parquet(tmp_path / "t.parquet", pa.table({"value": [1, 2]}), layout, Provenance())
+    assert read_parquet(tmp_path / "t.parquet", layout)["value"].to_pylist() == [1, 2]
+    newer = Layout("numbers", 2, layout.schema)
+    with pytest.raises(DamagedFileError, match="expected numbers version 2, found numbers version 1"):
+        read_parquet(tmp_path / "t.parquet", newer)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(DamagedFileError, match="not a readable numbers table"):
+        read_parquet(tmp_path / "t.parquet", layout)
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_pickles_build_data_and_execute_nothing(tmp_path, capsys):
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps({"a": [1, 2.0, "x"]}))
+    assert load_pickle(path, {}) == {"a": [1, 2.0, "x"]}
+    path.write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(DataError, match=r"m\.pkl.*builtins\.print.*nothing was executed"):
+        load_pickle(path, {})
+    assert capsys.readouterr().out == ""
+    path.write_bytes(pickle.dumps(list(range(100)))[:40])
+    with pytest.raises(DamagedFileError, match="not a readable pickle"):
+        load_pickle(path, {})
+
+
+def test_digest_ignores_key_order_and_seed_depends_on_every_part():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    draws = {np.random.default_rng(seed_of(1, name, 2)).integers(1 << 60) for name in ("left", "right")}
+    assert len(draws) == 2

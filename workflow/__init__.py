@@ -1,0 +1,1 @@
+"""Snakemake rules and the two programs that keep DVC in step with them."""
