@@ -42,6 +42,8 @@ class Golden(Mapping):
         self.compared: set[str] = set()
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._fields:
+            raise DataError(f"{self.path}: the golden file has no field `{name}`, which this case needs.")
         self.read.add(name)
         return self._fields[name]
 
@@ -62,6 +64,8 @@ class Golden(Mapping):
         where: index or mask of the part that is compared (default: all of it).
         NaN equals NaN; shapes must agree; text, integers and booleans must be equal.
         """
+        if name not in self._fields:
+            raise DataError(f"{self.path}: the golden file has no field `{name}`, which this case compares.")
         self.compared.add(name)
         allowed = tolerance_of(self.case, tolerance or name)
         return Comparison(name, largest_deviation(ours, self._fields[name][where], allowed), allowed.absolute)

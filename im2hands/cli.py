@@ -1,0 +1,81 @@
+"""The `im2hands` command. Heavy packages are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from im2hands import __version__
+from im2hands.io.errors import Im2HandsError
+
+app = typer.Typer(
+    help="Two interacting hands as occupancy fields: from photographs to trained networks, meshes and tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps sub-commands even while there is one."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"im2hands {__version__}")
+
+
+@app.command()
+def configure(
+    preset: Annotated[str, typer.Argument(help="demo, synthetic-full, paper, or the path of a YAML file")],
+    params: Annotated[Path, typer.Option(help="the parameter file to change")] = Path("params.yaml"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the difference")] = False,
+) -> None:
+    """Merge a preset into params.yaml and print what changed."""
+    from im2hands.configure import configure_params
+
+    for line in configure_params(preset, params, dry_run=dry_run):
+        typer.echo(line)
+
+
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],
+) -> None:
+    """Compare this software with numbers of the original code; exit code 1 if anything deviates."""
+    from im2hands.parity.runner import run_parity
+
+    report = run_parity(folder)
+    for line in report.lines():
+        typer.echo(line)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command("import-weights")
+def import_weights(
+    files: Annotated[list[Path], typer.Argument(help="published checkpoint files")],
+    to: Annotated[Path, typer.Option(help="model folder to write, e.g. models/halo")],
+) -> None:
+    """Read published weights without executing anything from them, and write safetensors with a model card."""
+    from im2hands.networks.published.importing import import_weights as import_files
+
+    for line in import_files(files, to):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Entry point of the console script: a user's mistake ends in one sentence and exit code 1."""
+    try:
+        app()
+    except Im2HandsError as error:
+        sys.exit(f"im2hands: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

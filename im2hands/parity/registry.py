@@ -1,0 +1,30 @@
+"""All golden cases: the ones that are compared, and the ones that are known by their fields but not implemented yet."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from im2hands.parity.case import Case
+
+IMPLEMENTED = (
+    "mano_forward",
+    "halo_keypoints",
+    "halo_frames",
+    "halo_decoder",
+    "halo_metrics_mise",
+    "intaghand_preprocess",
+)
+
+NOT_IMPLEMENTED = (
+    Case("init_occ", frozenset({"right_point_feature", "empty_left_left_shape"})),
+    Case("ref_occ", frozenset({"img_global", "right_query_centred", "right_fps0"})),
+    Case("kpts_ref", frozenset({"left_joints_mm", "right_joints_gt_mm"})),
+    Case("intaghand_network", frozenset({"keys_json", "graph_L_used_0", "lossin_p2d_r"})),
+    Case("metrics", frozenset({"ih_hand_type", "ih_inv_trans", "right_gt_joints_kinematic"})),
+)
+
+
+def all_cases() -> tuple[Case, ...]:
+    """Every known case; imports the code that the implemented ones need."""
+    implemented = tuple(import_module(f"im2hands.parity.cases.{name}").CASE for name in IMPLEMENTED)
+    return (*implemented, *NOT_IMPLEMENTED)

@@ -1,0 +1,109 @@
+"""Golden files are recognised by their fields, and a single altered number is noticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from im2hands.io.errors import DataError
+from im2hands.parity.case import Golden, GoldenFolder, largest_deviation, tolerance_of
+from im2hands.parity.registry import IMPLEMENTED, NOT_IMPLEMENTED, all_cases
+from im2hands.parity.runner import run_parity
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def altered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A copy with one number (or letter) changed by more than any tolerance allows."""
+    array = np.array(array)
+    place = tuple(int(rng.integers(size)) for size in array.shape)
+    if array.dtype.kind in "US":
+        array = array.astype(object)
+        array[place] = str(array[place]) + "x"
+        return array.astype(str)
+    if array.dtype.kind == "b":
+        array[place] ^= True
+    elif array.dtype.kind in "iu":
+        array[place] = array[place] ^ 0x55
+    else:
+        array[place] = 1.0 if np.isnan(array[place]) else array[place] + 10 * (1 + abs(array[place]))
+    return array
+
+
+def write_altered(source: Path, target: Path, field: str, rng: np.random.Generator) -> None:
+    with np.load(source) as content:
+        fields = {name: content[name] for name in content.files}
+    np.savez(target, **{**fields, field: altered(fields[field], rng)})
+
+
+def test_every_golden_case_passes_under_any_file_name(tmp_path):
+    for number, file in enumerate(sorted(GOLDEN.glob("*.npz"))):
+        shutil.copy(file, tmp_path / f"renamed_{number}.npz")
+    (tmp_path / "notes.txt").write_text("not a case")
+    report = run_parity(tmp_path)
+    statuses = {outcome.case.name: outcome.status for outcome in report.outcomes}
+    assert statuses == {
+        **dict.fromkeys(IMPLEMENTED, "pass"),
+        **{case.name: "NOT IMPLEMENTED" for case in NOT_IMPLEMENTED},
+    }
+    assert [path.name for path in report.unknown] == ["notes.txt"]
+    assert not report.failed
+    assert any("notes.txt" in line for line in report.lines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case_name", IMPLEMENTED)
+def test_one_altered_number_of_any_compared_field_fails(case_name, tmp_path):
+    """Every field that counts as compared must really be compared, in full."""
+    rng = np.random.default_rng([7, len(case_name)])
+    folder = GoldenFolder(GOLDEN, all_cases())
+    case = next(case for case in folder.cases if case.name == case_name)
+    (file,) = folder.files_of(case_name)
+    reference = Golden(file, case_name)
+    fields = [comparison.field for comparison in case.run(reference, folder)]
+    assert fields
+    assert len(set(fields)) == len(reference.compared)
+    for field in sorted(set(fields)):
+        write_altered(file, tmp_path / "altered.npz", field, rng)
+        try:
+            comparisons = list(case.run(Golden(tmp_path / "altered.npz", case_name), folder))
+        except Exception:  # an altered field that is also an input may break the computation: noticed too
+            continue
+        assert not all(comparison.passed for comparison in comparisons), f"altering {field} went unnoticed"
+
+
+def test_damaged_and_missing_files_are_reported(tmp_path):
+    (tmp_path / "truncated.npz").write_bytes((GOLDEN / "halo_decoder.npz").read_bytes()[:1000])
+    report = run_parity(tmp_path)
+    assert report.failed
+    assert "truncated.npz" in report.damaged[0]
+    with pytest.raises(DataError, match="no such folder"):
+        run_parity(tmp_path / "nowhere")
+
+
+def test_a_folder_with_nothing_to_compare_fails(tmp_path):
+    assert run_parity(tmp_path).failed
+
+
+def test_a_missing_field_fails_with_its_name(tmp_path):
+    with np.load(GOLDEN / "halo_decoder.npz") as content:
+        fields = {name: content[name] for name in content.files if name != "halo_bone_logits"}
+    np.savez(tmp_path / "halo.npz", **fields)
+    report = run_parity(tmp_path)
+    assert report.failed
+    assert any("halo_bone_logits" in line for line in report.lines()) or report.unknown
+
+
+def test_deviation_treats_nan_text_and_shape_strictly():
+    nan = np.array([1.0, np.nan])
+    assert largest_deviation(nan, nan) == 0
+    assert largest_deviation(np.array([1.0, 2.0]), nan) == float("inf")
+    assert largest_deviation(np.array([1.5, np.nan]), nan) == 0.5
+    assert largest_deviation(["a"], np.array(["a"])) == 0
+    assert largest_deviation(["b"], np.array(["a"])) == float("inf")
+    assert largest_deviation(np.zeros(3), np.zeros(2)) == float("inf")
+    assert largest_deviation(np.array([1]), np.array([2])) == float("inf")
+    assert largest_deviation(np.array([1.001]), np.array([1.0]), tolerance_of(None, "x")) == pytest.approx(0.001)
