@@ -8,6 +8,7 @@ evaluation protocol, as used by Im2Hands (CVPR 2023).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -58,6 +59,60 @@ class SurfaceDistances:
     normals: float
 
 
+@dataclass(frozen=True, eq=False)
+class SampledSurface:
+    """Points on a surface with its normals (of any length); the search tree is built at the first use and kept.
+
+    Raises DataError if there is no point or a value is not finite.
+    """
+
+    points: Float[np.ndarray, "points 3"]
+    normals: Float[np.ndarray, "points 3"]
+
+    def __post_init__(self) -> None:
+        points, normals = np.asarray(self.points, np.float64), np.asarray(self.normals, np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or normals.shape != points.shape:
+            raise DataError(
+                f"a sampled surface needs points and normals of shape (n, 3) with n > 0, not {points.shape} and "
+                f"{normals.shape}; was the mesh empty?"
+            )
+        if not (np.isfinite(points).all() and np.isfinite(normals).all()):
+            raise DataError(
+                f"{(~np.isfinite(points + normals)).any(axis=1).sum()} of {len(points)} samples are not finite."
+            )
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "normals", normals / np.where(length > 0, length, 1.0))
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        return cKDTree(self.points)
+
+    def nearest(self, other: SampledSurface) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+        """From each of these points: distance to the nearest of `other`, and the absolute cosine between the two normals."""
+        distances, indices = other.tree.query(self.points, workers=1)
+        return distances, np.abs(np.einsum("ij,ij->i", self.normals, other.normals[indices]))
+
+    def distances_to(self, true: SampledSurface) -> SurfaceDistances:
+        """Distances of this surface, the predicted one, to the true one."""
+        to_predicted, cosines_completeness = true.nearest(self)
+        to_true, cosines_accuracy = self.nearest(true)
+        completeness, accuracy = float(to_predicted.mean()), float(to_true.mean())
+        completeness2, accuracy2 = float(np.square(to_predicted).mean()), float(np.square(to_true).mean())
+        normals_completeness, normals_accuracy = float(cosines_completeness.mean()), float(cosines_accuracy.mean())
+        return SurfaceDistances(
+            completeness=completeness,
+            accuracy=accuracy,
+            completeness2=completeness2,
+            accuracy2=accuracy2,
+            chamfer_l1=0.5 * (completeness + accuracy),
+            chamfer_l2=0.5 * (completeness2 + accuracy2),
+            normals_completeness=normals_completeness,
+            normals_accuracy=normals_accuracy,
+            normals=0.5 * (normals_completeness + normals_accuracy),
+        )
+
+
 def surface_distances(
     points_pred: Float[np.ndarray, "predicted 3"],
     normals_pred: Float[np.ndarray, "predicted 3"],
@@ -66,63 +121,11 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Distances between two point-sampled surfaces, by nearest neighbours in float64.
 
-    The normals need not be of unit length. Raises DataError if a set is empty or holds a value that is not finite.
-    """
-    to_predicted, dot_completeness = _nearest(points_gt, normals_gt, points_pred, normals_pred, "ground truth", "prediction")
-    to_true, dot_accuracy = _nearest(points_pred, normals_pred, points_gt, normals_gt, "prediction", "ground truth")
-    completeness, accuracy = to_predicted.mean(), to_true.mean()
-    completeness2, accuracy2 = np.square(to_predicted).mean(), np.square(to_true).mean()
-    normals_completeness, normals_accuracy = dot_completeness.mean(), dot_accuracy.mean()
-    return SurfaceDistances(
-        completeness=float(completeness),
-        accuracy=float(accuracy),
-        completeness2=float(completeness2),
-        accuracy2=float(accuracy2),
-        chamfer_l1=float(0.5 * (completeness + accuracy)),
-        chamfer_l2=float(0.5 * (completeness2 + accuracy2)),
-        normals_completeness=float(normals_completeness),
-        normals_accuracy=float(normals_accuracy),
-        normals=float(0.5 * (normals_completeness + normals_accuracy)),
-    )
-
-
-def nearest_distances(
-    points: Float[np.ndarray, "queries 3"],
-    normals: Float[np.ndarray, "queries 3"],
-    other_points: Float[np.ndarray, "others 3"],
-    other_normals: Float[np.ndarray, "others 3"],
-) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, " queries"]]:
-    """Distance from each point to the nearest other one, and the absolute cosine between the two normals.
-
     Raises DataError if a set is empty or holds a value that is not finite.
     """
-    return _nearest(points, normals, other_points, other_normals, "first", "second")
-
-
-def _nearest(
-    points: np.ndarray, normals: np.ndarray, others: np.ndarray, other_normals: np.ndarray, name: str, other_name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    points, others = _checked(points, name), _checked(others, other_name)
-    distances, indices = cKDTree(others).query(points, workers=1)
-    cosines = np.einsum("ij,ij->i", _unit(normals), _unit(other_normals)[indices])
-    return distances, np.abs(cosines)
+    return SampledSurface(points_pred, normals_pred).distances_to(SampledSurface(points_gt, normals_gt))
 
 
 def _inside(values: np.ndarray, threshold: float) -> Bool[np.ndarray, "*batch points"]:
     values = np.asarray(values)
     return values if values.dtype == bool else values >= threshold
-
-
-def _checked(points: np.ndarray, name: str) -> Float[np.ndarray, "points 3"]:
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2 or points.shape[1] != 3 or not len(points):
-        raise DataError(f"the {name} points have shape {points.shape}, expected at least one row of 3; is the mesh empty?")
-    if not np.isfinite(points).all():
-        raise DataError(f"{(~np.isfinite(points)).any(1).sum()} of {len(points)} {name} points are not finite.")
-    return points
-
-
-def _unit(normals: np.ndarray) -> Float[np.ndarray, "points 3"]:
-    normals = np.asarray(normals, np.float64)
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    return normals / np.where(length > 0, length, 1.0)
