@@ -1,11 +1,12 @@
 """The hand model: pose, shape and translation to a mesh and its keypoints, by linear blend skinning (MANO's schema).
 
-Everything is metric: metres, radians, the frame of the translation ("world"). A pose is 16 axis-angle vectors: the root rotation,
-then the 15 finger joints in MANO order **minus the mean pose**, as InterHand2.6M annotates them; the mean is added here. The
-root turns about the shaped wrist, so with zero translation the wrist stays at `rest_joints(shape)[:, 0]`, not at the origin.
+Everything is metric: metres, radians, the frame of the translation ("world"). A pose is 16 axis-angle vectors: the root
+rotation, then the 15 finger joints in MANO order **minus the mean pose**, as InterHand2.6M annotates them; the mean is added
+here. The root turns about the shaped wrist, so with zero translation the wrist stays at `rest_joints(shape)[:, 0]`, not at
+the origin.
 
-Two kinds of keypoints come out, both in STANDARD order: `keypoints` (the kinematic joints and five tip vertices) and `regressed`
-(the joint regressor applied to the posed vertices). They differ on posed hands; see docs/conventions.md.
+Two kinds of keypoints come out, both in STANDARD order: `keypoints` (the kinematic joints and five tip vertices) and
+`regressed` (the joint regressor applied to the posed vertices). They differ on posed hands; see docs/conventions.md.
 
 Source: Romero et al., Embodied Hands (SIGGRAPH Asia 2017); the arrays are those of the MANO files.
 """
@@ -57,11 +58,12 @@ class PosedHand:
 class HandModel:
     """One hand of one side. Build it with `im2hands.hands.model_files`; `pose` is the forward computation.
 
-    template: mean hand (m).  shape_directions, pose_directions: added per unit of shape and of (R - I).  joint_regressor: joints
-    from shaped rest vertices.  skinning_weights: rows sum to 1.  faces: open mesh, outward.  mean_pose: finger axis-angles
-    (rad).  pose_components: rows are principal axes of finger poses.  source: file it came from.  shape_directions_corrected:
-    whether the left hand's sign defect was mended (see `model_files.correct_left_shape_directions`).  faces_reversed: whether
-    the file's triangles pointed inwards and were turned round.
+    template: mean hand (m).  shape_directions, pose_directions: added per unit of shape and of (R - I).  joint_regressor:
+    joints from shaped rest vertices.  skinning_weights: rows sum to 1.  faces: open mesh, outward.  mean_pose: finger
+    axis-angles (rad).  pose_components: rows are principal axes of finger poses.  source: file it came from.
+    shape_directions_corrected: whether the left hand's sign defect was mended (see
+    `model_files.correct_left_shape_directions`).  faces_reversed: whether the file's triangles pointed inwards and were
+    turned round.
     """
 
     side: Side
@@ -193,8 +195,8 @@ class HandModel:
         vertices = (per_vertex[..., :3] @ rest[..., None])[..., 0] + per_vertex[..., 3]
         return PosedHand(
             vertices=vertices,
-            keypoints=self._with_tips(places, vertices),
-            regressed=self._with_tips(self.joint_regressor @ vertices, vertices),
+            keypoints=self.keypoints_of(places, vertices),
+            regressed=self.keypoints_of(self.joint_regressor @ vertices, vertices),
             joint_transforms=_homogeneous(turned, places),
             skinning_transforms=_homogeneous(turned, shifts),
             rest_vertices=rest,
@@ -206,7 +208,7 @@ class HandModel:
         vertices = torch.as_tensor(vertices, dtype=self.dtype, device=self.device)
         if vertices.shape[-2:] != (VERTICES, 3):
             raise DataError(f"vertices must have shape (batch, 778, 3), not {tuple(vertices.shape)}.")
-        return self._with_tips(self.joint_regressor @ vertices, vertices)
+        return self.keypoints_of(self.joint_regressor @ vertices, vertices)
 
     def seal(self, vertices: Points) -> Points:
         """Vertices (..., 778, 3), numpy or torch, with the centre of the wrist ring appended: those of `sealed_faces`."""
@@ -217,7 +219,11 @@ class HandModel:
         ring = torch.from_numpy(self.wrist_ring.copy()).to(vertices.device)
         return torch.cat([vertices, vertices.index_select(-2, ring).mean(-2, keepdim=True)], -2)
 
-    def _with_tips(self, joints: Tensor, vertices: Tensor) -> Tensor:
+    @staticmethod
+    def keypoints_of(
+        joints: Float[Tensor, "batch 16 3"], vertices: Float[Tensor, "batch 778 3"]
+    ) -> Float[Tensor, "batch 21 3"]:
+        """16 joints in MANO order and the tip vertices, together in STANDARD order."""
         return reorder(torch.cat([joints, vertices[..., TIP_VERTICES, :]], -2), JointOrder.MANO, JointOrder.STANDARD)
 
     def _tensor(self, values: Tensor | np.ndarray, name: str, width: int | None) -> Tensor:

@@ -163,8 +163,8 @@ def _file_of(folder: Path, side: Side) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{folder}: neither MANO_{side.name}.pkl nor MANO_{side.name}.npz is there; copy MANO's two .pkl files into this folder, "
-        "or let the stage synthesize_dataset write the built-in hand."
+        f"{folder}: neither MANO_{side.name}.pkl nor MANO_{side.name}.npz is there; copy MANO's two .pkl files into this "
+        "folder, or let the stage synthesize_dataset write the built-in hand."
     )
 
 

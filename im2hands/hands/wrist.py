@@ -54,8 +54,8 @@ def close_wrist(
 ) -> Int[np.ndarray, "closed 3"]:
     """The triangles and a fan from the ring to vertex `centre`, wound like the rest of the mesh.
 
-    Fan triangle i joins ring[i-1] and ring[i]: as (ring[i-1], ring[i], centre) where the mesh runs from ring[i] to ring[i-1], as
-    on right hands, and as (ring[i], ring[i-1], centre) on left ones.
+    Fan triangle i joins ring[i-1] and ring[i]: as (ring[i-1], ring[i], centre) where the mesh runs from ring[i] to
+    ring[i-1], as on right hands, and as (ring[i], ring[i-1], centre) on left ones.
     """
     ring = np.asarray(ring)
     previous = np.roll(ring, 1)
