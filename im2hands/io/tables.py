@@ -62,11 +62,21 @@ class Provenance:
         }
 
 
-def write_parquet(path: str | os.PathLike, table: pa.Table, layout: Layout, provenance: Provenance) -> None:
-    """Writes `table` (its columns put in the layout's order and cast to its types) as one whole Parquet file."""
+def write_parquet(
+    path: str | os.PathLike,
+    table: pa.Table,
+    layout: Layout,
+    provenance: Provenance,
+    row_group_rows: int | None = None,
+) -> None:
+    """Writes `table` (its columns put in the layout's order and cast to its types) as one whole Parquet file.
+
+    row_group_rows: rows that are stored and read together; small groups suit readers of a few wide rows.
+    """
     table = table.select(layout.column_names()).cast(layout.schema)
+    table = table.replace_schema_metadata(_metadata(layout, provenance))
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(_metadata(layout, provenance)), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_rows)
 
 
 def read_parquet(path: str | os.PathLike, layout: Layout, columns: list[str] | None = None) -> pa.Table:

@@ -1,0 +1,106 @@
+"""Image files: whole or refused, and the test for black images.
+
+OpenCV decodes damaged JPEG files without an error, so the end marker is checked and the decoder's warnings are caught.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from im2hands.datasets.audit import Finding, Reason, Unusable
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+DAMAGE_WORDS = ("corrupt", "premature", "error", "truncated", "bad ", "crc")
+REDUCTION = 8
+CERTAINTY_FACTOR = 2.0
+"""The mean of a reduced image decides alone if it is this many times above or below the limit (see `inspect_image`)."""
+
+
+def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The whole image, BGR. Raises Unusable (reason IMAGE_MISSING or IMAGE_UNREADABLE)."""
+    return _decode(_read_whole(Path(path)), cv2.IMREAD_COLOR)
+
+
+def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: int) -> Finding | None:
+    """None if a frame's image is there, whole, of the announced size and not black; else what is wrong.
+
+    min_mean: grey levels; an image is black if its mean over all pixels and channels is below it (IntagHand: 10).
+    The mean is first taken from a decoding at an eighth of the size, which for JPEG reads the block averages only.
+    It differs from the full one by clipping and by cut-off blocks at the border, so where it lies within a factor of
+    two of the limit the image is decoded in full: only the full mean decides there.
+    """
+    try:
+        content = _read_whole(Path(path))
+        reduced = _decode(content, cv2.IMREAD_REDUCED_COLOR_8)
+        mean = float(reduced.mean())
+        if min_mean / CERTAINTY_FACTOR < mean < min_mean * CERTAINTY_FACTOR:
+            mean = float(_decode(content, cv2.IMREAD_COLOR).mean())
+    except Unusable as damage:
+        return damage.finding
+    if mean < min_mean:
+        return Finding(Reason.BLACK_IMAGE, "mean over pixels and channels, grey levels", mean)
+    rows, columns = reduced.shape[:2]
+    if abs(rows - height / REDUCTION) >= 1 or abs(columns - width / REDUCTION) >= 1:
+        return Finding(
+            Reason.IMAGE_SIZE_DIFFERS, f"announced {width} x {height}, found about {columns * 8} x {rows * 8}"
+        )
+    return None
+
+
+def _read_whole(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Unusable(Reason.IMAGE_MISSING, "no such file") from None
+    except OSError as error:
+        raise Unusable(Reason.IMAGE_UNREADABLE, f"cannot be read: {error}") from None
+    if content[:2] == JPEG_START and not content.rstrip(b"\x00").endswith(JPEG_END):
+        raise Unusable(Reason.IMAGE_UNREADABLE, "truncated: the JPEG end marker is missing")
+    return content
+
+
+def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
+    if not content:
+        raise Unusable(Reason.IMAGE_UNREADABLE, "the file is empty")
+    with _decoder_output() as printed:
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+        except cv2.error as error:
+            raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode: {error}") from None
+    text = printed[0] if printed else ""
+    if image is None:
+        raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode {text}".strip())
+    if any(word in text.lower() for word in DAMAGE_WORDS):
+        raise Unusable(Reason.IMAGE_UNREADABLE, f"damaged: {text}")
+    return image
+
+
+@contextmanager
+def _decoder_output() -> Iterator[list[str]]:
+    """Catches what the C decoders print while the block runs; afterwards the list holds the lines.
+
+    The process's error output is redirected meanwhile: meant for worker processes and single-threaded stages.
+    """
+    lines: list[str] = []
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield lines
+            finally:
+                os.dup2(saved, 2)
+                file.seek(0)
+                lines += file.read().decode(errors="replace").splitlines()
+    finally:
+        os.close(saved)
