@@ -1,0 +1,231 @@
+"""Sixteen small networks, one per bone, that tell whether a point lies inside the part of the hand that moves with the bone.
+
+Source: HALO (3DV 2021), section 3.3; Im2Hands (CVPR 2023), section 3.2, whose variant appends image features to the second
+hidden layer. Points are in the palm frame (1 unit = 0.4 m, right-hand space), bone lengths in metres, bones in the order of
+`im2hands.hands.joints.BONE_NAMES`.
+
+Every bone sees the point in its own frame, its length, a code of all 16 lengths and a code of all 16 translations. All but
+the point is constant over a hand, so `forward` folds it, the rigid transform and the residual connections into the weights
+of batched matrix products; `tests/naive/bone_decoders.py` holds the plain form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+
+BONES = 16
+LEAK = 0.1
+"""Negative slope of the activation between the layers."""
+FEATURE_LAYER = 2
+"""The layer to whose input point features are appended."""
+CACHED_POINTS = 256
+"""Points per piece of an evaluation on a CPU: at width 64 the activations of a layer take 1 MB."""
+PUBLISHED_WIDTH, PUBLISHED_LENGTH_HIDDEN, PUBLISHED_TRANSLATION_CODE = 64, 40, 8
+
+
+class BoneLinear(nn.Module):
+    """Sixteen linear layers side by side: weight (16, out, in), bias (16, out), initialised as `torch.nn.Linear` is."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(BONES, outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(BONES, outputs))
+        bound = 1 / math.sqrt(inputs)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+
+@dataclass(frozen=True)
+class _FoldedWeights:
+    """What `BoneDecoders` multiplies points and activations with; the first layer is one per bone and hand."""
+
+    first: Float[Tensor, "16 batch 3 width"]
+    first_bias: Float[Tensor, "16 batch width"]
+    hidden: list[tuple[Float[Tensor, "16 width width"], Float[Tensor, "16 1 width"]]]
+    on_features: Float[Tensor, "16 features width"]
+
+    def of_hand(self, hand: int) -> _FoldedWeights:
+        own = slice(hand, hand + 1)
+        return replace(self, first=self.first[:, own], first_bias=self.first_bias[:, own])
+
+
+class _GroupedLinear(torch.autograd.Function):
+    """Rows sorted by bone, each times the weight of its bone: (rows, in) -> (rows, out).
+
+    sizes: rows per bone. One product per bone on slices; autograd of sixteen slices and their joining would cost more than
+    the products themselves.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, sizes: list[int]) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        ctx.sizes = sizes
+        outputs = rows.new_empty(len(rows), weight.shape[1])
+        for bone, part in _parts(sizes):
+            torch.addmm(bias[bone], rows[part], weight[bone].t(), out=outputs[part])
+        return outputs
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        rows, weight = ctx.saved_tensors
+        on_rows = torch.empty_like(rows)
+        on_weight, on_bias = torch.zeros_like(weight), weight.new_zeros(weight.shape[:2])
+        for bone, part in _parts(ctx.sizes):
+            torch.mm(gradient[part], weight[bone], out=on_rows[part])
+            torch.mm(gradient[part].t(), rows[part], out=on_weight[bone])
+            torch.sum(gradient[part], dim=0, out=on_bias[bone])
+        return on_rows, on_weight, on_bias, None
+
+
+def _parts(sizes: list[int]) -> Iterator[tuple[int, slice]]:
+    start = 0
+    for bone, size in enumerate(sizes):
+        if size:
+            yield bone, slice(start, start + size)
+        start += size
+
+
+class BoneDecoders(nn.Module):
+    """Points and bones to one logit per point and bone.
+
+    width: of the four hidden layers (published: 64).
+    length_hidden: of the encoder of bone lengths (published: 40).
+    translation_code: numbers that each bone keeps of the 48 translations (published: 8).
+    features: length of the point features that `forward` then demands (0: none; Im2Hands: 19).
+    """
+
+    def __init__(
+        self,
+        width: int = PUBLISHED_WIDTH,
+        length_hidden: int = PUBLISHED_LENGTH_HIDDEN,
+        translation_code: int = PUBLISHED_TRANSLATION_CODE,
+        features: int = 0,
+    ) -> None:
+        super().__init__()
+        self.width, self.features = width, features
+        self.translation_encoder = BoneLinear(3 * BONES, translation_code)
+        self.length_encoder = nn.Sequential(nn.Linear(BONES, length_hidden), nn.ReLU(), nn.Linear(length_hidden, BONES))
+        inputs = [3 + 1 + BONES + translation_code, width, width + features, width, width]
+        self.layers = nn.ModuleList(BoneLinear(n, width) for n in inputs[:4])
+        self.layers.append(BoneLinear(width, 1))
+
+    def forward(
+        self,
+        points: Float[Tensor, "batch points 3"],
+        bone_from_palm: Float[Tensor, "batch 16 4 4"],
+        bone_lengths: Float[Tensor, "batch 16"],
+        features: Float[Tensor, "batch points channels"] | None = None,
+    ) -> Float[Tensor, "batch points 16"]:
+        """Logits of every point for every bone; positive means inside.
+
+        Raises ValueError if point features are missing or not asked for.
+        """
+        self._check_features(features)
+        weights = self._folded_weights(bone_from_palm, bone_lengths)
+        return self._all_logits(weights, points, features)
+
+    def strongest(
+        self,
+        points: Float[Tensor, "batch points 3"],
+        bone_from_palm: Float[Tensor, "batch 16 4 4"],
+        bone_lengths: Float[Tensor, "batch 16"],
+        features: Float[Tensor, "batch points channels"] | None = None,
+    ) -> Float[Tensor, "batch points"]:
+        """The largest of each point's 16 logits.
+
+        Its gradient passes through the strongest bone alone. On a CPU the search for that bone therefore runs without a
+        graph and only the winner is computed again with one, which costs two fifths of `forward(...).amax(-1)`.
+        """
+        self._check_features(features)
+        weights = self._folded_weights(bone_from_palm, bone_lengths)
+        if torch.is_grad_enabled() and points.device.type != "cpu":
+            return self._all_logits(weights, points, features).amax(dim=-1)
+        largest, bones = self._winners(weights, points, features)
+        return self._logits_of_bones(bones, weights, points, features) if torch.is_grad_enabled() else largest
+
+    def _all_logits(self, weights: _FoldedWeights, points: Tensor, features: Tensor | None) -> Tensor:
+        batch, count = points.shape[:2]
+        bias = weights.first_bias.flatten(0, 1)[:, None]
+        hidden = torch.baddbmm(bias, points.expand(BONES, -1, -1, -1).flatten(0, 1), weights.first.flatten(0, 1))
+        hidden = F.leaky_relu_(hidden, LEAK).view(BONES, batch * count, self.width)
+        for place, (weight, bias) in enumerate(weights.hidden, start=1):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if place == FEATURE_LAYER and features is not None:
+                flat = features.flatten(0, 1).expand(BONES, -1, -1)
+                hidden = torch.baddbmm(hidden, flat, weights.on_features)
+            hidden = F.leaky_relu_(hidden, LEAK)
+        last = self.layers[4]
+        logits = torch.bmm(hidden, last.weight.transpose(1, 2)).squeeze(-1) + last.bias
+        return logits.t().reshape(batch, count, BONES)
+
+    @torch.no_grad()
+    def _winners(self, weights: _FoldedWeights, points: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Largest logit and its bone, on a CPU in pieces whose activations stay in the cache."""
+        if points.device.type != "cpu":
+            return self._all_logits(weights, points, features).max(dim=-1)
+        largest = points.new_empty(points.shape[:2])
+        bones = torch.empty(points.shape[:2], dtype=torch.long)
+        for hand in range(len(points)):
+            own = weights.of_hand(hand)
+            for start in range(0, points.shape[1], CACHED_POINTS):
+                part = slice(hand, hand + 1), slice(start, start + CACHED_POINTS)
+                logits = self._all_logits(own, points[part], None if features is None else features[part])
+                largest[part], bones[part] = logits.max(dim=-1)
+        return largest, bones
+
+    def _logits_of_bones(
+        self,
+        bones: Integer[Tensor, "batch points"],
+        weights: _FoldedWeights,
+        points: Tensor,
+        features: Tensor | None,
+    ) -> Float[Tensor, "batch points"]:
+        """The logit of one chosen bone per point: points sorted by bone, then one matrix product per bone and layer."""
+        batch, count = bones.shape
+        bones = bones.flatten()
+        order = torch.argsort(bones, stable=True)
+        sizes = torch.bincount(bones, minlength=BONES).tolist()
+        network = bones[order] * batch + order // max(count, 1)
+        first, bias = weights.first.flatten(0, 1)[network], weights.first_bias.flatten(0, 1)[network]
+        hidden = torch.bmm(points.flatten(0, 1)[order][:, None], first)[:, 0] + bias
+        hidden = F.leaky_relu(hidden, LEAK)
+        for place, layer in enumerate(self.layers[1:4], start=1):
+            inputs = hidden
+            if place == FEATURE_LAYER and features is not None:
+                inputs = torch.cat([hidden, features.flatten(0, 1)[order]], dim=-1)
+            hidden = F.leaky_relu(_GroupedLinear.apply(inputs, layer.weight, layer.bias, sizes) + hidden, LEAK)
+        last = self.layers[4]
+        logits = _GroupedLinear.apply(hidden, last.weight, last.bias, sizes)[:, 0]
+        return torch.zeros_like(logits).index_copy(0, order, logits).view(batch, count)
+
+    def _folded_weights(self, bone_from_palm: Tensor, bone_lengths: Tensor) -> _FoldedWeights:
+        """The layers as maps of palm-frame points: transforms, constants and residual connections folded in."""
+        layer, encoder = self.layers[0], self.translation_encoder
+        on_point, on_constants = layer.weight[:, :, :3], layer.weight[:, :, 3:]
+        rotation, translation = bone_from_palm[:, :, :3, :3], bone_from_palm[:, :, :3, 3]
+        translation_code = torch.einsum("bt,kct->bkc", translation.flatten(1), encoder.weight) + encoder.bias
+        length_code = self.length_encoder(bone_lengths)[:, None].expand(-1, BONES, -1)
+        constants = torch.cat([bone_lengths[..., None], length_code, translation_code], dim=-1)
+        first_bias = torch.einsum("kwc,bkc->kbw", on_constants, constants)
+        first_bias = first_bias + torch.einsum("kwi,bki->kbw", on_point, translation) + layer.bias[:, None]
+        identity = torch.eye(self.width, dtype=layer.weight.dtype, device=layer.weight.device)
+        return _FoldedWeights(
+            first=torch.einsum("kwi,bkij->kbjw", on_point, rotation),
+            first_bias=first_bias,
+            hidden=[
+                ((m.weight[..., : self.width] + identity).transpose(1, 2), m.bias[:, None]) for m in self.layers[1:4]
+            ],
+            on_features=self.layers[FEATURE_LAYER].weight[..., self.width :].transpose(1, 2),
+        )
+
+    def _check_features(self, features: Tensor | None) -> None:
+        given = 0 if features is None else features.shape[-1]
+        if given != self.features:
+            raise ValueError(f"these bone decoders take {self.features} features per point, got {given}")
