@@ -99,28 +99,26 @@ def signed_angle(
 ) -> Float[Tensor, "*batch"]:
     """Angles from `a` to `b`, negative where the turn is clockwise when seen against `reference`."""
     angle = angle_between(a, b)
-    clockwise = (reference * torch.linalg.cross(a, b, dim=-1)).sum(-1) < 0
+    clockwise = (reference * torch.linalg.cross(a, b)).sum(-1) < 0
     return torch.where(clockwise, -angle, angle)
 
 
 def shortest_turn(
-    source: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], half_turns: bool = True
-) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations that take direction `source` to direction `target` about their common normal.
+    source: Float[Tensor, "*batch 3"], target: Float[Tensor, "*#batch 3"], half_turns: bool = True
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
+    """Rotations that take direction `source` to direction `target` about their common normal, and those normals.
 
     half_turns: opposite directions have no common normal. True: turn by pi about some perpendicular axis.  False: return the
-    identity for them, as HALO's published preparation does.
+    identity and an axis of no length for them, as HALO's published preparation does.
     """
-    target = target.expand_as(source)
-    normal = torch.linalg.cross(source, target, dim=-1)
-    axis, angle = unit(normal), angle_between(source, target)
+    axis, angle = unit(torch.linalg.cross(source, target.expand_as(source))), angle_between(source, target)
     if half_turns:
         opposite = (torch.linalg.vector_norm(unit(source) + unit(target), dim=-1) < 1e-7)[..., None]
         axis = torch.where(opposite, _perpendicular(source), axis)
-    return turn_about(axis, angle)
+    return turn_about(axis, angle), axis
 
 
 def _perpendicular(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Some unit vectors at right angles to `vectors`."""
     smallest = torch.nn.functional.one_hot(vectors.abs().argmin(-1), 3).to(vectors.dtype)
-    return unit(torch.linalg.cross(vectors, smallest, dim=-1))
+    return unit(torch.linalg.cross(vectors, smallest))

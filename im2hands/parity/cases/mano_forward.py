@@ -1,7 +1,7 @@
 """Golden case `mano_forward`: the hand model's forward computation on a stand-in with MANO's schema, both sides.
 
-The stand-in is a random model without MANO data; other cases use it through `stand_in_models`. Its left hand is the mirror of the
-right one, except that its shape directions are the right hand's, which is the defect of the official left file.
+The stand-in is a random model without MANO data; other cases use it through `stand_in_models`. Its left hand is the
+mirror of the right one, except that its shape directions are the right hand's: the defect of the official left file.
 """
 
 from __future__ import annotations
