@@ -52,6 +52,8 @@ class Reason(StrEnum):
     BLACK_IMAGE = "black_image"
     IMAGE_SIZE_DIFFERS = "image_size_differs"
     DEGENERATE_HAND = "degenerate_hand"
+    HAND_MISSING = "hand_missing"
+    HANDS_NOT_PROJECTABLE = "hands_not_projectable"
     ANNOTATION_MISSING = "annotation_missing"
     JOINTS_FAR_FROM_MODEL = "joints_far_from_model"
 
@@ -76,6 +78,8 @@ REMEDIES = {
     Reason.IMAGE_MISSING: "check that every image archive is unpacked below images/<split>",
     Reason.IMAGE_UNREADABLE: "unpack the image archives again; truncated files end early or do not decode",
     Reason.DEGENERATE_HAND: "check the fits, their keypoints coincide",
+    Reason.HAND_MISSING: "run fit_hands again; its audit names the hands that it set aside",
+    Reason.HANDS_NOT_PROJECTABLE: "cameras must be in millimetres and fits in metres, in the same world",
 }
 """Reasons that mean damage, with what the user can do about each."""
 

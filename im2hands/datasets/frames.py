@@ -124,6 +124,11 @@ def hand_id(capture: int, frame_idx: int, side: Side) -> str:
     return f"{pair_id(capture, frame_idx)}_{side.value}"
 
 
+def hands_of(frames: FrameTable) -> list[str]:
+    """hand_id of both hands of every pose that the frames show."""
+    return [hand_id(capture, frame_idx, side) for capture, frame_idx in frames.pairs() for side in Side]
+
+
 def shard_range(rows: int, index: int, count: int) -> tuple[int, int]:
     """First and one-past-last row of part `index` of `count` nearly equal consecutive parts of `rows`."""
     if not 0 <= index < count:

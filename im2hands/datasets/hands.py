@@ -245,9 +245,7 @@ def _posed(
         vertices, keypoints, regressed = (
             part.double().cpu().numpy() for part in (posed.vertices, posed.keypoints, posed.regressed)
         )
-        frames = canonical_frames(
-            keypoints, [side] * len(own), angle_clamp=angle_clamp, degenerate_hands=degenerate_hands
-        )
+        frames = canonical_frames(keypoints, side, angle_clamp=angle_clamp, degenerate_hands=degenerate_hands)
         for row, key in enumerate(own):
             columns = {
                 "pose": pose[row],
@@ -256,10 +254,10 @@ def _posed(
                 "vertices": vertices[row].astype(np.float32),
                 "keypoints_model": keypoints[row],
                 "keypoints_regressed": regressed[row],
-                "wrist": frames.wrist[row],
-                "palm_rotation": frames.palm_rotation[row],
-                "bone_from_palm": frames.bone_from_palm[row],
-                "bone_lengths": frames.bone_lengths[row],
+                "wrist": frames.wrist[row].double().cpu().numpy(),
+                "palm_rotation": frames.palm_rotation[row].double().cpu().numpy(),
+                "bone_from_palm": frames.bone_from_palm[row].double().cpu().numpy(),
+                "bone_lengths": frames.bone_lengths[row].double().cpu().numpy(),
             }
             results[key] = key, columns, frames.rejected[row]
     return [results[key] for key in keys]
