@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from im2hands.geometry.inside import inside_mesh
-from im2hands.geometry.mesh_files import Mesh
+from im2hands.geometry.inside import InsideTest
+from im2hands.geometry.mesh import Mesh
 from im2hands.io.errors import ConfigError, DataError
 
 Method = Literal["grid", "boolean"]
@@ -42,13 +42,16 @@ def penetration(first: Mesh, second: Mesh, method: Method = "grid", cell: float 
     """
     volume = shared_volume_boolean(first, second) if method == "boolean" else None
     used: Method = "grid" if volume is None else "boolean"
+    if not (np.subtract(*_shared_box(first, second)[::-1]) > 0).all():
+        return Penetration(volume_cm3=0.0, depth_mm=0.0, volume_method=used)
+    solids = [InsideTest(mesh.vertices, mesh.faces) for mesh in (first, second)]
     if volume is None:
-        volume = shared_volume_grid(first, second, cell)
-    depth = max(depth_of_vertices(first, second), depth_of_vertices(second, first))
+        volume = shared_volume_grid(*solids, cell)
+    depth = max(depth_of_vertices(first, solids[1]), depth_of_vertices(second, solids[0]))
     return Penetration(volume_cm3=volume * 1e6, depth_mm=depth * 1e3, volume_method=used)
 
 
-def shared_volume_grid(first: Mesh, second: Mesh, cell: float) -> float:
+def shared_volume_grid(first: InsideTest, second: InsideTest, cell: float) -> float:
     """Volume (in the cube of the meshes' unit) of the cells whose centre lies in both solids.
 
     The grid is centred on the box that both bounding boxes share, so that mirrored meshes have the same volume.
@@ -62,8 +65,8 @@ def shared_volume_grid(first: Mesh, second: Mesh, cell: float) -> float:
         for count, centre in zip(counts, 0.5 * (low + high), strict=True)
     ]
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = centres[inside_mesh(centres, first.vertices, first.faces)]
-    return float(np.count_nonzero(inside_mesh(centres, second.vertices, second.faces)) * cell**3)
+    centres = centres[first.contains(centres)]
+    return float(np.count_nonzero(second.contains(centres)) * cell**3)
 
 
 def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
@@ -91,11 +94,11 @@ def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
     return float((solids[0] ^ solids[1]).volume())
 
 
-def depth_of_vertices(first: Mesh, second: Mesh) -> float:
+def depth_of_vertices(first: Mesh, second: InsideTest) -> float:
     """Largest distance of a vertex of `first` that lies inside `second` to the surface of `second`; 0 if none does."""
     low, high = _shared_box(first, second)
     candidates = first.vertices[((first.vertices >= low) & (first.vertices <= high)).all(axis=1)]
-    inside = candidates[inside_mesh(candidates, second.vertices, second.faces)]
+    inside = candidates[second.contains(candidates)]
     return float(distance_to_surface(inside, second.vertices, second.faces).max(initial=0.0))
 
 
@@ -153,7 +156,7 @@ def _point_segment_distance(points: np.ndarray, start: np.ndarray, end: np.ndarr
     return np.linalg.norm(offset - share[..., None] * along, axis=-1)
 
 
-def _shared_box(first: Mesh, second: Mesh) -> tuple[np.ndarray, np.ndarray]:
+def _shared_box(first: Mesh | InsideTest, second: Mesh | InsideTest) -> tuple[np.ndarray, np.ndarray]:
     low = np.maximum(first.vertices.min(axis=0), second.vertices.min(axis=0))
     high = np.minimum(first.vertices.max(axis=0), second.vertices.max(axis=0))
     return low, high

@@ -1,0 +1,221 @@
+"""The protocol card: everything that must stand beside a number before it can be compared with another.
+
+Evaluation files carry the facts of their making (`EvaluationFacts`); the card joins those of all files, refuses to put
+differently measured methods into one table, and adds the split and the failures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from im2hands import __version__
+from im2hands.evaluation.protocols import EMPTY_DISTANCE, FAILURE_DISTANCE_MM, MM, PUBLISHED_POINTS
+from im2hands.evaluation.records import read_facts
+from im2hands.io.errors import DataError
+from im2hands.io.hashing import digest
+
+KEYPOINT_SOURCES = {"model": "true keypoints: kinematic joints and tips of the fitted hand model"}
+
+
+@dataclass(frozen=True)
+class EvaluationFacts:
+    """How the numbers of one evaluation file were made.
+
+    measuring: what must agree between methods in one table.  making: what belongs to the method.
+    """
+
+    method: str
+    source: str
+    measuring: Mapping[str, Any]
+    making: Mapping[str, Any]
+
+    def as_parameters(self) -> dict[str, Any]:
+        """For the provenance block of an evaluation file."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> EvaluationFacts:
+        """Raises DataError if the file does not hold them."""
+        facts = read_facts(path)
+        try:
+            return cls(**{name: facts[name] for name in ("method", "source", "measuring", "making")})
+        except KeyError as missing:
+            raise DataError(f"{path}: the evaluation file lacks its fact {missing}; run evaluate again.") from None
+
+
+def measuring_facts(
+    *,
+    dataset: str,
+    split: str,
+    seed: int,
+    surface_samples: int,
+    penetration: str,
+    penetration_cell_mm: float,
+    queries: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What must agree between methods. queries: parameters that the evaluation points were made with."""
+    return {
+        "dataset": dataset,
+        "split": split,
+        "seed": seed,
+        "surface_samples": surface_samples,
+        "penetration": penetration,
+        "penetration_cell_mm": penetration_cell_mm,
+        "queries": dict(queries),
+    }
+
+
+def protocol_card(
+    records: pd.DataFrame, paths: Sequence[str | os.PathLike], frame_names: Sequence[str], poses: int
+) -> dict[str, Any]:
+    """The card of the table made from these records.
+
+    paths: the evaluation files.  frame_names: file names of the split's kept frames, in order.  poses: two-hand poses that
+    they show.  Raises DataError if files were measured differently.
+    """
+    facts = [EvaluationFacts.read(path) for path in paths]
+    measuring = facts[0].measuring
+    for path, other in zip(paths, facts, strict=True):
+        differing = [key for key in measuring if other.measuring.get(key) != measuring[key]]
+        if differing or other.measuring.keys() != measuring.keys():
+            raise DataError(
+                f"{path}: was evaluated with another {', '.join(differing) or 'set of facts'} than {paths[0]}; "
+                "numbers of different protocols do not belong in one table: run evaluate again for both."
+            )
+    queries = measuring["queries"]
+    return {
+        "software": f"im2hands {__version__}",
+        "dataset": measuring["dataset"],
+        "split": measuring["split"],
+        "split_hash": digest(list(frame_names)),
+        "frames": len(frame_names),
+        "poses": poses,
+        "evaluated_poses": int(records["pair_id"].nunique()),
+        "evaluated_hands": int(records["hand_id"].nunique()),
+        "methods": _methods(records, facts),
+        "mean": "plain mean over hand poses, penetration over pairs; a pose counts once however many cameras see it",
+        "units": {
+            "distances": "mm",
+            "squared distances": "mm²",
+            "volumes": "cm³",
+            "IoU": "% in tables, 0..1 in records",
+        },
+        "seed": {
+            "master": measuring["seed"],
+            "rule": "every sample is drawn with a seed made of the master seed, its purpose and the hand's name",
+        },
+        "published": _published(measuring, queries),
+        "ours": _ours(measuring, queries),
+        "penetration": _penetration(measuring, records),
+    }
+
+
+def card_markdown(card: Mapping[str, Any]) -> str:
+    """The card as a Markdown list, for files and the report."""
+    lines = ["# Protocol card", ""]
+    lines += _lines(card, 0)
+    return "\n".join(lines) + "\n"
+
+
+def note(card: Mapping[str, Any]) -> str:
+    """One line that says what the numbers were measured on."""
+    return (
+        f"Dataset: {card['dataset']}, split {card['split']} ({card['evaluated_hands']} hands of {card['evaluated_poses']} "
+        f"poses, {card['frames']} frames, list {card['split_hash'][:12]}). Protocol card: protocol_card.md."
+    )
+
+
+def _methods(records: pd.DataFrame, facts: Iterable[EvaluationFacts]) -> list[dict[str, Any]]:
+    making: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for one in facts:
+        if making.setdefault((one.method, one.source), one.making) != one.making:
+            raise DataError(
+                f"the shards of {one.method}/{one.source} were made with different settings or weights; "
+                "run reconstruct and evaluate again for all of them."
+            )
+    methods = []
+    for (method, source), hands in records.groupby(["method", "source"], sort=True):
+        failures = hands["failure"].value_counts()
+        methods.append(
+            {
+                "method": method,
+                "keypoint_source": source,
+                "keypoints": KEYPOINT_SOURCES.get(source, "predicted or imported keypoints"),
+                "hands": len(hands),
+                "failures": {reason: int(failures.get(reason, 0)) for reason in ("missing", "empty", "open")},
+                **making.get((method, source), {}),
+            }
+        )
+    return methods
+
+
+def _published(measuring: Mapping[str, Any], queries: Mapping[str, Any]) -> dict[str, Any]:
+    departures = [
+        "surface sampling is seeded per hand, the published script's is not",
+        "stored points are rounded to 16 bits over their range, the published ones to half precision",
+        "the loader's noise of 0.04 mm is not added to the points",
+    ]
+    if queries.get("label_rule") != "published":
+        departures.append("labels of the points are winding numbers, the published ones ray parity")
+    for name, count in (("query", queries.get("published")), ("surface", measuring["surface_samples"])):
+        if count != PUBLISHED_POINTS:
+            departures.append(f"{count} {name} points per hand instead of {PUBLISHED_POINTS}")
+    return {
+        "source": "HALO's mesh evaluation",
+        "frame": f"palm frame of the true hand; 1 unit = {MM:g} mm",
+        "points": f"{queries.get('published')} per hand, half uniform in the cube around the wrist, half near the surface",
+        "occupancy_of_meshes": "ray parity",
+        "threshold": 0.5,
+        "surface_samples": measuring["surface_samples"],
+        "chamfer": "L1 mean of both mean distances, L2 of both mean squared distances",
+        "normals": "mean absolute cosine of nearest neighbours, both directions",
+        "field_iou": "the field at the same points, as Im2Hands validates",
+        "empty_mesh": f"IoU 0, distances {EMPTY_DISTANCE * MM:.1f} mm, normals -1, Chamfer skipped by the mean",
+        "missing_mesh": "skipped by the mean",
+        "departures": departures,
+    }
+
+
+def _ours(measuring: Mapping[str, Any], queries: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "points": f"{queries.get('uniform_hand')} per hand, uniform in the true hand's box plus "
+        f"{queries.get('hand_margin_mm')} mm",
+        "occupancy_of_meshes": "winding number other than 0",
+        "labels": "winding number" if queries.get("label_rule") != "published" else "ray parity",
+        "surface_samples": measuring["surface_samples"],
+        "failures": "no mesh, no surface, or a mesh that is not closed",
+        "penalty": f"IoU 0, normal consistency 0, Chamfer-L1 {FAILURE_DISTANCE_MM:g} mm, Chamfer-L2 "
+        f"{FAILURE_DISTANCE_MM**2:g} mm²",
+        "noise_floor": "the same distances between two independent samplings of the true surface",
+    }
+
+
+def _penetration(measuring: Mapping[str, Any], records: pd.DataFrame) -> dict[str, Any]:
+    used = records.drop_duplicates(["method", "source", "pair_id"])["penetration_method"].value_counts()
+    cell = measuring["penetration_cell_mm"]
+    return {
+        "volume": "exact boolean of the triangles"
+        if measuring["penetration"] == "boolean"
+        else f"cells of {cell:g} mm",
+        "pairs_by_method": {method: int(count) for method, count in used.items()},
+        "depth": "largest distance of a vertex inside the other hand to that hand's surface, exact to its triangles",
+        "hands": "both reconstructed hands of a pair as placed in the world; the true hands are sealed at the wrist",
+    }
+
+
+def _lines(content: Any, depth: int) -> list[str]:
+    indent = "  " * depth
+    lines = []
+    items = content.items() if isinstance(content, Mapping) else enumerate(content, start=1)
+    for key, value in items:
+        label = f"{indent}- " if isinstance(content, list) else f"{indent}- {str(key).replace('_', ' ')}: "
+        if isinstance(value, (Mapping, list)):
+            lines += [(f"{indent}- {key}:" if isinstance(content, list) else label.rstrip()), *_lines(value, depth + 1)]
+        else:
+            lines.append(f"{label}{value}")
+    return lines

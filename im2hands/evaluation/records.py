@@ -1,0 +1,105 @@
+"""The per-hand result table: one row per reconstructed hand pose, every metric of both protocols, the failure if any.
+
+Raw numbers only: a metric that a failure leaves undefined is null. Penalties and means belong to the tables (tables.py), so
+every printed number is a query on these files. Millimetres, square millimetres, cubic centimetres; IoU and cosines from 0 to 1.
+Penetration is a property of the pair and stands in both of its rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from im2hands.io.errors import DataError
+from im2hands.io.tables import Layout, Provenance, file_card, read_parquet, write_parquet
+
+Failure = Literal["missing", "empty", "open"]
+"""missing: no mesh was made (its reason stands in failure_detail); empty: no surface, or one without area; open: the mesh is not
+closed."""
+
+_FLOAT = pa.float64()
+RECORDS = Layout(
+    "evaluation",
+    1,
+    pa.schema(
+        [
+            pa.field("pair_id", pa.string()),
+            pa.field("hand_id", pa.string()),
+            pa.field("capture", pa.int64()),
+            pa.field("frame_idx", pa.int64()),
+            pa.field("side", pa.string()),
+            pa.field("subject", pa.int64()),
+            pa.field("frames", pa.int32()),  # images of this pose in the split, one per camera
+            pa.field("method", pa.string()),
+            pa.field("source", pa.string()),
+            pa.field("failure", pa.string()),
+            pa.field("failure_detail", pa.string()),
+            pa.field("vertices", pa.int32()),
+            pa.field("faces", pa.int32()),
+            pa.field("volume_cm3", _FLOAT),
+            pa.field("true_volume_cm3", _FLOAT),
+            pa.field("evaluations", pa.int64()),  # points at which the field was asked for this mesh
+            pa.field("published_iou", _FLOAT),
+            pa.field("published_field_iou", _FLOAT),
+            pa.field("published_completeness_mm", _FLOAT),
+            pa.field("published_accuracy_mm", _FLOAT),
+            pa.field("published_chamfer_l1_mm", _FLOAT),
+            pa.field("published_chamfer_l2_mm2", _FLOAT),
+            pa.field("published_normals", _FLOAT),
+            pa.field("mesh_iou", _FLOAT),
+            pa.field("field_iou", _FLOAT),
+            pa.field("completeness_mm", _FLOAT),
+            pa.field("accuracy_mm", _FLOAT),
+            pa.field("chamfer_l1_mm", _FLOAT),
+            pa.field("chamfer_l2_mm2", _FLOAT),
+            pa.field("normal_consistency", _FLOAT),
+            pa.field("floor_chamfer_l1_mm", _FLOAT),
+            pa.field("floor_chamfer_l2_mm2", _FLOAT),
+            pa.field("floor_normal_consistency", _FLOAT),
+            pa.field("penetration_volume_cm3", _FLOAT),
+            pa.field("penetration_depth_mm", _FLOAT),
+            pa.field("penetration_method", pa.string()),
+            pa.field("true_penetration_volume_cm3", _FLOAT),
+            pa.field("true_penetration_depth_mm", _FLOAT),
+        ]
+    ),
+)
+
+
+def write_records(path: str | os.PathLike, rows: Sequence[dict[str, Any]], provenance: Provenance) -> None:
+    """Writes rows (dictionaries by column name; what is absent becomes null) as one Parquet file.
+
+    Raises DataError for a column that the layout does not have.
+    """
+    unknown = {name for row in rows for name in row} - set(RECORDS.column_names())
+    if unknown:
+        raise DataError(f"{path}: the {RECORDS.name} layout has no column {sorted(unknown)}.")
+    write_parquet(path, pa.Table.from_pylist(list(rows), schema=RECORDS.schema), RECORDS, provenance)
+
+
+def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
+    """The rows of several files as one frame, ordered by method, source, capture, frame and side.
+
+    Raises DataError if there is no file or a hand stands in two of them for the same method and source.
+    """
+    if not paths:
+        raise DataError("no evaluation files were given; run the stage evaluate first.")
+    tables = [read_parquet(path, RECORDS) for path in paths]
+    frame = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).to_pandas()
+    keys = ["method", "source", "capture", "frame_idx", "side"]
+    twice = frame[frame.duplicated([*keys[:2], "hand_id"])]
+    if len(twice):
+        raise DataError(
+            f"{len(twice)} hands, {twice.iloc[0]['hand_id']} among them, stand in two evaluation files of the method "
+            f"{twice.iloc[0]['method']}; remove files that are left from an earlier run with other shards."
+        )
+    return frame.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def read_facts(path: str | os.PathLike) -> dict[str, Any]:
+    """What the evaluation stage wrote down about how a file's numbers were made (see protocol_card.py)."""
+    return dict(file_card(path)["provenance"]["parameters"])

@@ -1,0 +1,183 @@
+"""Evaluation of one shard of reconstructed hands: pairs are measured independently, on as many workers as asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from im2hands.datasets.frames import FrameTable, pair_id
+from im2hands.datasets.hands import HandTable
+from im2hands.datasets.parallel import chunks, ordered_map
+from im2hands.datasets.queries import EvaluationQueries
+from im2hands.evaluation.metrics import SampledSurface
+from im2hands.evaluation.penetration import Method, Penetration, penetration
+from im2hands.evaluation.protocols import Reconstruction, TrueHand, evaluate_hand
+from im2hands.geometry.mesh import Mesh
+from im2hands.hands.model import HandModel
+from im2hands.hands.sides import Side
+from im2hands.io.errors import DataError
+from im2hands.reconstruction.placement import PalmFrame
+from im2hands.reconstruction.storage import SurfaceShard
+
+PAIRS_PER_TASK = 4
+COLUMNS = ["capture", "frame_idx", "subject", "vertices", "wrist", "palm_rotation"]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How hands are measured. surface_samples: points per predicted surface.  seed: master seed.
+
+    penetration, cell: see `penetration.penetration`; cell in metres.
+    """
+
+    surface_samples: int
+    seed: int
+    penetration: Method = "grid"
+    cell: float = 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class HandTask:
+    """A hand to be measured: its row in the mesh shard and its truth (world, metres). columns: of the records, as they are."""
+
+    hand_id: str
+    row: int
+    frame: PalmFrame
+    sealed: Float[np.ndarray, "779 3"]
+    columns: Mapping[str, Any]
+
+
+def evaluate_shard(
+    surfaces: SurfaceShard,
+    queries: EvaluationQueries,
+    hands: HandTable,
+    frames: FrameTable,
+    models: Mapping[Side, HandModel],
+    measuring: Measuring,
+    names: Mapping[str, str],
+    workers: int = 1,
+) -> list[dict[str, Any]]:
+    """The records (see records.py) of every hand of a mesh shard, in its order; the same for any number of workers.
+
+    names: columns that are the same for all, such as method and source.
+    Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
+    """
+    pairs = pair_tasks(surfaces, hands, frames, models)
+    sealed_faces = {side: model.sealed_faces for side, model in models.items()}
+    measure = partial(_measure_pairs, surfaces, queries, sealed_faces, measuring)
+    tasks = chunks(pairs, PAIRS_PER_TASK)
+    label = f"evaluate pairs (x{PAIRS_PER_TASK})"
+    return [{**names, **row} for rows in ordered_map(measure, tasks, workers, label) for row in rows]
+
+
+def pair_tasks(
+    surfaces: SurfaceShard, hands: HandTable, frames: FrameTable, models: Mapping[Side, HandModel]
+) -> list[list[HandTask]]:
+    """The hands of every pair of a shard, in its order, with their truth."""
+    images = Counter(pair_id(*key) for key in frames.pair_keys)
+    columns = {name: hands.array(name) for name in COLUMNS}
+    names = surfaces.hand_ids()
+    pairs = []
+    for pair, rows in surfaces.rows_of_pairs().items():
+        tasks = []
+        for row in rows:
+            if names[row] not in hands.rows:
+                raise DataError(
+                    f"{surfaces.path}: the hand {names[row]} is not in the hand table; the meshes belong to other data: "
+                    "run reconstruct again."
+                )
+            true = {name: column[hands.rows[names[row]]] for name, column in columns.items()}
+            side = hands.sides[hands.rows[names[row]]]
+            tasks.append(
+                HandTask(
+                    hand_id=names[row],
+                    row=row,
+                    frame=PalmFrame(side, true["wrist"], true["palm_rotation"]),
+                    sealed=models[side].seal(true["vertices"].astype(np.float64)),
+                    columns={
+                        "pair_id": pair,
+                        **{name: int(true[name]) for name in ("capture", "frame_idx", "subject")},
+                        "frames": images[pair],
+                    },
+                )
+            )
+        pairs.append(tasks)
+    return pairs
+
+
+def measure_pair(
+    made: Sequence[Reconstruction], true: Sequence[TrueHand], measuring: Measuring
+) -> list[dict[str, Any]]:
+    """Metrics of the hands of a pair, by column of the records; penetration stands in every row.
+
+    made, true: the hands in the same order. Penetration is left out unless there are two, and for failed ones.
+    """
+    rows = [
+        evaluate_hand(truth, one, measuring.surface_samples, measuring.seed)
+        for truth, one in zip(true, made, strict=True)
+    ]
+    shared: dict[str, Any] = {}
+    if len(true) == 2:
+        shared |= _columns("true_", _penetration([truth.sealed for truth in true], measuring))
+        if all(one.failure is None for one in made):
+            found = _penetration([one.mesh for one in made], measuring)
+            shared |= _columns("", found) | {"penetration_method": found.volume_method}
+    return [row | shared for row in rows]
+
+
+def _measure_pairs(
+    surfaces: SurfaceShard,
+    queries: EvaluationQueries,
+    sealed_faces: Mapping[Side, Int[np.ndarray, "faces 3"]],
+    measuring: Measuring,
+    pairs: Sequence[Sequence[HandTask]],
+) -> list[dict[str, Any]]:
+    rows = []
+    for tasks in pairs:
+        true = [_true_hand(task, queries, sealed_faces[task.frame.side]) for task in tasks]
+        made = [_reconstruction(surfaces, task, truth) for task, truth in zip(tasks, true, strict=True)]
+        metrics = measure_pair(made, true, measuring)
+        rows += [{**task.columns, **row} for task, row in zip(tasks, metrics, strict=True)]
+    return rows
+
+
+def _true_hand(task: HandTask, queries: EvaluationQueries, sealed_faces: np.ndarray) -> TrueHand:
+    sets = queries.hand(task.hand_id)
+    return TrueHand(
+        hand_id=task.hand_id,
+        frame=task.frame,
+        sealed=Mesh(task.sealed, sealed_faces),
+        published_points=sets.published.points,
+        published_labels=sets.published.labels,
+        uniform_points=sets.uniform_hand.points,
+        uniform_labels=sets.uniform_hand.labels,
+        surface=SampledSurface(sets.surface_points, sets.surface_normals),
+    )
+
+
+def _reconstruction(surfaces: SurfaceShard, task: HandTask, true: TrueHand) -> Reconstruction:
+    stored = surfaces[task.row]
+    return Reconstruction(
+        mesh=stored.mesh,
+        reason=stored.failure,
+        published_field=stored.field_published(len(true.published_labels)),
+        uniform_field=stored.field_uniform_hand(len(true.uniform_labels)),
+        evaluations=stored.evaluations,
+    )
+
+
+def _penetration(meshes: Sequence[Mesh], measuring: Measuring) -> Penetration:
+    return penetration(meshes[0], meshes[1], measuring.penetration, measuring.cell)
+
+
+def _columns(prefix: str, found: Penetration) -> dict[str, float]:
+    return {
+        f"{prefix}penetration_volume_cm3": found.volume_cm3,
+        f"{prefix}penetration_depth_mm": found.depth_mm,
+    }

@@ -1,0 +1,190 @@
+"""Result tables: one row per method and keypoint source, the means of every metric of both protocols.
+
+Means are plain means over hand poses (pairs for penetration): a pose counts once, however many cameras see it. A failed hand
+counts with the stated penalty in our protocol; in the published one an empty mesh counts with its published values and
+what is undefined is skipped, as there. Percent, millimetres, square millimetres, cubic centimetres; units stand in the names.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from im2hands.evaluation.protocols import METRICS, Metric
+from im2hands.io.atomic import atomic_path, write_json, write_text
+from im2hands.io.errors import DataError
+
+PROTOCOL_TITLES = {"published": "Published protocol", "ours": "Our protocol", "penetration": "Penetration, per pair"}
+ARROWS = {"higher": "↑", "lower": "↓", None: ""}
+TEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
+
+
+def summarize(records: pd.DataFrame) -> pd.DataFrame:
+    """Means over the records (see records.py), one row per method and source.
+
+    Besides the metrics: pairs, hands, frames; failures (all), failed_<reason>; published_chamfer_hands, the hands that the
+    published Chamfer mean does not skip. Raises DataError if methods were evaluated on different hands.
+    """
+    _check_same_hands(records)
+    rows = []
+    for (method, source), hands in records.groupby(["method", "source"], sort=True):
+        pairs = hands.groupby("pair_id", sort=False).first()
+        failures = hands["failure"].value_counts()
+        row: dict[str, Any] = {
+            "method": method,
+            "source": source,
+            "pairs": len(pairs),
+            "hands": len(hands),
+            "frames": int(pairs["frames"].sum()),
+            "failures": int(failures.sum()),
+            **{f"failed_{reason}": int(failures.get(reason, 0)) for reason in ("missing", "empty", "open")},
+            "published_hands": int(hands["published_iou"].notna().sum()),
+            "published_chamfer_hands": int(hands["published_chamfer_l1_mm"].notna().sum()),
+            "penetration_pairs": int(pairs["penetration_volume_cm3"].notna().sum()),
+        }
+        row |= {metric.name: _mean(metric, pairs if metric.per_pair else hands) for metric in METRICS}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def flat_metrics(summary: pd.DataFrame) -> dict[str, float]:
+    """`<method>.<source>.<column>` -> number, for comparing runs; what is undefined is left out."""
+    return {
+        f"{row['method']}.{row['source']}.{column}": value
+        for row in summary.to_dict("records")
+        for column, value in row.items()
+        if not isinstance(value, str) and not pd.isna(value)
+    }
+
+
+def markdown(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
+    """A table per protocol, each with its heading. note: what the numbers were measured on, printed first."""
+    parts = [f"# {title}", note]
+    for protocol, heading in PROTOCOL_TITLES.items():
+        metrics = _shown(summary, protocol)
+        head = ["method", "keypoints", *(_label(metric, ARROWS) for metric in metrics), _count_label(protocol)]
+        body = [
+            [row["method"], row["source"], *(_number(row[m.name], decimals) for m in metrics), _count(row, protocol)]
+            for row in summary.to_dict("records")
+        ]
+        align = ["---", "---", *["---:"] * (len(head) - 2)]
+        lines = ["| " + " | ".join(cells) + " |" for cells in [head, align, *body]]
+        parts += [f"## {heading}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
+    """One `tabular` in booktabs style with the protocols side by side; `note` is its last line."""
+    groups = [(protocol, _shown(summary, protocol)) for protocol in PROTOCOL_TITLES]
+    columns = "ll" + "".join("r" * len(metrics) for _, metrics in groups) + "r"
+    width = len(columns)
+    spans, rules, first = [], [], 3
+    for protocol, metrics in groups:
+        if metrics:
+            spans.append(rf"\multicolumn{{{len(metrics)}}}{{c}}{{{_tex(PROTOCOL_TITLES[protocol])}}}")
+            rules.append(rf"\cmidrule(lr){{{first}-{first + len(metrics) - 1}}}")
+            first += len(metrics)
+    head = ["method", "keypoints", *(_tex_label(m) for _, metrics in groups for m in metrics), "failed / hands"]
+    lines = [
+        f"% {title}. Needs the packages booktabs and, for its width, graphicx or a landscape page.",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join([" ", " ", *spans, " "]) + r" \\",
+        " ".join(rules),
+        " & ".join(head) + r" \\",
+        r"\midrule",
+    ]
+    for row in summary.to_dict("records"):
+        numbers = [_number(row[metric.name], decimals, "--") for _, metrics in groups for metric in metrics]
+        cells = [_tex(row["method"]), _tex(row["source"]), *numbers, f"{row['failures']} / {row['hands']}"]
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_tex(note)}}} \\", r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def write_tables(
+    folder: str | os.PathLike, name: str, summary: pd.DataFrame, title: str, note: str, decimals: int
+) -> None:
+    """Writes <name>.csv, .parquet (all digits), .md, .tex (rounded to `decimals`) and metrics.json into `folder`."""
+    folder = Path(folder)
+    text = io.StringIO()
+    summary.to_csv(text, index=False)
+    write_text(folder / f"{name}.csv", text.getvalue())
+    with atomic_path(folder / f"{name}.parquet") as temporary:
+        summary.to_parquet(temporary, index=False)
+    write_text(folder / f"{name}.md", markdown(summary, title, note, decimals))
+    write_text(folder / f"{name}.tex", latex(summary, title, note, decimals))
+    write_json(folder / "metrics.json", flat_metrics(summary))
+
+
+def _mean(metric: Metric, rows: pd.DataFrame) -> float:
+    values = rows[metric.column].astype(float)
+    if metric.penalty is not None and values.notna().any():
+        values = values.mask(rows["failure"].notna(), metric.penalty)
+    elif metric.penalty is not None and rows["failure"].notna().all():
+        return metric.penalty * metric.factor
+    return float(values.mean() * metric.factor)
+
+
+def _check_same_hands(records: pd.DataFrame) -> None:
+    hands = {key: frozenset(rows["hand_id"]) for key, rows in records.groupby(["method", "source"])}
+    if not hands:
+        raise DataError("the evaluation files hold no hand; was the split empty?")
+    (first, expected), *others = hands.items()
+    for key, found in others:
+        if found != expected:
+            raise DataError(
+                f"{'/'.join(first)} was evaluated on {len(expected)} hands and {'/'.join(key)} on {len(found)}, of which "
+                f"{len(expected & found)} are the same; run reconstruct and evaluate again for both."
+            )
+
+
+def _shown(summary: pd.DataFrame, protocol: str) -> Sequence[Metric]:
+    """Metrics of a protocol of which some method has a value."""
+    return [m for m in METRICS if m.protocol == protocol and summary[m.name].notna().any()]
+
+
+def _label(metric: Metric, arrows: dict[str | None, str]) -> str:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.label}{unit} {arrows[metric.better]}".strip()
+
+
+def _tex_label(metric: Metric) -> str:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return _tex(metric.label + unit) + TEX_ARROWS[metric.better]
+
+
+def _count_label(protocol: str) -> str:
+    return {"published": "hands in IoU / Chamfer", "ours": "failed / hands", "penetration": "pairs"}[protocol]
+
+
+def _count(row: dict[str, Any], protocol: str) -> str:
+    if protocol == "published":
+        return f"{row['published_hands']} / {row['published_chamfer_hands']}"
+    return f"{row['failures']} / {row['hands']}" if protocol == "ours" else str(row["penetration_pairs"])
+
+
+def _number(value: float, decimals: int, undefined: str = "–") -> str:
+    return undefined if pd.isna(value) else f"{value:.{decimals}f}"
+
+
+TEX_ESCAPES = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "²": "$^2$",
+    "³": "$^3$",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX_ESCAPES.get(letter, letter) for letter in text)

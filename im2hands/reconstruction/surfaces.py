@@ -1,0 +1,162 @@
+"""Occupancy fields to hand meshes: both hands of several pairs are searched in one batch and placed in the world.
+
+Batches are fixed by the order of the pairs and are independent of each other, so that workers may share them out: the result
+is the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from im2hands.datasets.parallel import chunks, ordered_map
+from im2hands.geometry.isosurface import Field, Surface, extract_surfaces, subdivision
+from im2hands.geometry.mesh import Mesh
+from im2hands.hands.sides import Side
+from im2hands.reconstruction.placement import PalmFrame
+
+EMPTY = "empty"
+"""Failure of a field that is nowhere above the threshold: there is a mesh, without faces."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandInput:
+    """A hand to be made.
+
+    frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.
+    published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
+    rejected: why the keypoints give no bone frames; then no mesh is made.
+    """
+
+    pair_id: str
+    hand_id: str
+    frame: PalmFrame
+    bone_from_palm: Float[np.ndarray, "16 4 4"]
+    bone_lengths: Float[np.ndarray, "16"]
+    published_points: Float[np.ndarray, "published 3"]
+    uniform_points: Float[np.ndarray, "uniform 3"]
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class HandSurface:
+    """A hand as it came out.
+
+    mesh: world metres; None if there are no bone frames or the field is not finite (`failure` says which); empty if the field
+    is nowhere above the threshold (`failure` is then EMPTY).  evaluations: points at which the field was asked for the mesh.
+    published_field, uniform_field: whether the field reaches the threshold at the evaluation points.
+    extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time.
+    """
+
+    pair_id: str
+    hand_id: str
+    side: Side
+    mesh: Mesh | None
+    failure: str | None = None
+    evaluations: int = 0
+    published_field: Bool[np.ndarray, " published"] | None = None
+    uniform_field: Bool[np.ndarray, " uniform"] | None = None
+    extraction_s: float = 0.0
+    evaluation_points_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How surfaces are extracted. grid, resolution: see `isosurface.subdivision`.  threshold: occupancy at the surface."""
+
+    grid: Literal["published", "default"] = "default"
+    resolution: int = 256
+    threshold: float = 0.5
+
+
+FieldOf = Callable[[Sequence[HandInput]], Field]
+"""Hands -> their field: (hand of each point (M,), points (M, 3) palm units) -> occupancies (M,)."""
+PairInput = Callable[[str], Sequence[HandInput]]
+"""pair_id -> its hands."""
+
+
+def reconstruct_hands(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
+    """Surfaces of some hands, extracted together: one field call per octree round serves all of them."""
+    usable = [hand for hand in hands if hand.rejected is None]
+    surfaces = iter(_extracted(field_of(usable), usable, extraction) if usable else [])
+    return [
+        next(surfaces)
+        if hand.rejected is None
+        else HandSurface(hand.pair_id, hand.hand_id, hand.frame.side, None, hand.rejected)
+        for hand in hands
+    ]
+
+
+def reconstruct_pairs(
+    field_of: FieldOf,
+    inputs: PairInput,
+    pair_ids: Sequence[str],
+    extraction: Extraction,
+    pairs_per_batch: int,
+    workers: int = 1,
+) -> Iterator[list[HandSurface]]:
+    """The surfaces of each pair in turn; `pairs_per_batch` pairs are extracted together, which bounds the memory.
+
+    field_of, inputs: called by the workers; must be picklable if there are several.
+    workers: processes, each on one thread; the result does not depend on it. Use 1 with a GPU.
+    """
+    batches = chunks(pair_ids, pairs_per_batch)
+    work = partial(_reconstruct_batch, field_of, inputs, extraction)
+    for pairs in ordered_map(work, batches, workers, f"reconstruct pairs (x{pairs_per_batch})", unit="batches"):
+        yield from pairs
+
+
+def _reconstruct_batch(
+    field_of: FieldOf, inputs: PairInput, extraction: Extraction, pair_ids: Sequence[str]
+) -> list[list[HandSurface]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that the last bits do not depend on the machine
+    try:
+        pairs = [inputs(pair_id) for pair_id in pair_ids]
+        surfaces = iter(reconstruct_hands(field_of, [hand for pair in pairs for hand in pair], extraction))
+        return [[next(surfaces) for _ in pair] for pair in pairs]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _extracted(field: Field, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
+    start, depth = subdivision(extraction.resolution, extraction.grid)
+    begun = perf_counter()
+    surfaces = extract_surfaces(field, len(hands), start=start, depth=depth, level=extraction.threshold)
+    extracted = perf_counter()
+    occupied = [_occupied(field, item, hand, extraction.threshold) for item, hand in enumerate(hands)]
+    finished = perf_counter()
+    return [
+        HandSurface(
+            pair_id=hand.pair_id,
+            hand_id=hand.hand_id,
+            side=hand.frame.side,
+            mesh=_in_world(surface, hand),
+            failure=surface.failure,
+            evaluations=surface.evaluations,
+            published_field=published,
+            uniform_field=uniform,
+            extraction_s=(extracted - begun) / len(hands),
+            evaluation_points_s=(finished - extracted) / len(hands),
+        )
+        for hand, surface, (published, uniform) in zip(hands, surfaces, occupied, strict=True)
+    ]
+
+
+def _in_world(surface: Surface, hand: HandInput) -> Mesh | None:
+    return hand.frame.mesh_to_world(surface) if surface.failure in (None, EMPTY) else None
+
+
+def _occupied(field: Field, item: int, hand: HandInput, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    published, uniform = (
+        field(np.full(len(points), item), np.asarray(points, np.float32)) >= threshold
+        for points in (hand.published_points, hand.uniform_points)
+    )
+    return published, uniform

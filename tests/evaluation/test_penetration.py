@@ -1,0 +1,116 @@
+"""Shared volume and depth of two solids against formulas, against the plain form and against each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from im2hands.evaluation import penetration as module
+from im2hands.evaluation.penetration import distance_to_surface, penetration, shared_volume_grid
+from im2hands.geometry.inside import InsideTest
+from im2hands.geometry.mesh import Mesh
+from im2hands.io.errors import ConfigError, DataError
+from tests.evaluation.shapes import box, lens_volume, mirrored, sphere
+from tests.naive import penetration as naive
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.01, 10))
+def test_distance_equals_naive(seed, faces, stretch):
+    """Also for slivers and for triangles of very different size, where the nearest centroid is not the nearest triangle."""
+    rng = np.random.default_rng(seed)
+    vertices = rng.normal(size=(30, 3)) * [stretch, 1, 1]
+    triangles = rng.integers(0, 30, (faces, 3))  # some degenerate
+    points = rng.normal(size=(50, 3)) * 2
+    expected = naive.distance_to_surface(points, vertices, triangles)
+    np.testing.assert_allclose(distance_to_surface(points, vertices, triangles), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_distance_of_no_points_and_chunk_borders():
+    mesh = sphere(subdivisions=2)
+    assert distance_to_surface(np.zeros((0, 3)), mesh.vertices, mesh.faces).shape == (0,)
+    points = np.random.default_rng(0).normal(size=(module.QUERIES_AT_ONCE + 1, 3))
+    one_by_one = [distance_to_surface(point[None], mesh.vertices, mesh.faces)[0] for point in points[-3:]]
+    np.testing.assert_array_equal(distance_to_surface(points, mesh.vertices, mesh.faces)[-3:], one_by_one)
+
+
+def test_distance_to_nothing_is_refused():
+    with pytest.raises(DataError, match="without faces"):
+        distance_to_surface(np.zeros((1, 3)), np.zeros((0, 3)), np.zeros((0, 3), int))
+
+
+def test_two_balls():
+    """Radius 40 mm, centres 50 mm apart: the deepest point lies 30 mm inside the other ball."""
+    first, second = sphere(0.04), sphere(0.04, (0.05, 0, 0))
+    found = penetration(first, second)
+    assert found.volume_cm3 == pytest.approx(lens_volume(0.04, 0.05) * 1e6, rel=0.02)
+    assert found.depth_mm == pytest.approx(30, abs=0.4)
+    assert found.volume_method == "grid"
+
+
+def test_two_boxes_on_the_grid_are_exact():
+    found = penetration(box((0.02, 0.02, 0.02)), box((0.02, 0.02, 0.02), (0.012, 0, 0)), cell=0.002)
+    assert found.volume_cm3 == pytest.approx(0.8 * 2 * 2, rel=1e-12)
+
+
+def test_finer_cells_come_closer():
+    distance = np.linalg.norm([0.05, 0.003, 0.001])
+    solids = [InsideTest(mesh.vertices, mesh.faces) for mesh in (sphere(0.04), sphere(0.04, (0.05, 0.003, 0.001)))]
+    errors = [abs(shared_volume_grid(*solids, cell) / lens_volume(0.04, distance) - 1) for cell in (0.008, 0.001)]
+    assert errors[1] < 0.01
+    assert errors[1] < errors[0]
+
+
+def test_grid_equals_naive():
+    first, second = sphere(0.04, subdivisions=1), sphere(0.03, (0.05, 0.01, 0), subdivisions=1)
+    solids = [InsideTest(mesh.vertices, mesh.faces) for mesh in (first, second)]
+    assert shared_volume_grid(*solids, 0.004) == pytest.approx(naive.shared_volume(first, second, 0.004), rel=1e-12)
+    assert naive.shared_volume(first, second, 0.004) > 0
+
+
+@pytest.mark.parametrize("second", [sphere(0.04, (0.5, 0, 0)), sphere(0.04, (0.06, 0.06, 0))])
+def test_apart(second):
+    """The second pair's bounding boxes overlap, the balls do not."""
+    assert vars(penetration(sphere(0.04), second)) == {"volume_cm3": 0.0, "depth_mm": 0.0, "volume_method": "grid"}
+
+
+def test_one_inside_the_other():
+    found = penetration(sphere(0.04), sphere(0.01), cell=0.001)
+    assert found.volume_cm3 == pytest.approx(4 / 3 * np.pi, rel=0.02)
+    assert found.depth_mm == pytest.approx(30, abs=0.5)
+
+
+def test_order_and_mirror_image_do_not_matter():
+    """A mirrored pair penetrates as much: the grid is centred on the shared box."""
+    first, second = sphere(0.04), box((0.05, 0.03, 0.07), (0.0412, 0.013, 0.002))
+    found = penetration(first, second)
+    swapped, reflected = penetration(second, first), penetration(mirrored(second), mirrored(first))
+    for other in (swapped, reflected):
+        assert other.volume_cm3 == pytest.approx(found.volume_cm3, rel=1e-12)
+        assert other.depth_mm == pytest.approx(found.depth_mm, rel=1e-9)
+
+
+def has_manifold():
+    try:
+        import manifold3d  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_boolean_volume_agrees_with_the_grid():
+    if not has_manifold():
+        with pytest.raises(ConfigError, match="manifold3d"):
+            penetration(sphere(0.04), sphere(0.04, (0.05, 0, 0)), "boolean")
+        return
+    first, second = sphere(0.04), sphere(0.04, (0.05, 0, 0))
+    found = penetration(first, second, "boolean")
+    assert found.volume_method == "boolean"
+    assert found.volume_cm3 == pytest.approx(penetration(first, second).volume_cm3, rel=0.02)
+
+
+def test_boolean_of_an_open_mesh_falls_back_to_cells_and_says_so():
+    if not has_manifold():
+        pytest.skip("needs manifold3d")
+    first, second = sphere(0.04), sphere(0.04, (0.05, 0, 0))
+    assert penetration(Mesh(first.vertices, first.faces[1:]), second, "boolean").volume_method == "grid"
