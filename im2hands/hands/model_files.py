@@ -1,7 +1,7 @@
 """Hand model files: MANO's own pickles read without running them, `.npz` files with the same keys, and the built-in hand.
 
 MANO_RIGHT.pkl and MANO_LEFT.pkl are pickles of Python 2 that hold objects of chumpy and scipy. They are read as inert data: a
-name outside the short list below is refused, and neither package is needed. A folder may hold `MANO_RIGHT.npz` and
+name outside the short list of `mano_pickles` is refused, and neither package is needed. A folder may hold `MANO_RIGHT.npz` and
 `MANO_LEFT.npz` instead, with the same keys as plain arrays; `write_hand_model_folder` writes the built-in hand that way.
 
 MANO files are licensed: an `.npz` made from them is a derivative that must not be published.
@@ -10,20 +10,18 @@ MANO files are licensed: an `.npz` made from them is a derivative that must not 
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from im2hands.hands.joints import MANO_PARENTS
+from im2hands.hands.mano_pickles import PICKLE_NAMES, dense_array
 from im2hands.hands.model import FACES, FINGER_ANGLES, JOINTS, SHAPES, VERTICES, HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import atomic_path
@@ -154,7 +152,7 @@ def read_model_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     content = _read_npz(path) if path.suffix == ".npz" else load_pickle(path, PICKLE_NAMES, encoding="latin1")
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: holds a {type(content).__name__} instead of a dictionary; this is no MANO file.")
-    return {name: _dense(content[name], f"{path}: `{name}`") for name in SHAPE_OF if name in content}
+    return {name: dense_array(content[name], f"{path}: `{name}`") for name in SHAPE_OF if name in content}
 
 
 def _file_of(folder: Path, side: Side) -> Path:
@@ -207,96 +205,3 @@ def _check(arrays: Mapping[str, np.ndarray], source: str) -> None:
     used = np.unique(np.asarray(arrays["f"], np.int64))
     if not np.array_equal(used, np.arange(VERTICES)):
         raise DataError(f"{source}: the triangles `f` do not use the vertices 0 to 777 exactly; fetch the file again.")
-
-
-# -- reading pickles as inert data -------------------------------------------------------------------------------------------
-
-
-class _Inert:
-    """Stands for an object of a package that is not needed: holds the pickled state and does nothing."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        parts = state if isinstance(state, tuple) else (state,)
-        for part in parts:
-            if isinstance(part, dict):
-                self.state.update(part)
-
-
-class _Leaf(_Inert):
-    """chumpy.ch.Ch: an array in the attribute `x`."""
-
-    def dense(self, name: str) -> np.ndarray:
-        return _dense(self.state["x"], name)
-
-
-class _Select(_Inert):
-    """chumpy.reordering.Select: entries `idxs` of the flattened array `a`, in `preferred_shape`."""
-
-    def dense(self, name: str) -> np.ndarray:
-        values = _dense(self.state["a"], name).ravel()[_dense(self.state["idxs"], name)]
-        return values.reshape(self.state["preferred_shape"])
-
-
-class _SparseColumns(_Inert):
-    """scipy's compressed sparse column matrix."""
-
-    def dense(self, name: str) -> np.ndarray:
-        data, rows, starts = (_dense(self.state[part], name) for part in ("data", "indices", "indptr"))
-        matrix = np.zeros(tuple(self.state.get("_shape") or self.state["shape"]))
-        np.add.at(matrix, (rows, np.repeat(np.arange(matrix.shape[1]), np.diff(starts))), data)
-        return matrix
-
-
-def _dense(value: Any, name: str) -> np.ndarray:
-    """The plain array behind a pickled value. Raises DamagedFileError if there is none."""
-    if isinstance(value, _Inert):
-        try:
-            return value.dense(name)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{name} cannot be read as an array ({error!r}); fetch the file again.") from None
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise DamagedFileError(f"{name} is not a numeric array (it has type {array.dtype}); fetch the file again.")
-    return array
-
-
-def _reconstruct(kind: type, base: type, state: Any) -> Any:
-    """copy_reg._reconstructor for inert classes and plain objects only."""
-    return _empty(kind)
-
-
-def _empty(kind: type, *arguments: Any) -> Any:
-    """copyreg.__newobj__ for inert classes only."""
-    if not (isinstance(kind, type) and issubclass(kind, _Inert)):
-        raise pickle.UnpicklingError(f"it asks for an object of {kind!r}, which no hand model holds")
-    return kind()
-
-
-def _numpy(name: str) -> Callable:
-    from numpy._core import multiarray
-
-    return getattr(multiarray, name)
-
-
-PICKLE_NAMES: dict[str, Any] = {
-    "chumpy.ch.Ch": _Leaf,
-    "chumpy.reordering.Select": _Select,
-    "scipy.sparse.csc.csc_matrix": _SparseColumns,
-    "scipy.sparse._csc.csc_matrix": _SparseColumns,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "copy_reg._reconstructor": _reconstruct,
-    "copyreg._reconstructor": _reconstruct,
-    "copyreg.__newobj__": _empty,
-    "_codecs.encode": lambda text, encoding="latin1": text.encode(encoding) if isinstance(text, str) else bytes(text),
-    "collections.OrderedDict": OrderedDict,
-}
-"""The only names a MANO pickle may ask for, and what stands in for them."""
-
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    PICKLE_NAMES |= {f"{_module}._reconstruct": _numpy("_reconstruct"), f"{_module}.scalar": _numpy("scalar")}
-for _module in ("__builtin__", "builtins"):
-    PICKLE_NAMES |= {f"{_module}.object": object, f"{_module}.set": set, f"{_module}.frozenset": frozenset}

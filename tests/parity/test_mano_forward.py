@@ -11,6 +11,7 @@ import torch
 from im2hands.hands.sides import Side
 from im2hands.parity.case import GoldenFolder
 from im2hands.parity.cases.mano_forward import CASE, stand_in_arrays, stand_in_models
+from tests.naive.mano import naive_hand
 
 FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 
@@ -40,3 +41,13 @@ def test_uncorrected_left_hand_does_not_match(golden):
     left = stand_in_models(golden)[Side.LEFT].pose(pose, shape, translation)
     difference = np.abs(left.vertices[:, ::7].numpy() - golden["intag_left_buggy_verts"])
     assert difference.max() > 1e-3
+
+
+def test_naive_form_passes_the_golden_numbers(golden):
+    arrays = stand_in_arrays(golden)
+    arrays[Side.LEFT]["shapedirs"] = arrays[Side.LEFT]["shapedirs"] * np.array([-1, 1, 1])[:, None]
+    inputs = [golden[name].astype(np.float64) for name in ("pose48", "shape", "trans")]
+    for side in Side:
+        vertices, keypoints = naive_hand(arrays[side], *inputs)
+        assert np.abs(vertices - golden[f"intag_{side.value}_verts"]).max() < 1e-6
+        assert np.abs(keypoints - golden[f"intag_{side.value}_joints"]).max() < 1e-6

@@ -1,0 +1,107 @@
+"""What MANO's pickles hold, as inert data: stand-ins for the few chumpy and scipy objects in them, and nothing else.
+
+The stand-ins keep the pickled state and compute nothing but the array it stands for. The list of names follows the sources of
+chumpy and scipy; a name outside it is refused by `io.pickles` with its name.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from im2hands.io.errors import DamagedFileError
+
+
+class _Inert:
+    """Stands for an object of a package that is not needed: holds the pickled state and does nothing."""
+
+    state: Mapping[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        parts = state if isinstance(state, tuple) else (state,)
+        self.state = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
+
+
+class _Leaf(_Inert):
+    """chumpy.ch.Ch: an array in the attribute `x`."""
+
+    def dense(self, name: str) -> np.ndarray:
+        return dense_array(self.state["x"], name)
+
+
+class _Select(_Inert):
+    """chumpy.reordering.Select: entries `idxs` of the flattened array `a`, in `preferred_shape`."""
+
+    def dense(self, name: str) -> np.ndarray:
+        values = dense_array(self.state["a"], name).ravel()[dense_array(self.state["idxs"], name)]
+        return values.reshape(self.state["preferred_shape"])
+
+
+class _SparseColumns(_Inert):
+    """scipy's compressed sparse column matrix."""
+
+    def dense(self, name: str) -> np.ndarray:
+        data, rows, starts = (dense_array(self.state[part], name) for part in ("data", "indices", "indptr"))
+        matrix = np.zeros(tuple(self.state.get("_shape") or self.state["shape"]))
+        np.add.at(matrix, (rows, np.repeat(np.arange(matrix.shape[1]), np.diff(starts))), data)
+        return matrix
+
+
+UNREADABLE = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError, MemoryError)
+"""What a pickled state without a proper array behind it can raise."""
+
+
+def dense_array(value: Any, name: str) -> np.ndarray:
+    """The plain numeric array behind a pickled value. name: for errors.  Raises DamagedFileError if there is none."""
+    if isinstance(value, _Inert):
+        try:
+            return value.dense(name)
+        except UNREADABLE as error:
+            raise DamagedFileError(f"{name} cannot be read as an array ({error!r}); fetch the file again.") from None
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise DamagedFileError(f"{name} is not a numeric array (it has type {array.dtype}); fetch the file again.")
+    return array
+
+
+def _reconstruct(kind: type, base: type, state: Any) -> Any:
+    """copy_reg._reconstructor for inert classes and plain objects only."""
+    return _empty(kind)
+
+
+def _empty(kind: type, *arguments: Any) -> Any:
+    """copyreg.__newobj__ for inert classes only."""
+    if not (isinstance(kind, type) and issubclass(kind, _Inert)):
+        raise pickle.UnpicklingError(f"it asks for an object of {kind!r}, which no hand model holds")
+    return kind()
+
+
+def _numpy(name: str) -> Callable:
+    from numpy._core import multiarray
+
+    return getattr(multiarray, name)
+
+
+PICKLE_NAMES: dict[str, Any] = {
+    "chumpy.ch.Ch": _Leaf,
+    "chumpy.reordering.Select": _Select,
+    "scipy.sparse.csc.csc_matrix": _SparseColumns,
+    "scipy.sparse._csc.csc_matrix": _SparseColumns,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "copy_reg._reconstructor": _reconstruct,
+    "copyreg._reconstructor": _reconstruct,
+    "copyreg.__newobj__": _empty,
+    "_codecs.encode": lambda text, encoding="latin1": text.encode(encoding) if isinstance(text, str) else bytes(text),
+    "collections.OrderedDict": OrderedDict,
+}
+"""The only names a MANO pickle may ask for, and what stands in for them."""
+
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    PICKLE_NAMES |= {f"{_module}._reconstruct": _numpy("_reconstruct"), f"{_module}.scalar": _numpy("scalar")}
+for _module in ("__builtin__", "builtins"):
+    PICKLE_NAMES |= {f"{_module}.object": object, f"{_module}.set": set, f"{_module}.frozenset": frozenset}

@@ -1,0 +1,30 @@
+"""Coordinate frames of the networks against the published code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from im2hands.geometry.cameras import Camera
+from im2hands.parity.case import GoldenFolder
+from im2hands.parity.cases.halo_frames import CASE
+
+FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
+
+
+def test_every_output_agrees():
+    golden = FOLDER.find(CASE.name)
+    failed = [comparison for comparison in CASE.run(golden, FOLDER) if not comparison.passed]
+    assert not failed
+    assert golden.unused == []
+
+
+def test_joints_reproject_onto_their_pixels():
+    """The first 21 queries are the joints themselves: the numpy camera sees them where the published chain does."""
+    golden = FOLDER.find(CASE.name)
+    for side in ("left", "right"):
+        for pair in range(3):
+            camera = Camera(*(golden[f"camera_{name}"][pair] for name in ("K", "R", "t")))
+            pixels = camera.project(golden[f"{side}_joints_world_m"][pair])
+            assert np.abs(pixels - golden[f"{side}_pixels"][pair, :21]).max() < 1e-3
