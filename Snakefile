@@ -1,0 +1,41 @@
+"""The workflow of im2hands: photographs and fits in, trained networks, meshes, tables and a report out.
+
+    snakemake -n                       what would run, and why
+    snakemake                          run it (profiles/default: all cores, one GPU job at a time)
+    snakemake --resources gpu=0        keep off the GPU
+
+Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC share the work: docs/workflow.md.
+"""
+
+from snakemake.utils import min_version, validate
+
+min_version("9.0")
+
+
+configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/reconstruct.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/targets.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [file for files in TRACKED.values() for file in files],
+    message:
+        "everything is there"
+
+
+onsuccess:
+    after_success(workflow, config, TRACKED)
+
+
+onerror:
+    print(
+        f"Stopped: the log of the failed job stands above and under logs/; the same command goes on from here ({log})."
+    )

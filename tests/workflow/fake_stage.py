@@ -1,0 +1,72 @@
+"""Stands in for every stage in the tests of the graph: its outputs are a digest of its inputs and parameters.
+
+Copied over `stages/*.py` of a temporary checkout, so that the whole graph runs in seconds and the outputs tell exactly what
+went into them. Argument names are those of the real stages; a rule that passes another name than the real stage knows is
+caught by tests/workflow/test_command_lines.py.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from im2hands.io.atomic import write_text
+
+OUTPUTS = {"output", "audit", "meshes", "timings", "scenes"}
+WITHOUT_EFFECT = {"threads", "gpus", "checkpoints"}
+SUFFIXES = ("csv", "md", "tex", "parquet")
+FOLDERS = {
+    "write_hand_model": lambda _: ["MANO_RIGHT.npz", "MANO_LEFT.npz"],
+    "synthesize_dataset": lambda split: [
+        f"manifest_{split}.json",
+        f"images/{split}/image1.jpg",
+        *(
+            f"annotations/{split}/InterHand2.6M_{split}_{kind}.json"
+            for kind in ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
+        ),
+    ],
+    "train_halo": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"],
+    "make_tables": lambda _: [
+        *(f"shape_given_keypoints.{suffix}" for suffix in SUFFIXES),
+        "protocol_card.json",
+        "protocol_card.md",
+        "metrics.json",
+    ],
+}
+
+
+def main() -> None:
+    stage = Path(__file__).stem
+    arguments: dict[str, list[str]] = {}
+    for word in sys.argv[1:]:
+        if word.startswith("--"):
+            name = word[2:].replace("-", "_")
+            arguments[name] = []
+        else:
+            arguments[name].append(word)
+    is_input = {name for name in arguments if name not in OUTPUTS | WITHOUT_EFFECT}
+    if stage == "evaluate":
+        is_input.add("meshes")
+    content = {name: [_digest(value) for value in arguments[name]] for name in sorted(is_input)}
+    text = json.dumps({"stage": stage, **content}) + "\n"
+    for name in OUTPUTS & set(arguments) - is_input:
+        for path in map(Path, arguments[name]):
+            if name == "output" and stage in FOLDERS:
+                for file in FOLDERS[stage]("".join(arguments.get("split", []))):
+                    write_text(path / file, text)
+            elif name == "scenes":
+                write_text(path / "0_0.glb", text)
+            else:
+                write_text(path, text)
+
+
+def _digest(value: str) -> str:
+    path = Path(value)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Writes dvc.yaml: one stage per logical rule, each of which calls Snakemake for that rule only.
+
+    python -m workflow.dvc_stages            write it
+    python -m workflow.dvc_stages --check    exit code 1 if it differs
+
+Write it again after a change of a stage's imports, of the table below, or of which splits and folders params.yaml names. The
+Snakefile remains the one graph that schedules work; a test compares this projection with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from im2hands.config import SPLITS
+from im2hands.io.atomic import write_text
+from workflow.parameters import dvc_params
+from workflow.paths import BUILT_IN_HAND, SYNTHETIC, annotations, results, splits_of
+from workflow.sources import sources
+
+DVC_YAML = "dvc.yaml"
+HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. How it works: docs/workflow.md\n"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A DVC stage. rules: the Snakemake rules it may run beside the one of its name; deps: data (code is added)."""
+
+    deps: list[str]
+    outs: list[str]
+    rules: tuple[str, ...] = ()
+    metrics: list[str] = field(default_factory=list)
+    data_files: tuple[str, ...] = ()
+
+
+def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
+    """All stages for the parameters in `config`, in the order of the data."""
+    built_in_data = config["dataset"]["root"] == SYNTHETIC
+    built_in_hand = config["dataset"]["hand_model"] == BUILT_IN_HAND
+    hand_model = "${dataset.hand_model}"
+    found: dict[str, Stage] = {}
+    if built_in_hand:
+        found["write_hand_model"] = Stage([], [BUILT_IN_HAND], data_files=("im2hands/hands/asset/hand_right.npz",))
+    if built_in_data:
+        found["synthesize_dataset"] = Stage([hand_model], [SYNTHETIC])
+    found["index_frames"] = Stage(_annotations(config, "data", "camera", "MANO_NeuralAnnot"), ["data/frames"])
+    found["fit_hands"] = Stage(
+        ["data/frames", hand_model, *_annotations(config, "joint_3d", "MANO_NeuralAnnot")], ["data/hands"]
+    )
+    found["normalize_images"] = Stage(
+        [*_tables(config, "normalize_images", "frames", "hands"), hand_model], ["data/images"], ("gather_images",)
+    )
+    found["sample_queries"] = Stage(
+        [*_tables(config, "sample_queries", "hands"), hand_model], ["data/queries"], ("gather_queries",)
+    )
+    found["sample_evaluation_queries"] = Stage(
+        [*_tables(config, "sample_evaluation_queries", "hands"), hand_model],
+        ["data/queries_eval"],
+        ("gather_evaluation_queries",),
+    )
+    found["train_halo"] = Stage(
+        ["data/hands/train.parquet", "data/hands/val.parquet", "data/queries/train", "data/queries/val"],
+        [f"models/halo/{name}" for name in ("model.safetensors", "card.json", "curves.csv")],
+        metrics=["models/halo/metrics.json"],
+    )
+    for_results = [f"results/{method}/{source}" for method, source in results()]
+    made_by_reconstruct = [f"{folder}/{kind}" for folder in for_results for kind in ("meshes", "timings", "glb")]
+    models = sorted(
+        {f"models/{method}/{name}" for method, _ in results() for name in ("model.safetensors", "card.json")}
+    )
+    found["reconstruct"] = Stage(["data/hands/test.parquet", "data/queries_eval/test", *models], made_by_reconstruct)
+    found["evaluate"] = Stage(
+        [
+            "data/frames/test.parquet",
+            "data/hands/test.parquet",
+            "data/queries_eval/test",
+            hand_model,
+            *(f"{folder}/meshes" for folder in for_results),
+        ],
+        [f"{folder}/metrics" for folder in for_results],
+    )
+    found["make_tables"] = Stage(
+        [f"{folder}/metrics" for folder in for_results],
+        [
+            *(f"results/tables/shape_given_keypoints.{suffix}" for suffix in ("csv", "md", "tex", "parquet")),
+            "results/tables/protocol_card.json",
+            "results/tables/protocol_card.md",
+        ],
+        metrics=["results/tables/metrics.json"],
+    )
+    found["make_report"] = Stage(["results/tables"], ["results/report.html"])
+    return found
+
+
+def dvc_yaml(config: Mapping[str, Any]) -> str:
+    """The text of dvc.yaml for the parameters in `config`."""
+    content = {
+        "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
+        "plots": [{"models/halo/curves.csv": {"x": "step", "y": ["loss", "validation_iou"]}}],
+    }
+    return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
+
+
+def _entry(name: str, stage: Stage) -> dict[str, Any]:
+    gather_code = sources("stages/gather_shards.py") if stage.rules else []
+    code = sorted({*sources(f"stages/{name}.py", *stage.data_files), *gather_code})
+    entry: dict[str, Any] = {
+        "desc": f"see stages/{name}.py",
+        "cmd": f"snakemake --allowed-rules {' '.join([name, *stage.rules, f'all_{name}'])} -- all_{name}",
+        "deps": [*stage.deps, *code],
+        "params": dvc_params(name),
+        "outs": stage.outs,
+        "metrics": stage.metrics,
+    }
+    return {key: value for key, value in entry.items() if value}
+
+
+def _annotations(config: Mapping[str, Any], *kinds: str) -> list[str]:
+    """Annotation files of all splits, with dataset.root left to DVC to fill in."""
+    root = config["dataset"]["root"]
+    patterns = [pattern.replace(root, "${dataset.root}", 1) for pattern in annotations(config, *kinds)]
+    return [pattern.replace("{split}", split) for split in SPLITS for pattern in patterns]
+
+
+def _tables(config: Mapping[str, Any], stage: str, *folders: str) -> list[str]:
+    return [f"data/{folder}/{split}.parquet" for folder in folders for split in splits_of(config, stage)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write dvc.yaml from the table of stages.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if dvc.yaml differs")
+    check = parser.parse_args().check
+    text = dvc_yaml(yaml.safe_load(Path("params.yaml").read_text()))
+    if not check:
+        write_text(DVC_YAML, text)
+    elif Path(DVC_YAML).read_text() != text:
+        sys.exit(f"{DVC_YAML} does not fit the rules and params.yaml; write it again: python -m workflow.dvc_stages")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Which parameters every stage reads: the one table behind the rules' `params:` and the `params` of dvc.yaml.
+
+Nothing about the machine (device, cores) stands here: such things must never re-run a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from im2hands.config import SPLITS, resolve_option
+
+READS: dict[str, tuple[str, ...]] = {
+    "write_hand_model": (),
+    "synthesize_dataset": ("dataset.hand_model", "synthesize_dataset", "seed"),
+    "index_frames": ("dataset.root", "index_frames"),
+    "fit_hands": ("dataset.root", "dataset.hand_model", "fit_hands", "options.angle_clamp", "options.degenerate_hands"),
+    "normalize_images": ("dataset.root", "dataset.hand_model", "normalize_images"),
+    "sample_queries": ("dataset.hand_model", "sample_queries", "options.label_rule", "seed"),
+    "sample_evaluation_queries": ("dataset.hand_model", "sample_evaluation_queries", "options.label_rule", "seed"),
+    "train_halo": ("training.halo", "seed"),
+    "reconstruct": ("reconstruct", "options.angle_clamp", "options.query_frame"),
+    "evaluate": ("dataset.hand_model", "evaluate", "seed"),
+    "make_tables": ("make_tables",),
+    "make_report": ("make_report",),
+}
+"""Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`."""
+
+
+def arguments(config: Mapping[str, Any], stage: str, split: str | None = None) -> str:
+    """The command line arguments that carry a stage's parameters, quoted for the shell.
+
+    split: for a stage that runs per split, its split: numbers of other splits are given as 0, so that changing them does not
+    re-run this one.  Equal parameters give equal text.  Raises KeyError for an unknown stage or key.
+    """
+    words = []
+    for key in READS[stage]:
+        section, _, name = key.partition(".")
+        value = config[section][name] if name else config[section]
+        if section == "options":
+            words += [_flag(name), resolve_option(config, name)]
+        elif isinstance(value, Mapping):
+            words += ["--params", json.dumps(_of_split(value, split), sort_keys=True)]
+        else:
+            words += [_flag(name or section), str(value)]
+    return shlex.join(words)
+
+
+def dvc_params(stage: str) -> list[str]:
+    """The keys of params.yaml that DVC watches for a stage; an option brings `compat`, which may set it."""
+    keys = READS[stage]
+    return (["compat"] if any(key.startswith("options.") for key in keys) else []) + list(keys)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _of_split(value: Any, split: str | None) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if split is not None and set(value) == set(SPLITS):
+        return {name: number if name == split else 0 for name, number in value.items()}
+    return {key: _of_split(item, split) for key, item in value.items()}

@@ -1,0 +1,183 @@
+"""Writes what Snakemake has just proved up to date into dvc.lock: the Snakefile's `onsuccess`, or `python -m workflow.record`.
+
+`dvc commit` signs whatever lies in the workspace, so it is given only stages whose every file Snakemake vouches for: all
+files of the stage belong to the finished run, with all re-run triggers on and the parameters of params.yaml. Recording never
+fails the science: whatever goes wrong here is one line of warning.
+
+Set IM2HANDS_RECORD=0 to leave DVC alone, e.g. where its cache would double a large dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from im2hands.config import SPLITS
+from workflow.dvc_stages import DVC_YAML, dvc_yaml
+
+LICENCE_SAID = Path(".dvc/tmp/im2hands-licence-said")
+LICENCE = (
+    "Before any of this leaves the machine (dvc push): results computed from MANO or InterHand2.6M inherit their licences; "
+    "the built-in hand and the synthetic dataset are CC0."
+)
+SHARD = re.compile(r"\d{4}-of-\d{4}(\.\w+)?")
+TRIGGERS = {"code", "input", "mtime", "params", "software-env"}
+
+Tracked = Mapping[str, Iterable[str]]
+
+
+class NotRecordedError(Exception):
+    """Why nothing was recorded, in one sentence."""
+
+
+def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked) -> None:
+    """What follows a successful run: stale shards go, DVC is told, the user sees what was selected and where the report is.
+
+    workflow: Snakemake's object of that name.  tracked: stage -> all its files.
+    """
+    if workflow.touch or os.environ.get("DVC_ROOT"):
+        return
+    made = {str(file) for job in workflow.persistence.dag.jobs for file in job.output}
+    fresh = [stage for stage, files in tracked.items() if made.issuperset(files)]
+    try:
+        for file in remove_stale_shards(file for stage in fresh for file in tracked[stage]):
+            print(f"Removed {file}: a shard of an earlier number of shards.")
+        _require_ordinary_run(workflow, config)
+        record(fresh)
+    except NotRecordedError as reason:
+        print(f"Not recorded in DVC: {reason}")
+    except Exception as error:
+        print(f"Not recorded in DVC: {type(error).__name__}: {error}; the results are complete all the same.")
+    for line in closing_lines():
+        print(line)
+
+
+def record(stages: list[str]) -> None:
+    """Commits stages to DVC. Raises NotRecordedError if there is no DVC, or dvc.yaml is out of step, or DVC refuses."""
+    if os.environ.get("IM2HANDS_RECORD") == "0":
+        raise NotRecordedError("IM2HANDS_RECORD=0 is set.")
+    if not Path(".dvc").is_dir():
+        raise NotRecordedError("there is no folder .dvc here (git clone has it).")
+    if not Path(DVC_YAML).is_file() or Path(DVC_YAML).read_text() != dvc_yaml(_params()):
+        raise NotRecordedError(
+            f"{DVC_YAML} does not fit the rules and params.yaml; "
+            "run python -m workflow.dvc_stages and then python -m workflow.record."
+        )
+    done = run_dvc("commit", "--force", "--quiet", *stages) if stages else None
+    if done and done.returncode:
+        raise NotRecordedError(f"dvc commit: {_last_line(done.stderr)}")
+    if stages:
+        print(f"Recorded in dvc.lock: {', '.join(stages)}.")
+        _say_licence_once()
+
+
+def require_no_running_snakemake() -> None:
+    """Raises NotRecordedError while Snakemake's lock is held: files may be half way between two states."""
+    locks = Path(".snakemake/locks")
+    if locks.is_dir() and any(locks.iterdir()):
+        raise NotRecordedError(
+            "a Snakemake run holds .snakemake/locks; wait for it, or after a crash run snakemake --unlock first."
+        )
+
+
+def remove_stale_shards(files: Iterable[str]) -> list[Path]:
+    """Removes shards that lie beside `files` but do not belong to them, left from another number of shards."""
+    expected = {Path(file) for file in files}
+    stale = [
+        path
+        for folder in sorted({file.parent for file in expected if SHARD.fullmatch(file.name)})
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if SHARD.fullmatch(path.name) and path not in expected
+    ]
+    for path in stale:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return stale
+
+
+def closing_lines() -> list[str]:
+    """How many frames were kept and why others were not, and where the report is; nothing that is not there yet."""
+    report = Path("results/report.html")
+    where = f"Report: {report.resolve()}" if report.is_file() else None
+    return [line for line in (audit_line(), where) if line]
+
+
+def audit_line(folder: Path = Path("data/frames")) -> str | None:
+    """One sentence on the selection of frames; None if there is no readable table."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept, reasons = [], Counter()
+    for split in SPLITS:
+        try:
+            rows = pq.read_metadata(folder / f"{split}.parquet").num_rows
+            audit = pq.read_table(folder / f"audit_{split}.parquet", columns=["kept", "reason"]).to_pylist()
+        except (OSError, pa.ArrowException):
+            continue
+        kept.append(f"{split} {rows}")
+        reasons.update(row["reason"] for row in audit if not row["kept"])
+    if not kept:
+        return None
+    dropped = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"
+    return f"Two-hand frames kept: {', '.join(kept)}; left out: {dropped} (see {folder}/audit_*.parquet)."
+
+
+def _require_ordinary_run(workflow: Any, config: Mapping[str, Any]) -> None:
+    if json.dumps(config, sort_keys=True) != json.dumps(_params(), sort_keys=True):
+        raise NotRecordedError("the run had parameters from the command line that are not in params.yaml.")
+    if {str(trigger) for trigger in workflow.rerun_triggers} < TRIGGERS:
+        raise NotRecordedError("the run did not check everything (--rerun-triggers).")
+
+
+def _params() -> dict[str, Any]:
+    return yaml.safe_load(Path("params.yaml").read_text())
+
+
+def _say_licence_once() -> None:
+    if not LICENCE_SAID.exists():
+        print(LICENCE)
+        LICENCE_SAID.parent.mkdir(parents=True, exist_ok=True)
+        LICENCE_SAID.touch()
+
+
+def run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+def main() -> None:
+    """Records every stage after asking Snakemake whether anything is left to do."""
+    try:
+        require_no_running_snakemake()
+        plan = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if plan.returncode or "Nothing to be done" not in plan.stdout + plan.stderr:
+            raise NotRecordedError("Snakemake has something to do or fails; see snakemake -n.")
+        record(list(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]))
+    except NotRecordedError as reason:
+        sys.exit(f"Not recorded in DVC: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+# Names that the other files share.
+import sys
+
+sys.path.insert(0, str(workflow.basedir))
+
+from im2hands.config import SPLITS, validate_params
+from workflow import paths
+from workflow.interpreter import put_on_path
+from workflow.parameters import arguments
+from workflow.record import after_success
+from workflow.sources import sources
+
+validate(config, "../schemas/params.schema.yaml")
+validate_params(config)
+put_on_path()
+
+
+wildcard_constraints:
+    split="|".join(SPLITS),
+    shard=r"\d{4}",
+    shards=r"\d{4}",
+    method="[a-z0-9_]+",
+    source="[a-z0-9_]+",
+
+
+def shards(pattern, count, **wildcards):
+    """Paths of all shards: {shard}-of-{shards} of the pattern becomes 0000-of-0002, 0001-of-0002."""
+    return expand(pattern.replace("{shard}-of-{shards}", "{name}"), name=paths.shard_names(count), **wildcards)
+
+
+def folder_shards(stage, pattern):
+    """Input function: the shards of one split."""
+    return lambda wildcards: shards(pattern, config[stage]["shards"][wildcards.split], split=wildcards.split)
+
+
+def parameters(stage):
+    """Params function: the command line arguments that carry the stage's parameters, see workflow/parameters.py."""
+    return lambda wildcards: arguments(config, stage, wildcards.get("split"))
+
+
+def result_shards(pattern):
+    """Paths of the shards of every method and keypoint source."""
+    return [
+        file
+        for method, source in paths.results()
+        for file in shards(pattern, config["reconstruct"]["shards"], method=method, source=source)
+    ]
+
+
+def sharded(stage, shard, manifest):
+    """All shards and manifests of a stage that works split by split and shard by shard."""
+    return [
+        file
+        for split in paths.splits_of(config, stage)
+        for file in [*shards(shard, config[stage]["shards"][split], split=split), manifest.format(split=split)]
+    ]

@@ -1,0 +1,37 @@
+# What `snakemake` makes: every file that DVC tracks, and a target per stage: `snakemake -- all_index_frames`.
+
+# Stage -> files; the stages are those of dvc.yaml.
+TRACKED = {}
+if config["dataset"]["hand_model"] == paths.BUILT_IN_HAND:
+    TRACKED["write_hand_model"] = list(rules.write_hand_model.output)
+if config["dataset"]["root"] == paths.SYNTHETIC:
+    TRACKED["synthesize_dataset"] = expand(list(rules.synthesize_dataset.output), split=SPLITS)
+TRACKED |= {
+    "index_frames": expand(list(rules.index_frames.output), split=SPLITS),
+    "fit_hands": expand(list(rules.fit_hands.output), split=SPLITS),
+    "normalize_images": sharded(
+        "normalize_images", rules.normalize_images.output.shard, rules.gather_images.output.manifest
+    ),
+    "sample_queries": sharded(
+        "sample_queries", rules.sample_queries.output.shard, rules.gather_queries.output.manifest
+    ),
+    "sample_evaluation_queries": sharded(
+        "sample_evaluation_queries",
+        rules.sample_evaluation_queries.output.shard,
+        rules.gather_evaluation_queries.output.manifest,
+    ),
+    "train_halo": list(rules.train_halo.output),
+    "reconstruct": [file for pattern in rules.reconstruct.output for file in result_shards(pattern)],
+    "evaluate": result_shards(rules.evaluate.output.records),
+    "make_tables": list(rules.make_tables.output),
+    "make_report": list(rules.make_report.output),
+}
+
+
+for stage, files in TRACKED.items():
+
+    rule:
+        name:
+            f"all_{stage}"
+        input:
+            files,

@@ -1,0 +1,86 @@
+"""Which files of this project a stage is made of: a static walk along its imports.
+
+The files are inputs of the stage's rule and dependencies of its DVC stage, so that a changed algorithm re-runs what it
+made. Nothing is executed or imported; an import inside a function counts, one under `if TYPE_CHECKING` does not.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("im2hands", "stages")
+# Modules whose content reaches no output: parameters arrive by value through the rules, the others only talk to people.
+WITHOUT_EFFECT = frozenset({"im2hands/config.py", "im2hands/io/errors.py", "im2hands/io/progress.py"})
+
+
+def sources(stage: str, *data: str, root: Path | str = ".") -> list[str]:
+    """Paths, relative to `root`, of a stage file and of all project modules that it imports, sorted.
+
+    stage: e.g. "stages/sample_queries.py".  data: package data files that it reads, added as they are.
+    Raises FileNotFoundError if one of them does not exist.
+    """
+    root = Path(root).resolve()
+    for file in (stage, *data):
+        if not (root / file).is_file():
+            raise FileNotFoundError(f"{file}: no such file under {root}")
+    found, waiting = set(), [stage]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting.extend(_imported_files(root, file))
+    return sorted((found - WITHOUT_EFFECT) | set(data))
+
+
+@cache
+def _imported_files(root: Path, file: str) -> tuple[str, ...]:
+    tree = ast.parse((root / file).read_text(), filename=file)
+    files = {path for name in _imported_names(tree) for path in _files_of(root, name)}
+    return tuple(sorted(files))
+
+
+def _imported_names(node: ast.AST) -> Iterator[str]:
+    """Dotted names that may be modules: `from a import b` gives both `a` and `a.b`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for statement in child.orelse:
+                yield from _imported_names(statement)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            if child.level:
+                raise SyntaxError(f"line {child.lineno}: relative import; write the whole name")
+            yield child.module
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        else:
+            yield from _imported_names(child)
+
+
+def _files_of(root: Path, name: str) -> Iterator[str]:
+    """The module of a dotted name, and the `__init__.py` files above it that hold more than a docstring."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return
+    module = "/".join(parts) + ".py"
+    if (root / module).is_file():
+        yield module
+    for depth in range(1, len(parts) + 1):
+        package = "/".join(parts[:depth]) + "/__init__.py"
+        if (root / package).is_file() and _does_something(root, package):
+            yield package
+
+
+@cache
+def _does_something(root: Path, package: str) -> bool:
+    body = ast.parse((root / package).read_text()).body
+    return any(not _is_constant(statement) for statement in body)
+
+
+def _is_constant(statement: ast.stmt) -> bool:
+    """A docstring, or a name such as `__version__` bound to a literal."""
+    if isinstance(statement, ast.Assign):
+        return isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
