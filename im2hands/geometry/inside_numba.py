@@ -1,10 +1,10 @@
 """Compiled winding numbers: columns of triangles over a grid in x and y, cut into slabs.
 
-The signed crossing count of inside_numpy.py, which explains the edge rule, with most of the work moved into the index. In each
-column the triangles, cut to the column, leave gaps in z where there is no surface. Between two gaps lies a slab of
-triangles. Of a closed mesh the winding number is the same all over a gap, so a point in a gap needs no triangle at all, and a point
-in a slab needs only the triangles of that slab. A mesh with open edges has one slab per column, open downwards: then every
-triangle of the column is tried, as in the numpy form.
+The signed crossing count of inside_numpy.py, which explains the edge rule, with most of the work moved into the index. In
+each column the triangles, cut to the column, leave gaps in z where there is no surface. Between two gaps lies a slab of
+triangles. Of a closed mesh the winding number is the same all over a gap, so a point in a gap needs no triangle at all, and
+a point in a slab needs only the triangles of that slab. A mesh with open edges has one slab per column, open downwards: then
+every triangle of the column is tried, as in the numpy form.
 
 float64 throughout, no fused or reordered arithmetic: both forms decide alike.
 """

@@ -12,6 +12,8 @@ exactly below vertices and edges need no special case.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -104,4 +106,4 @@ def group_bounds(groups: np.ndarray) -> list[tuple[int, int]]:
         return []
     cuts = np.flatnonzero(np.diff(groups)) + 1
     bounds = [0, *cuts.tolist(), len(groups)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))

@@ -42,7 +42,7 @@ def published_parity(vertices, faces, points):
         first = (w[:, 0] * v[1] - w[:, 1] * v[0]) * np.sign(area)
         second = (u[0] * w[:, 1] - u[1] * w[:, 0]) * np.sign(area)
         size = abs(area)
-        strict = (0 < first) & (first < size) & (0 < second) & (second < size) & (first + second < size)
+        strict = (first > 0) & (first < size) & (second > 0) & (second < size) & (first + second < size)
         surface = c[2] + (first * u[2] + second * v[2]) / size
         hits[0] += strict & (surface >= points[:, 2])
         hits[1] += strict & (surface < points[:, 2])

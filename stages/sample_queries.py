@@ -1,0 +1,42 @@
+"""Stage `sample_queries`: labelled query points about every hand pose for training, one Arrow shard per call."""
+
+from im2hands.config import Behaviour, SampleQueries
+from im2hands.datasets.queries import SETS
+from im2hands.datasets.query_sampling import Sampling, palm_meshes, write_query_shard
+from im2hands.hands.model_files import load_hand_models
+from im2hands.io.stage import stage_main
+from im2hands.io.tables import Provenance
+
+
+def main(
+    hand_model: str,
+    hands: str,
+    shard: int,
+    shards: int,
+    output: str,
+    label_rule: Behaviour,
+    seed: int,
+    params: SampleQueries,
+    threads: int = 1,
+) -> None:
+    models = load_hand_models(hand_model)
+    meshes, rejected = palm_meshes(hands, models, shard, shards)
+    counts = {name: getattr(params, name) for name in SETS}
+    settings = params.model_dump(exclude={"shards"}) | {"label_rule": label_rule}
+    sources = {"hands": hands, **{f"hand_model_{side.value}": model.source for side, model in models.items()}}
+    conflicts = write_query_shard(
+        output,
+        meshes,
+        counts,
+        Sampling.of_params(params.near_surface_sigma_mm, params.hand_margin_mm, label_rule, seed),
+        Provenance(settings, seed, sources),
+        threads,
+    )
+    print(
+        f"{output}: {len(meshes)} hands ({rejected} without a palm frame left out), {sum(counts.values())} points each; "
+        f"parity and winding number disagree on {conflicts} points"
+    )
+
+
+if __name__ == "__main__":
+    stage_main(main)
