@@ -6,6 +6,7 @@ OpenCV decodes damaged JPEG files without an error, so the end marker is checked
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from im2hands.datasets.audit import Finding, Reason, Unusable
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 DAMAGE_WORDS = ("corrupt", "premature", "error", "truncated", "bad ", "crc")
+LOG_PREFIX = re.compile(r"^\[[^]]*\] *(global )?")
+"""Level, thread and time that OpenCV puts before its messages: cut, so that equal damage gives equal text."""
 REDUCTION = 8
 CERTAINTY_FACTOR = 2.0
 """The mean of a reduced image decides alone if it is this many times above or below the limit (see `inspect_image`)."""
@@ -101,6 +104,6 @@ def _decoder_output() -> Iterator[list[str]]:
             finally:
                 os.dup2(saved, 2)
                 file.seek(0)
-                lines += file.read().decode(errors="replace").splitlines()
+                lines += [LOG_PREFIX.sub("", line) for line in file.read().decode(errors="replace").splitlines()]
     finally:
         os.close(saved)

@@ -18,6 +18,7 @@ from im2hands.io.errors import DamagedFileError, DataError
 BLOCK = 1 << 22
 LARGEST_VALUE = 1 << 28
 """Characters; a value that is not complete within so many is taken for a syntax error."""
+NUMBER_CONTINUES = "0123456789.eE+-"
 
 
 class JsonStream:
@@ -66,14 +67,17 @@ class JsonStream:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if self._ended or len(self._text) - self._at > LARGEST_VALUE:
-                    raise self._damaged(str(error)) from None
+                problem = str(error)
             except RecursionError:
                 raise self._damaged("values are nested too deeply") from None
             else:
-                if end < len(self._text) or self._ended:  # a number at the window's end may go on behind it
+                # a number at the window's end may go on behind it: 0 of 0.5, or 1 of 1e5
+                if self._ended or self._text[end : end + 1] not in NUMBER_CONTINUES:
                     self._at = end
                     return value
+                problem = "a number is malformed"
+            if self._ended or len(self._text) - self._at > LARGEST_VALUE:
+                raise self._damaged(problem)
             self._read()
 
     def skip(self) -> None:
