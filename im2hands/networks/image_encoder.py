@@ -1,0 +1,105 @@
+"""Image encoder of all image networks: a ResNet and two small decoders, for keypoint heat maps and for masks with dense maps.
+
+Input: RGB crops of 256 x 256, minus the ImageNet mean, divided by its standard deviation. Maps are listed from coarse (8 x 8)
+to fine (64 x 64). Source: IntagHand (CVPR 2022), image encoder; used unchanged by Im2Hands (CVPR 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+DECODER_CHANNELS = 128
+HEAT_MAPS = 42
+"""21 keypoints of the left hand, then 21 of the right."""
+MASK_CHANNELS, DENSE_CHANNELS = 2, 6
+DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the encoder sees in a batch of crops; every list runs from 8 x 8 to 64 x 64.
+
+    heat_maps: raw keypoint heat maps.  masks, dense_maps: raw, at 64 x 64.
+    backbone: ResNet maps.  of_heat_maps, of_dense_maps: 128-channel maps inside the two decoders.
+    """
+
+    heat_maps: Float[Tensor, "batch 42 64 64"]
+    masks: Float[Tensor, "batch 2 64 64"]
+    dense_maps: Float[Tensor, "batch 6 64 64"]
+    backbone: list[Float[Tensor, "batch channels height width"]]
+    of_heat_maps: list[Float[Tensor, "batch 128 height width"]]
+    of_dense_maps: list[Float[Tensor, "batch 128 height width"]]
+
+
+class MapDecoder(nn.Module):
+    """Four stages from the coarsest backbone map (8 x 8) to 64 x 64, and a last map of `outputs` channels.
+
+    The published order is convolution, ReLU, batch norm; upsampling is bilinear with aligned corners.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        channels = DECODER_CHANNELS
+        self.stages = nn.ModuleList([_stage(nn.Conv2d(inputs, channels, 1, bias=False))])
+        for _ in range(3):
+            self.stages.append(_stage(nn.Conv2d(channels, channels, 3, padding=1, bias=False)))
+        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.last = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, coarsest: Float[Tensor, "batch channels 8 8"]) -> tuple[Tensor, list[Tensor]]:
+        """The last map and the maps of all stages."""
+        maps = [self.stages[0](coarsest)]
+        for stage in self.stages[1:]:
+            maps.append(stage(self.upsample(maps[-1])))
+        return self.last(maps[-1]), maps
+
+
+class ImageEncoder(nn.Module):
+    """ResNet of a given depth with the two decoders; weights are random until they are loaded.
+
+    depth: published is resnet50.  The classifier `resnet.fc` is never used; it is kept because published files hold it.
+    """
+
+    def __init__(self, depth: str = "resnet50") -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"unknown image encoder {depth!r}; choose one of {', '.join(DEPTHS)}")
+        self.resnet: resnet.ResNet = getattr(torchvision.models, depth)(weights=None)
+        coarsest = self.resnet.fc.in_features
+        self.channels = [coarsest // 2**level for level in range(4)]
+        """Channels of the backbone maps, coarse to fine."""
+        self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS)
+        self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS)
+
+    def forward(self, images: Float[Tensor, "batch 3 256 256"]) -> ImageFeatures:
+        backbone = self._backbone(images)
+        heat_maps, of_heat_maps = self.heat_map_decoder(backbone[0])
+        masks_and_dense, of_dense_maps = self.dense_map_decoder(backbone[0])
+        masks, dense_maps = masks_and_dense.split([MASK_CHANNELS, DENSE_CHANNELS], dim=1)
+        return ImageFeatures(heat_maps, masks, dense_maps, backbone, of_heat_maps, of_dense_maps)
+
+    def _backbone(self, images: Tensor) -> list[Tensor]:
+        net = self.resnet
+        features = net.maxpool(net.relu(net.bn1(net.conv1(images))))
+        maps = []
+        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+            features = layer(features)
+            maps.append(features)
+        return maps[::-1]
+
+
+def _stage(convolution: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.ReLU(), nn.BatchNorm2d(convolution.out_channels))
+
+
+def normalise(images: Float[Tensor, "batch 256 256 3"]) -> Float[Tensor, "batch 3 256 256"]:
+    """uint8 RGB crops as the encoder takes them: scaled to 0..1, ImageNet mean and standard deviation."""
+    mean = images.new_tensor([0.485, 0.456, 0.406], dtype=torch.float32)
+    deviation = images.new_tensor([0.229, 0.224, 0.225], dtype=torch.float32)
+    return ((images.float() / 255 - mean) / deviation).movedim(-1, 1)
