@@ -2,7 +2,7 @@
 
 from im2hands.config import IndexFrames
 from im2hands.datasets.frames import index_frames, write_index
-from im2hands.datasets.interhand26m import InterHand26M
+from im2hands.datasets.interhand26m import InterHand26M, dataset_name
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
 
@@ -11,7 +11,8 @@ def main(root: str, split: str, output: str, audit: str, params: IndexFrames, th
     table, notes = index_frames(root, split, params.max_unreadable_fraction, params.min_image_mean, threads)
     dataset = InterHand26M.open(root)
     sources = {kind: dataset.annotation_file(split, kind) for kind in ("data", "camera", "MANO_NeuralAnnot")}
-    write_index(output, audit, table, notes, Provenance(params.model_dump(), sources=sources))
+    settings = params.model_dump() | {"dataset": dataset_name(root), "split": split}
+    write_index(output, audit, table, notes, Provenance(settings, sources=sources))
     print(f"{split}: kept {len(table)} two-hand frames; in the audit: {notes.summary()}")
 
 

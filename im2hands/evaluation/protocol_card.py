@@ -9,15 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from im2hands import __version__
+from im2hands.datasets.frames import FrameTable
+from im2hands.datasets.queries import EvaluationQueries
 from im2hands.evaluation.protocols import EMPTY_DISTANCE, FAILURE_DISTANCE_MM, MM, PUBLISHED_POINTS
 from im2hands.evaluation.records import read_facts
+from im2hands.io.atomic import write_json, write_text
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest
+from im2hands.io.tables import file_card
+from im2hands.reconstruction.storage import SurfaceShard
 
 KEYPOINT_SOURCES = {"model": "true keypoints: kinematic joints and tips of the fitted hand model"}
 
@@ -49,54 +55,74 @@ class EvaluationFacts:
 
 
 def measuring_facts(
+    frames: FrameTable,
+    queries: EvaluationQueries,
     *,
     dataset: str,
-    split: str,
     seed: int,
     surface_samples: int,
     penetration: str,
     penetration_cell_mm: float,
-    queries: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What must agree between methods. queries: parameters that the evaluation points were made with."""
+    """What must agree between methods in one table.
+
+    frames: kept frames of the evaluated split.  queries: their cards tell how the evaluation points were made.
+    """
+    made = [reader.metadata["provenance"]["parameters"] for reader in queries.shards.readers]
+    if any(other != made[0] for other in made):
+        raise DataError(f"{queries.path}: its shards were made with different settings; run their stage again for all.")
     return {
         "dataset": dataset,
-        "split": split,
+        "split": frames.table["split"][0].as_py(),
+        "split_hash": digest(frames.table["file_name"].to_pylist()),
+        "frames": len(frames),
+        "poses": len(frames.pairs()),
         "seed": seed,
         "surface_samples": surface_samples,
         "penetration": penetration,
         "penetration_cell_mm": penetration_cell_mm,
-        "queries": dict(queries),
+        "queries": made[0],
     }
 
 
-def protocol_card(
-    records: pd.DataFrame, paths: Sequence[str | os.PathLike], frame_names: Sequence[str], poses: int
-) -> dict[str, Any]:
-    """The card of the table made from these records.
+def making_facts(surfaces: SurfaceShard) -> dict[str, Any]:
+    """What a method's meshes were made with: settings of the reconstruction and the checksum of the weights."""
+    provenance = surfaces.reader.metadata["provenance"]
+    settings = {name: value for name, value in provenance["parameters"].items() if name not in ("method", "source")}
+    return settings | {"weights_sha256": provenance["sources"].get("model")}
 
-    paths: the evaluation files.  frame_names: file names of the split's kept frames, in order.  poses: two-hand poses that
-    they show.  Raises DataError if files were measured differently.
+
+def dataset_of(frames: str | os.PathLike) -> str:
+    """Name of the dataset that a frame table was made from, which says so if it is a synthetic stand-in."""
+    return file_card(frames)["provenance"]["parameters"].get("dataset", "not stated by the frame table")
+
+
+def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> dict[str, Any]:
+    """The card of the table made from these records. paths: the evaluation files they were read from.
+
+    Raises DataError if files were measured differently, or a method's shards were made differently.
     """
     facts = [EvaluationFacts.read(path) for path in paths]
     measuring = facts[0].measuring
     for path, other in zip(paths, facts, strict=True):
-        differing = [key for key in measuring if other.measuring.get(key) != measuring[key]]
-        if differing or other.measuring.keys() != measuring.keys():
+        names = {*measuring, *other.measuring}
+        differing = sorted(name for name in names if other.measuring.get(name) != measuring.get(name))
+        if differing:
             raise DataError(
-                f"{path}: was evaluated with another {', '.join(differing) or 'set of facts'} than {paths[0]}; "
-                "numbers of different protocols do not belong in one table: run evaluate again for both."
+                f"{path}: was evaluated with another {', '.join(differing)} than {paths[0]}; numbers of different "
+                "protocols do not belong in one table: run evaluate again for both."
             )
-    queries = measuring["queries"]
+    queries, hands = measuring["queries"], int(records["hand_id"].nunique())
     return {
         "software": f"im2hands {__version__}",
         "dataset": measuring["dataset"],
         "split": measuring["split"],
-        "split_hash": digest(list(frame_names)),
-        "frames": len(frame_names),
-        "poses": poses,
+        "split_hash": measuring["split_hash"],
+        "frames": measuring["frames"],
+        "poses": measuring["poses"],
         "evaluated_poses": int(records["pair_id"].nunique()),
-        "evaluated_hands": int(records["hand_id"].nunique()),
+        "evaluated_hands": hands,
+        "hands_without_palm_frame": 2 * measuring["poses"] - hands,
         "methods": _methods(records, facts),
         "mean": "plain mean over hand poses, penetration over pairs; a pose counts once however many cameras see it",
         "units": {
@@ -120,6 +146,12 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     lines = ["# Protocol card", ""]
     lines += _lines(card, 0)
     return "\n".join(lines) + "\n"
+
+
+def write_card(folder: str | os.PathLike, card: Mapping[str, Any]) -> None:
+    """Writes protocol_card.json and protocol_card.md."""
+    write_json(Path(folder, "protocol_card.json"), card)
+    write_text(Path(folder, "protocol_card.md"), card_markdown(card))
 
 
 def note(card: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ def published_metrics(true: TrueHand, made: Reconstruction, surface: MeasuredSur
             "published_accuracy_mm": EMPTY_DISTANCE * MM,
             "published_normals": -1.0,
         }
-    inside = surface.solid.labels(true.published_points, rule="published").inside
+    inside = surface.solid.contains(true.published_points, rule="parity")
     distances = surface.distances
     return row | {
         "published_iou": _iou(inside, true.published_labels),
@@ -190,7 +190,7 @@ def our_metrics(true: TrueHand, made: Reconstruction, surface: MeasuredSurface |
         return {}
     distances = surface.distances
     return {
-        "mesh_iou": _iou(surface.solid.contains(true.uniform_points), true.uniform_labels),
+        "mesh_iou": _iou(surface.solid.contains(true.uniform_points, rule="winding"), true.uniform_labels),
         "field_iou": _iou(made.uniform_field, true.uniform_labels),
         "completeness_mm": distances.completeness * MM,
         "accuracy_mm": distances.accuracy * MM,

@@ -8,6 +8,7 @@ Penetration is a property of the pair and stands in both of its rows.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,8 +19,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.tables import Layout, Provenance, file_card, read_parquet, write_parquet
 
 Failure = Literal["missing", "empty", "open"]
-"""missing: no mesh was made (its reason stands in failure_detail); empty: no surface, or one without area; open: the mesh is not
-closed."""
+"""missing: no mesh was made (its reason stands in failure_detail); empty: no surface, or one without area; open: not closed."""
 
 _FLOAT = pa.float64()
 RECORDS = Layout(
@@ -103,3 +103,11 @@ def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
 def read_facts(path: str | os.PathLike) -> dict[str, Any]:
     """What the evaluation stage wrote down about how a file's numbers were made (see protocol_card.py)."""
     return dict(file_card(path)["provenance"]["parameters"])
+
+
+def describe(rows: Sequence[dict[str, Any]]) -> str:
+    """A line for the log: hands, failures, mean IoU."""
+    failures = Counter(row["failure"] for row in rows if row["failure"] is not None)
+    measured = [row["mesh_iou"] for row in rows if row.get("mesh_iou") is not None]
+    mean = f"mean mesh IoU {sum(measured) / len(measured):.3f} of the others" if measured else "nothing to average"
+    return f"{len(rows)} hands, {failures.total()} failed {dict(failures)}, {mean}"

@@ -149,6 +149,11 @@ def _measure_pairs(
 
 def _true_hand(task: HandTask, queries: EvaluationQueries, sealed_faces: np.ndarray) -> TrueHand:
     sets = queries.hand(task.hand_id)
+    if not (len(sets.published.labels) and len(sets.uniform_hand.labels) and len(sets.surface_points)):
+        raise DataError(
+            f"{queries.path}: one of the evaluation sets of {task.hand_id} is empty; sample_evaluation_queries in params.yaml "
+            "must ask for points of all three sets on the evaluated split."
+        )
     return TrueHand(
         hand_id=task.hand_id,
         frame=task.frame,

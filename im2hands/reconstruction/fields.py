@@ -91,6 +91,8 @@ class BoneField:
 
     def _pieces(self, item_index: np.ndarray) -> Iterator[Piece]:
         """Calls that cover sorted points, none of more than `points_per_call` points with padding."""
+        if not len(item_index):
+            return
         hands, starts = np.unique(item_index, return_index=True)
         runs = [
             (hand, first, min(first + self.points_per_call, stop))

@@ -8,6 +8,7 @@ to run and the shards must not.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,18 +106,23 @@ def write_surfaces(
     pairs: Iterable[Sequence[HandSurface]],
     provenance: Provenance,
     formats: Sequence[Format] = ("glb",),
-) -> None:
+) -> str:
     """Writes a mesh shard, its timings, and into the folder `scenes` one file per pair (glb) or per hand (obj, ply).
 
     Each appears under its name whole or not at all, the shard last, so that it vouches for the rest.
+    Returns a line for the log: hands, failures, seconds.
     """
-    seconds = []
+    seconds: list[dict[str, Any]] = []
+    failures: Counter[str] = Counter()
     with ShardWriter(meshes, MESHES, provenance) as writer:
         with atomic_folder(scenes) as folder:
             for pair in pairs:
                 seconds += _write_pair(writer, pair)
+                failures.update(one.failure for one in pair if one.failure is not None)
                 export_pair(folder, pair, formats)
         write_parquet(timings, pa.Table.from_pylist(seconds, schema=TIMINGS.schema), TIMINGS, provenance)
+    spent = sum(row["extraction_s"] + row["evaluation_points_s"] for row in seconds)
+    return f"{len(seconds)} hands, {failures.total()} without surface {dict(failures)}, {spent:.1f} s of computation"
 
 
 def read_surfaces(path: str | os.PathLike, sha256: str | None = None) -> SurfaceShard:
