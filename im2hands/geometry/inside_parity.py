@@ -1,8 +1,9 @@
 """The published occupancy rule: parity of ray crossings above and below, which loses points under edges.
 
 Kept to label data exactly as HALO preparation did. The mesh's bounding box is stretched per axis to [0.5, 511.5]; points
-outside [0, 512]³ are outside. A triangle counts only if the point lies strictly inside its projection to the xy plane (projections
-without area are skipped). Crossings at or above the point and below it are counted; inside means that both counts are odd.
+outside [0, 512]³ are outside. A triangle counts only if the point lies strictly inside its projection to the xy plane
+(projections without area are skipped). Crossings at or above the point and below it are counted; inside means that both
+counts are odd.
 
 So a point exactly under an edge or a vertex may be lost, and a region covered twice (a finger inside the palm) is labelled
 outside. For points in general position and meshes that do not overlap themselves it equals winding != 0.

@@ -32,7 +32,8 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
         "millimetres": 1e-4,
     },
     "halo_decoder": {"default": 1e-5},
-    "halo_metrics_mise": {"default": 1e-9},
+    # Ratios are stored as float32; whole numbers and truth values must be equal.
+    "halo_metrics_mise": {"default": 1e-12, "iou": 1e-7, "iou_1d": 1e-7, "iou_3d": 1e-7},
     "intaghand_preprocess": {
         "camera": (1e-6, 1e-6),
         "parameters": 1e-6,
