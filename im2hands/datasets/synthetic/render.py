@@ -1,0 +1,214 @@
+"""Pictures of two hands: skin, one key light with a soft shadow, a fill light and the open sky, forearms, a background.
+
+Drawn larger and averaged down in linear light, then tone curve and sensor noise. World in metres; camera frame OpenCV.
+Source: docs/synthetic-dataset.md, section "Rendering".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
+
+from im2hands.datasets.synthetic.backdrop import backdrop
+from im2hands.datasets.synthetic.forearm import Forearm
+from im2hands.datasets.synthetic.sequences import Fit
+from im2hands.datasets.synthetic.skin import BLOOD, NAIL, PALM, SkinFields, paint
+from im2hands.geometry.cameras import Camera, project
+from im2hands.hands.model import FACES, HandModel
+from im2hands.hands.sides import Side
+from im2hands.rendering.rasterizer import COMPILE, Raster, rasterize
+from im2hands.rendering.shading import ShadowMap, openness, tone_curve, vertex_normals
+
+SHADOW_CELL, SHADOW_SIZE, SHADOW_BIAS = 0.0012, 448, 0.0030
+SHADOW_SOFTNESS, SHADOW_TAPS = 0.0042, 16
+SENSOR_NOISE = 0.008
+LABELS = {Side.RIGHT: 1, Side.LEFT: 2}
+"""Labels of the hands; the forearms have two more."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn frame.
+
+    image: sRGB, 8 bit.  labels: 0 nothing, 1 right hand, 2 left hand, 3 and 4 their forearms.  depth: metres, 0 where nothing
+    is.  rest: template coordinate of the hand that is seen (metres, each hand's own space), 0 elsewhere.
+    """
+
+    image: Int[np.ndarray, "height width 3"]
+    labels: Int[np.ndarray, "height width"]
+    depth: Float[np.ndarray, "height width"]
+    rest: Float[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class Light:
+    """The light of a picture, camera frame, linear. key, fill: unit directions towards the lights."""
+
+    key: Float[np.ndarray, "3"]
+    key_colour: Float[np.ndarray, "3"]
+    fill: Float[np.ndarray, "3"]
+    fill_colour: Float[np.ndarray, "3"]
+    sky: Float[np.ndarray, "3"]
+    ground: Float[np.ndarray, "3"]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Light:
+        key = np.array([rng.uniform(-0.9, 0.9), rng.uniform(-1.0, -0.15), -rng.uniform(0.45, 1.0)])
+        fill = np.array([-np.sign(key[0]) * rng.uniform(0.4, 1.0), rng.uniform(-0.5, 0.3), -rng.uniform(0.3, 1.0)])
+        warm, strength = rng.uniform(-0.03, 0.10), rng.uniform(0.85, 1.35)
+        ambient = rng.uniform(0.26, 0.46)
+        return cls(
+            key / np.linalg.norm(key),
+            strength * np.array([1 + warm, 1.0, 1 - 1.4 * warm]),
+            fill / np.linalg.norm(fill),
+            rng.uniform(0.05, 0.22) * strength * np.array([1 - warm, 1.0, 1 + warm]),
+            ambient * np.array([0.96, 0.99, 1.05]),
+            ambient * rng.uniform(0.35, 0.65) * np.array([1.05, 0.98, 0.92]),
+        )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Both hands (or one) and their forearms as one mesh, camera frame, metres."""
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    faces: Int[np.ndarray, "faces 3"]
+    label: Int[np.ndarray, "faces"]
+    fields: Float[np.ndarray, "vertices 5"]
+    template: Float[np.ndarray, "vertices 3"]
+
+
+class HandPainter:
+    """Draws frames of the hand models it was made for."""
+
+    def __init__(self, models: Mapping[Side, HandModel]) -> None:
+        self.models = models
+        self.forearms = {side: Forearm(models[side]) for side in Side}
+        self.skin = SkinFields.of(models[Side.RIGHT], self.forearms[Side.RIGHT])
+
+    def draw(
+        self,
+        fits: Mapping[Side, Fit],
+        camera: Camera,
+        height: int,
+        width: int,
+        supersampling: int,
+        tone: Float[np.ndarray, "3"],
+        skin_seed: int,
+        rng: np.random.Generator,
+    ) -> Picture:
+        """The picture of the hands of `fits`.
+
+        tone, skin_seed: of the person.  rng: light, background and noise.
+        """
+        scene = self._scene(fits, camera)
+        rows, columns = height * supersampling, width * supersampling
+        pixels = (project(scene.vertices, camera.intrinsics) + 0.5) * supersampling - 0.5
+        raster = rasterize(pixels, scene.vertices[:, 2], scene.faces, rows, columns)
+        light, background = Light.draw(rng), backdrop(rng, height, width)
+        canvas = cv2.resize(background, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        canvas[raster.covered] = self._colours(scene, raster, light, tone, skin_seed)
+        image = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+        image = tone_curve(image) + rng.normal(0, SENSOR_NOISE, image.shape)
+        middle = (slice(supersampling // 2, None, supersampling),) * 2
+        return Picture(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), *_maps(scene, raster, middle))
+
+    def _scene(self, fits: Mapping[Side, Fit], camera: Camera) -> Scene:
+        vertices, faces, labels, fields, templates, offset = [], [], [], [], [], 0
+        for side, fit in fits.items():
+            forearm, model = self.forearms[side], self.models[side]
+            hand = model.pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
+            arm = forearm.vertices(hand, Rotation.from_rotvec(fit.pose[:3]).as_matrix())
+            vertices.append(camera.to_camera(np.concatenate([hand, arm])))
+            faces.append(forearm.faces + offset)
+            is_arm = np.arange(len(forearm.faces)) >= FACES
+            labels.append(LABELS[side] + len(LABELS) * is_arm.astype(np.uint8))
+            fields.append(self.skin.fields)
+            templates.append(np.concatenate([model.template.numpy(), forearm.rest]))
+            offset += len(vertices[-1])
+        return Scene(*(np.concatenate(part) for part in (vertices, faces, labels, fields, templates)))
+
+    def _colours(
+        self, scene: Scene, raster: Raster, light: Light, tone: np.ndarray, skin_seed: int
+    ) -> Float[np.ndarray, "covered 3"]:
+        normals = vertex_normals(scene.vertices, scene.faces)
+        sky = openness(scene.vertices, normals, scene.faces)
+        at = raster.interpolate(np.column_stack([scene.vertices, normals, sky, scene.fields]), scene.faces)
+        points, rest = at[:, :3], np.ascontiguousarray(at[:, 7:10])
+        centre = points.mean(0)
+        shadow = ShadowMap(scene.vertices, scene.faces, light.key, SHADOW_CELL, centre, SHADOW_SIZE)
+        reached = shadow.light(points + 0.001 * at[:, 3:6], SHADOW_BIAS, SHADOW_SOFTNESS, SHADOW_TAPS)
+        painted = paint(
+            rest, at[:, 10], at[:, 11], self.skin.nails, self.skin.creases, tone, PALM, NAIL, BLOOD, skin_seed
+        )
+        lights = np.stack([light.key, light.key_colour, light.fill, light.fill_colour, light.sky, light.ground])
+        return _lit(points, at[:, 3:6], at[:, 6], reached, painted, lights)
+
+
+def _maps(scene: Scene, raster: Raster, middle: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, depth and rest coordinates at the samples nearest to the pixel centres."""
+    triangle = raster.triangle[middle]
+    seen = triangle >= 0
+    labels = np.where(seen, scene.label[triangle], 0).astype(np.uint8)
+    depth = np.where(seen, raster.depth[middle], 0).astype(np.float32)
+    hand = (labels > 0) & (labels <= len(LABELS))
+    sampled = Raster(raster.depth[middle], np.where(hand, triangle, -1), raster.barycentric[middle])
+    rest = np.zeros((*triangle.shape, 3), np.float32)
+    rest[hand] = sampled.interpolate(scene.template, scene.faces)
+    return labels, depth, rest
+
+
+@numba.njit(**COMPILE)
+def _lit(points, normals, skies, reached, painted, lights):
+    """Linear colours of lit skin: wrapped diffuse (light that travels under the skin), two highlights, sky and ground."""
+    count = points.shape[0]
+    colours = np.empty((count, 3))
+    wrap = (0.42, 0.20, 0.14)
+    key, key_colour, fill, fill_colour, sky, ground = (
+        lights[0],
+        lights[1],
+        lights[2],
+        lights[3],
+        lights[4],
+        lights[5],
+    )
+    for i in range(count):
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        length = 1.0 / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
+        nx, ny, nz = nx * length, ny * length, nz * length
+        tx, ty, tz = painted[i, 4], painted[i, 5], painted[i, 6]
+        across = tx * nx + ty * ny + tz * nz
+        bx, by, bz = nx + tx - across * nx, ny + ty - across * ny, nz + tz - across * nz
+        length = 1.0 / np.sqrt(bx * bx + by * by + bz * bz)
+        bx, by, bz = bx * length, by * length, bz * length
+        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
+        distance = 1.0 / np.sqrt(px * px + py * py + pz * pz)
+        vx, vy, vz = -px * distance, -py * distance, -pz * distance
+
+        facing = bx * key[0] + by * key[1] + bz * key[2]
+        side = bx * fill[0] + by * fill[1] + bz * fill[2]
+        hx, hy, hz = key[0] + vx, key[1] + vy, key[2] + vz
+        length = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz)
+        mirror = max((bx * hx + by * hy + bz * hz) * length, 0.0)
+        open_sky, light, nail = skies[i], reached[i], painted[i, 3]
+        gloss = 0.055 * mirror**14 + 0.050 * mirror**55 + nail * (0.10 * mirror**40 + 0.28 * mirror**220)
+        gloss *= light * min(max(facing * 4, 0.0), 1.0)
+        grazing = 1 - max(bx * vx + by * vy + bz * vz, 0.0)
+        sheen = (0.03 + 0.10 * nail + 0.16 * grazing**4) * open_sky * open_sky
+        up = 0.5 - 0.5 * by
+        for k in range(3):
+            w = wrap[k]
+            diffuse = max((facing + w) / (1 + w), 0.0)
+            through = light + (1 - light) * w * 0.30 * open_sky
+            hidden = open_sky ** (1.0 - 0.25 * painted[i, k])  # light that bounces between bright skin
+            around = (ground[k] + (sky[k] - ground[k]) * up) * hidden
+            spread = max((side + 0.3) / 1.3, 0.0) * (0.35 + 0.65 * open_sky) * open_sky
+            colours[i, k] = painted[i, k] * (diffuse * through * key_colour[k] + around + spread * fill_colour[k])
+            colours[i, k] += gloss * key_colour[k] + sheen * sky[k]
+    return colours

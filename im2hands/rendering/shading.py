@@ -1,0 +1,181 @@
+"""Light on surfaces: normals, three-dimensional noise, shadows of one light, openness to the sky, tone curve.
+
+Points are metres unless said otherwise; colours are linear light, 0 .. 1 before the tone curve. Nothing here knows hands.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from jaxtyping import Float, Int
+
+from im2hands.rendering.rasterizer import COMPILE, rasterize_depth
+
+
+def vertex_normals(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
+) -> Float[np.ndarray, "vertices 3"]:
+    """Unit normals of vertices: mean of the adjacent triangles' normals, weighted by area."""
+    corners = vertices[faces]
+    weighted = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = np.asarray(faces).reshape(-1)
+    repeated = np.repeat(weighted, 3, axis=0)
+    normals = np.stack([np.bincount(flat, repeated[:, k], minlength=len(vertices)) for k in range(3)], axis=1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-15)
+
+
+def frame_of_direction(direction: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """A rotation whose last row is the unit `direction`; its other rows span the plane across it."""
+    helper = np.eye(3)[np.abs(direction).argmin()]
+    across = np.cross(helper, direction)
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(direction, across), direction])
+
+
+@numba.njit(inline="always", **COMPILE)
+def _lattice(x, y, z, seed):
+    """A value in 0 .. 1 for a lattice point, by an integer hash."""
+    h = (
+        np.uint32(x) * np.uint32(374761393)
+        + np.uint32(y) * np.uint32(668265263)
+        + np.uint32(z) * np.uint32(2246822519)
+        + np.uint32(seed) * np.uint32(3266489917)
+    )
+    h = np.uint32(h ^ (h >> np.uint32(15))) * np.uint32(2246822519)
+    h = np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(3266489917)
+    h = np.uint32(h ^ (h >> np.uint32(16)))
+    return (h & np.uint32(0xFFFF)) / 65535.0
+
+
+@numba.njit(**COMPILE)
+def noise_at(x, y, z, seed):
+    """Value noise at one point, 0 .. 1, smooth between the points of the unit lattice."""
+    x0, y0, z0 = math.floor(x), math.floor(y), math.floor(z)
+    a, b, c = x - x0, y - y0, z - z0
+    a, b, c = a * a * (3 - 2 * a), b * b * (3 - 2 * b), c * c * (3 - 2 * c)
+    i, j, k = int(x0) + 100000, int(y0) + 100000, int(z0) + 100000
+    low = (_lattice(i, j, k, seed) * (1 - a) + _lattice(i + 1, j, k, seed) * a) * (1 - b) + (
+        _lattice(i, j + 1, k, seed) * (1 - a) + _lattice(i + 1, j + 1, k, seed) * a
+    ) * b
+    high = (_lattice(i, j, k + 1, seed) * (1 - a) + _lattice(i + 1, j, k + 1, seed) * a) * (1 - b) + (
+        _lattice(i, j + 1, k + 1, seed) * (1 - a) + _lattice(i + 1, j + 1, k + 1, seed) * a
+    ) * b
+    return low * (1 - c) + high * c
+
+
+@numba.njit(**COMPILE)
+def value_noise(points, seed):
+    """Value noise (0 .. 1) at many points (n, 3), in units of the lattice."""
+    values = np.empty(points.shape[0])
+    for i in range(points.shape[0]):
+        values[i] = noise_at(points[i, 0], points[i, 1], points[i, 2], seed)
+    return values
+
+
+class ShadowMap:
+    """What one distant light sees of a mesh.
+
+    direction: unit, towards the light.  cell: size of a shadow pixel, metres.
+    """
+
+    def __init__(
+        self,
+        vertices: Float[np.ndarray, "vertices 3"],
+        faces: Int[np.ndarray, "faces 3"],
+        direction: Float[np.ndarray, "3"],
+        cell: float,
+        centre: Float[np.ndarray, "3"],
+        size: int,
+    ) -> None:
+        across, down, towards = frame_of_direction(direction)
+        self.frame, self.centre, self.cell, self.size = np.stack([across, down, -towards]), centre, cell, size
+        seen = self._seen(vertices)
+        self.depth = rasterize_depth(seen[:, :2], seen[:, 2], faces, size, size)
+
+    def _seen(self, points: np.ndarray) -> np.ndarray:
+        """Column, row (shadow pixels) and depth (m) of points."""
+        seen = (points - self.centre) @ self.frame.T
+        seen[:, :2] = seen[:, :2] / self.cell + self.size / 2
+        return seen
+
+    def light(
+        self, points: Float[np.ndarray, "n 3"], bias: float, softness: float = 0.0, taps: int = 1
+    ) -> Float[np.ndarray, "n"]:
+        """Share of the light (0 .. 1) that reaches each point.
+
+        bias: how far (m) a point may lie behind the surface that the light sees.  softness: radius (m) of a disc of `taps`
+        looks over which the answer is averaged; bilinear between shadow pixels.
+        """
+        return _light(self.depth, self._seen(points), bias, _disc(taps) * softness / self.cell)
+
+
+def openness(
+    vertices: Float[np.ndarray, "vertices 3"],
+    normals: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    directions: int = 24,
+    size: int = 144,
+) -> Float[np.ndarray, "vertices"]:
+    """Share of the sky (all directions above each vertex's surface, weighted by the cosine) that is not hidden by the mesh."""
+    centre = (vertices.min(0) + vertices.max(0)) / 2
+    cell = 2.05 * np.linalg.norm(vertices - centre, axis=1).max() / size
+    lifted = vertices + normals * 1.5 * cell
+    seen, possible = np.zeros(len(vertices)), np.zeros(len(vertices))
+    for direction in sphere_directions(directions):
+        cosine = np.maximum(normals @ direction, 0)
+        seen += cosine * ShadowMap(vertices, faces, direction, cell, centre, size).light(lifted, cell)
+        possible += cosine
+    return seen / np.maximum(possible, 1e-9)
+
+
+def sphere_directions(count: int) -> Float[np.ndarray, "count 3"]:
+    """Evenly spread unit directions (Fibonacci lattice)."""
+    height = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.arange(count) * np.pi * (3 - np.sqrt(5))
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
+
+
+def _disc(taps: int) -> Float[np.ndarray, "taps 2"]:
+    """Points spread evenly over the unit disc (sunflower), the first at its centre if it is the only one."""
+    if taps == 1:
+        return np.zeros((1, 2))
+    radius = np.sqrt((np.arange(taps) + 0.5) / taps)
+    turn = np.arange(taps) * np.pi * (3 - np.sqrt(5))
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1)
+
+
+@numba.njit(**COMPILE)
+def _light(depth, seen, bias, offsets):
+    size, count = depth.shape[0], seen.shape[0]
+    light = np.empty(count)
+    for i in range(count):
+        limit, total = seen[i, 2] - bias, 0.0
+        for k in range(offsets.shape[0]):
+            x, y = seen[i, 0] + offsets[k, 0], seen[i, 1] + offsets[k, 1]
+            column, row = math.floor(x), math.floor(y)
+            if column < 0 or row < 0 or column >= size - 1 or row >= size - 1:
+                total += 1.0
+                continue
+            a, b = x - column, y - row
+            top = (1 - a) * (depth[row, column] > limit) + a * (depth[row, column + 1] > limit)
+            bottom = (1 - a) * (depth[row + 1, column] > limit) + a * (depth[row + 1, column + 1] > limit)
+            total += (1 - b) * top + b * bottom
+        light[i] = total / offsets.shape[0]
+    return light
+
+
+def to_linear(srgb: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Linear light of sRGB values, both 0 .. 1."""
+    srgb = np.asarray(srgb, np.float64)
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def tone_curve(light: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """sRGB values (0 .. 1) of linear light: nearly straight below 0.6, a soft shoulder that keeps highlights from clipping."""
+    knee = 0.6
+    light = np.maximum(light, 0)
+    rolled = np.where(light > knee, 1 - (1 - knee) * np.exp(-(light - knee) / (1 - knee)), light)
+    return np.where(rolled <= 0.0031308, rolled * 12.92, 1.055 * np.maximum(rolled, 0.0031308) ** (1 / 2.4) - 0.055)
