@@ -6,6 +6,8 @@ and shaped, so that no step or seam shows, and turns from the ring's shape into 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -69,7 +71,7 @@ def _faces(faces: Int[np.ndarray, "1538 3"], ring: Int[np.ndarray, "16"]) -> Int
     order = np.arange(len(ring))[::-1] if forwards else np.arange(len(ring))
     loops = [loop, *(VERTICES + len(ring) * k + order for k in range(len(LENGTHS)))]
     strips = [faces]
-    for near, far in zip(loops[:-1], loops[1:], strict=True):
+    for near, far in pairwise(loops):
         near_next, far_next = np.roll(near, -1), np.roll(far, -1)
         strips += [np.stack([near, near_next, far_next], 1), np.stack([near, far_next, far], 1)]
     return np.concatenate(strips)

@@ -9,6 +9,7 @@ Left hands are mirrored samples. Source: docs/synthetic-dataset.md, section "Pos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -170,12 +171,11 @@ def _limited(name: str, value: float) -> float:
 
 def _finger_axes(points: list[np.ndarray], thumb: bool) -> FingerAxes:
     """points: the finger's three joints and its tip in the template."""
-    bones = [_unit(end - start) for start, end in zip(points[:-1], points[1:], strict=True)]
+    bones = [_unit(end - start) for start, end in pairwise(points)]
     flexion = _unit(np.cross(bones[0], (-1.0, -0.2, -0.35) if thumb else (0.0, -1.0, 0.0)))
     spread = np.cross(flexion, bones[0]) if thumb else np.array([0.0, -1.0, 0.0])
     rest = tuple(
-        float(np.degrees(np.arctan2(np.cross(start, end) @ flexion, start @ end)))
-        for start, end in zip(bones[:-1], bones[1:], strict=True)
+        float(np.degrees(np.arctan2(np.cross(start, end) @ flexion, start @ end))) for start, end in pairwise(bones)
     )
     return FingerAxes(flexion, spread, bones[0], rest)
 

@@ -62,7 +62,7 @@ class Settings:
                 raise ConfigError(f"synthesize_dataset: subjects.{split} must be at least 1.")
 
     def usable_poses(self, split: str) -> int:
-        return int(round(self.poses[split] * self.scale))
+        return round(self.poses[split] * self.scale)
 
     def first_subject(self, split: str) -> int:
         """Number of a split's first subject within the dataset."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -81,12 +82,12 @@ def draw_sequence(sampler: PairSampler, identity: SequenceId, frames: int) -> li
         centres.append(PAIR_CENTRE + rng.normal(0, CENTRE_DEVIATION, 3))
     keys = key_frames(frames)
     pairs: dict[int, Pair] = {0: sampler.draw(generators[0], shapes[0])}
-    for start, stop in zip(keys[:-1], keys[1:], strict=True):
+    for start, stop in pairwise(keys):
         pairs |= _segment(sampler, generators[stop], shapes, pairs[start], start, stop)
     placements = {
         frame: Placement(turns[frame] * _upright(pairs[frame]), centres[frame]) for frame in dict.fromkeys(keys)
     }
-    for start, stop in zip(keys[:-1], keys[1:], strict=True):
+    for start, stop in pairwise(keys):
         for frame in range(start + 1, stop):
             way = (frame - start) / (stop - start)
             placements[frame] = _between_placements(placements[start], placements[stop], way)
@@ -96,7 +97,7 @@ def draw_sequence(sampler: PairSampler, identity: SequenceId, frames: int) -> li
 def key_frames(frames: int) -> list[int]:
     """Frames that are drawn, not interpolated: the first, the last and up to two more."""
     keys = min(frames, MAX_KEYS, max(2, frames // 2))
-    return [int(round(place)) for place in np.linspace(0, frames - 1, keys)]
+    return [round(place) for place in np.linspace(0, frames - 1, keys)]
 
 
 def interpolate(first: Pair, last: Pair, way: float, shape: Float[np.ndarray, "10"]) -> Pair:
