@@ -31,7 +31,7 @@ def draw_heat_maps(
     grid = np.arange(size, dtype=np.float64)
     profiles = np.exp(-((grid - joints[..., None]) ** 2) / (2 * sigma**2))
     inside = ((joints >= 0) & (joints < size)).all(axis=-1)
-    profiles *= inside[:, None, None]
+    profiles = np.where(inside[:, None, None], profiles, 0.0)
     return (profiles[:, 1, :, None] * profiles[:, 0, None, :]).astype(np.float32)
 
 
@@ -42,12 +42,14 @@ def decode_heat_maps(
 
     The arg max, moved by one Newton step on the logarithm (distribution-aware decoding, Zhang et al., CVPR 2020), where it
     lies at least two pixels from the border and the second derivatives are regular.
-    blur_kernel: side of the Gaussian that smooths the map first (odd; its height is kept); 1 for none.
+    blur_kernel: side of the Gaussian that smooths the map first (odd; the map's height is kept); 1 for none. Its weights
+    are OpenCV's default ones for this side: 1 4 6 4 1 for 5.
     """
     count, rows, columns = maps.shape
-    best = maps.reshape(count, -1).argmax(axis=1)
+    flat = maps.reshape(count, rows * columns)
+    best = flat.argmax(axis=1)
     y, x = np.divmod(best, columns)
-    peaks = maps.reshape(count, -1)[np.arange(count), best] if count else np.zeros(0, maps.dtype)
+    peaks = flat[np.arange(count), best]
     positions = np.stack([x, y], axis=-1).astype(np.float64)
     inner = np.flatnonzero((x > 1) & (x < columns - 2) & (y > 1) & (y < rows - 2))
     if not len(inner):

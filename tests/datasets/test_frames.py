@@ -48,7 +48,7 @@ def test_ordinary_left_outs_have_reasons_and_numbers_stay_gapless(interhand):
 
 
 @pytest.mark.parametrize(
-    "damage, reason",
+    ("damage", "reason"),
     [
         (lambda fits: fits.update({"2": fits.pop("0")}), Reason.FIT_CAPTURE_MISSING),
         (lambda fits: (fits["0"].pop("5"), fits["0"].pop("11"), fits["0"].update({"6": {}})), Reason.FIT_FRAME_MISSING),
@@ -95,7 +95,7 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("damage, reason, lost, remedy", DAMAGES)
+@pytest.mark.parametrize(("damage", "reason", "lost", "remedy"), DAMAGES)
 def test_damage_is_set_aside_up_to_the_allowed_share(interhand, damage, reason, lost, remedy):
     damage(interhand)
     table, audit = index(interhand, max_unreadable_fraction=len(lost) / 6)

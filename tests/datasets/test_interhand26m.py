@@ -59,7 +59,7 @@ def test_missing_folders_and_files_are_named(interhand, tmp_path):
     with pytest.raises(DataError, match="no images/ here or below"):
         InterHand26M.open(tmp_path)
     interhand.annotation_file("MANO_NeuralAnnot").rename(interhand.annotation_file("MANO"))
-    with pytest.raises(DataError, match="MANO_NeuralAnnot.json: the annotation file is missing; .*obsolete"):
+    with pytest.raises(DataError, match=r"MANO_NeuralAnnot\.json: the annotation file is missing; .*obsolete"):
         InterHand26M.open(interhand.root).annotation_file("train", "MANO_NeuralAnnot")
 
 
@@ -70,7 +70,7 @@ def test_pairs_that_position_and_id_give_differently_are_refused(interhand):
         list(InterHand26M.open(interhand.root).annotated_images("train"))
 
 
-@pytest.mark.parametrize("longer, message", [("images", "more images"), ("annotations", "more annotations")])
+@pytest.mark.parametrize(("longer", "message"), [("images", "more images"), ("annotations", "more annotations")])
 def test_lists_of_different_length_are_refused(interhand, longer, message):
     entries = getattr(interhand, longer)
     entries.append(entries[-1])
@@ -89,7 +89,7 @@ def test_an_id_that_occurs_twice_is_refused(interhand):
 def test_entries_of_another_release_are_refused(interhand):
     del interhand.images[2]["frame_idx"]
     interhand.write_annotations()
-    with pytest.raises(DamagedFileError, match="entry 2 .* not as in v1.0 .*frame_idx"):
+    with pytest.raises(DamagedFileError, match=r"entry 2 .* not as in v1\.0 .*frame_idx"):
         list(InterHand26M.open(interhand.root).annotated_images("train"))
 
 
@@ -121,7 +121,7 @@ def test_cameras_are_metric_and_see_the_origin(interhand):
 
 
 @pytest.mark.parametrize(
-    "damage, reason",
+    ("damage", "reason"),
     [
         (lambda camera: camera["focal"].pop("400002"), Reason.CAMERA_MISSING),
         (lambda camera: camera.pop("campos"), Reason.CAMERA_MISSING),
@@ -143,7 +143,7 @@ def test_unusable_cameras_have_a_reason(interhand, damage, reason):
 
 
 @pytest.mark.parametrize(
-    "entry, reason",
+    ("entry", "reason"),
     [
         ({}, Reason.FIT_SIDE_MISSING),
         (None, Reason.FIT_SIDE_MISSING),

@@ -43,7 +43,7 @@ def test_projection_equals_the_datasets_formula():
 def test_points_behind_the_camera_are_refused_with_the_likely_cause():
     camera = some_camera()
     behind = -camera.rotation[2] - 0.1 * camera.rotation[2]
-    with pytest.raises(DataError, match="1 of 2 points lie behind the camera; .*millimetres"):
+    with pytest.raises(DataError, match=r"1 of 2 points lie behind the camera; .*millimetres"):
         camera.project(np.stack([behind, np.zeros(3)]))
     with pytest.raises(DataError, match="behind"):
         camera.project(np.full((1, 3), np.nan))
