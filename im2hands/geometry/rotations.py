@@ -104,17 +104,21 @@ def signed_angle(
 
 
 def shortest_turn(
-    source: Float[Tensor, "*batch 3"], target: Float[Tensor, "*#batch 3"], half_turns: bool = True
+    source: Float[Tensor, "*batch 3"],
+    target: Float[Tensor, "*#batch 3"],
+    half_turns: bool = True,
+    half_turn_axis: Float[Tensor, "*#batch 3"] | None = None,
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """Rotations that take direction `source` to direction `target` about their common normal, and those normals.
 
-    half_turns: opposite directions have no common normal. True: turn by pi about some perpendicular axis.  False: return the
-    identity and an axis of no length for them, as HALO's published preparation does.
+    half_turns: opposite directions have no common normal. True: turn by pi about `half_turn_axis`, or about some perpendicular
+    axis if that is not given.  False: return the identity and an axis of no length for them, as HALO's published preparation
+    does.
     """
     axis, angle = unit(torch.linalg.cross(source, target.expand_as(source))), angle_between(source, target)
     if half_turns:
         opposite = (torch.linalg.vector_norm(unit(source) + unit(target), dim=-1) < 1e-7)[..., None]
-        axis = torch.where(opposite, _perpendicular(source), axis)
+        axis = torch.where(opposite, _perpendicular(source) if half_turn_axis is None else half_turn_axis, axis)
     return turn_about(axis, angle), axis
 
 

@@ -188,11 +188,11 @@ class HandModel:
         rest = shaped + (turns @ self.pose_directions.reshape(-1, turns.shape[-1]).mT).unflatten(-1, (VERTICES, 3))
 
         turned, places = _chain(rotations, joints)
-        places = places + translation[:, None]
         shifts = places - (turned @ joints[..., None])[..., 0]
         skinning = torch.cat([turned, shifts[..., None]], -1)
         per_vertex = (self.skinning_weights @ skinning.flatten(2)).unflatten(-1, (3, 4))
         vertices = (per_vertex[..., :3] @ rest[..., None])[..., 0] + per_vertex[..., 3]
+        vertices, places, shifts = (points + translation[:, None] for points in (vertices, places, shifts))
         return PosedHand(
             vertices=vertices,
             keypoints=self.keypoints_of(places, vertices),

@@ -122,7 +122,7 @@ def palm_turn(
     down, forward = keypoints.new_tensor([0.0, -1.0, 0.0]), keypoints.new_tensor([0.0, 0.0, 1.0])
     first, axes["palm direction"] = shortest_turn(middle, down, half_turns)
     normal = (first @ torch.linalg.cross(middle, index)[..., None])[..., 0]
-    second, axes["palm normal"] = shortest_turn(normal, forward, half_turns)
+    second, axes["palm normal"] = shortest_turn(normal, forward, half_turns, half_turn_axis=down)
     return second @ first
 
 
