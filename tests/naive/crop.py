@@ -7,13 +7,10 @@ import numpy as np
 
 
 def naive_box(vertices, rotation, translation, intrinsics, size=256, share=0.8):
-    """Scale and offset of the crop: project every vertex by itself, take the box, put it into a square."""
-    pixels = []
-    for vertex in vertices.reshape(-1, 3):
-        x, y, z = rotation @ vertex + translation
-        u, v, w = intrinsics @ (x, y, z)
-        pixels.append((u / w, v / w))
-    pixels = np.array(pixels)
+    """Scale and offset of the crop: project every vertex, take the box, put it into a square."""
+    camera = vertices.reshape(-1, 3) @ rotation.T + translation
+    homogeneous = camera @ intrinsics.T
+    pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     low, high = pixels.min(0), pixels.max(0)
     middle, half = (low + high) / 2, max(high - low) / 2 / share
     scale = size / 2 / half
