@@ -10,6 +10,7 @@ Meshes must be closed (mesh.is_watertight): rays along z pass through a hole. Po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -46,8 +47,11 @@ class InsideTest:
         self.vertices, self.faces = checked_mesh(vertices, faces, name)
         if backend == "numba" and CompiledColumns is None:
             raise DataError("the compiled inside test needs the package numba; install it or use the backend numpy.")
-        columns = NumpyColumns if backend == "numpy" or CompiledColumns is None else CompiledColumns
-        self._columns = columns(self.vertices, self.faces)
+        self._kind = NumpyColumns if backend == "numpy" or CompiledColumns is None else CompiledColumns
+
+    @cached_property
+    def _columns(self) -> NumpyColumns:
+        return self._kind(self.vertices, self.faces)
 
     def winding(self, points: Float[np.ndarray, "*batch 3"]) -> Int[np.ndarray, "*batch"]:
         """Winding number of each point: 1 inside a shell, 2 inside two, 0 outside. Raises DataError for NaN points."""
@@ -55,8 +59,12 @@ class InsideTest:
         return self._columns.winding(flat).reshape(np.shape(points)[:-1])
 
     def contains(self, points: Float[np.ndarray, "*batch 3"], rule: Rule = "winding") -> Bool[np.ndarray, "*batch"]:
-        """Whether points are inside by a rule. Raises DataError for NaN or infinite points."""
-        return self.labels(points, rule).inside
+        """Whether points are inside by a rule. Raises DataError for NaN or infinite points and for unknown rules."""
+        if rule == "winding":
+            return self.winding(points) != 0
+        if rule != "parity":
+            raise DataError(f"unknown rule {rule!r} of the inside test; use parity or winding.")
+        return parity_inside(self.vertices, self.faces, _checked_points(points)).reshape(np.shape(points)[:-1])
 
     def labels(self, points: Float[np.ndarray, "*batch 3"], rule: Rule = "winding") -> Labels:
         """Occupancy labels by a rule, with the number of points on which the two rules disagree."""
@@ -64,9 +72,7 @@ class InsideTest:
         by_winding = winding != 0
         if rule == "winding":  # the parity of crossings is that of the winding number, but under edges
             return Labels(by_winding, int(np.count_nonzero(by_winding & (winding % 2 == 0))))
-        if rule != "parity":
-            raise DataError(f"unknown rule {rule!r} of the inside test; use parity or winding.")
-        by_parity = parity_inside(self.vertices, self.faces, _checked_points(points)).reshape(winding.shape)
+        by_parity = self.contains(points, rule)
         return Labels(by_parity, int(np.count_nonzero(by_parity != by_winding)))
 
 

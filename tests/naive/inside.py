@@ -4,7 +4,10 @@ import numpy as np
 
 
 def crossing_winding(vertices, faces, points):
-    """Signed crossings of the ray from each point upwards (+z), with half-open edges evaluated from lower to higher index."""
+    """Signed crossings of the ray from each point upwards (+z), with half-open edges evaluated from lower to higher index.
+
+    0 outside the mesh's box, which says something only of open meshes.
+    """
     winding = np.zeros(len(points), int)
     for a, b, c in faces:
         turns = np.zeros(len(points), int)
@@ -16,7 +19,7 @@ def crossing_winding(vertices, faces, points):
         lowest, highest = vertices[[a, b, c], 2].min(), vertices[[a, b, c], 2].max()
         above = (points[:, 2] < lowest) | ((points[:, 2] < highest) & (turns * height < 0))
         winding += np.where(above, turns, 0)
-    return winding
+    return np.where(((points >= vertices.min(axis=0)) & (points <= vertices.max(axis=0))).all(axis=1), winding, 0)
 
 
 def _edge(vertices, first, second, points):
