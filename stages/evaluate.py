@@ -4,7 +4,13 @@ from im2hands.config import Evaluate
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.queries import EvaluationQueries
-from im2hands.evaluation.protocol_card import EvaluationFacts, dataset_of, making_facts, measuring_facts
+from im2hands.evaluation.protocol_card import (
+    EvaluationFacts,
+    making_facts,
+    measuring_facts,
+    query_parameters,
+    split_facts,
+)
 from im2hands.evaluation.records import describe, write_records
 from im2hands.evaluation.shards import COLUMNS, Measuring, evaluate_shard
 from im2hands.hands.model_files import load_hand_models
@@ -28,8 +34,10 @@ def main(
 ) -> None:
     surfaces, models = read_surfaces(meshes), load_hand_models(hand_model)
     frame_table, evaluation = FrameTable.read(frames), EvaluationQueries.read(queries)
-    measuring = measuring_facts(frame_table, evaluation, dataset=dataset_of(frames), seed=seed, **params.model_dump())
-    facts = EvaluationFacts(method, source, measuring, making_facts(surfaces))
+    measured = measuring_facts(
+        **split_facts(frame_table, frames), seed=seed, queries=query_parameters(evaluation), **params.model_dump()
+    )
+    facts = EvaluationFacts(method, source, measured, making_facts(surfaces))
     rows = evaluate_shard(
         surfaces,
         evaluation,

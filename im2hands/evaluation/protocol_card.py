@@ -55,34 +55,52 @@ class EvaluationFacts:
 
 
 def measuring_facts(
-    frames: FrameTable,
-    queries: EvaluationQueries,
     *,
     dataset: str,
+    split: str,
+    frame_names: Sequence[str],
+    poses: int,
     seed: int,
     surface_samples: int,
     penetration: str,
     penetration_cell_mm: float,
+    queries: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What must agree between methods in one table.
 
-    frames: kept frames of the evaluated split.  queries: their cards tell how the evaluation points were made.
+    frame_names: file names of the split's kept frames, in order.  poses: two-hand poses that they show.
+    queries: what the evaluation points were made with, see `query_parameters`.
     """
-    made = [reader.metadata["provenance"]["parameters"] for reader in queries.shards.readers]
-    if any(other != made[0] for other in made):
-        raise DataError(f"{queries.path}: its shards were made with different settings; run their stage again for all.")
     return {
         "dataset": dataset,
-        "split": frames.table["split"][0].as_py(),
-        "split_hash": digest(frames.table["file_name"].to_pylist()),
-        "frames": len(frames),
-        "poses": len(frames.pairs()),
+        "split": split,
+        "split_hash": digest(list(frame_names)),
+        "frames": len(frame_names),
+        "poses": poses,
         "seed": seed,
         "surface_samples": surface_samples,
         "penetration": penetration,
         "penetration_cell_mm": penetration_cell_mm,
-        "queries": made[0],
+        "queries": dict(queries),
     }
+
+
+def split_facts(frames: FrameTable, path: str | os.PathLike) -> dict[str, Any]:
+    """The arguments of `measuring_facts` that a frame table and its file tell."""
+    return {
+        "dataset": file_card(path)["provenance"]["parameters"].get("dataset", "not stated by the frame table"),
+        "split": frames.table["split"][0].as_py(),
+        "frame_names": frames.table["file_name"].to_pylist(),
+        "poses": len(frames.pairs()),
+    }
+
+
+def query_parameters(queries: EvaluationQueries) -> dict[str, Any]:
+    """What evaluation points were made with. Raises DataError if it differs between shards."""
+    made = [reader.metadata["provenance"]["parameters"] for reader in queries.shards.readers]
+    if any(other != made[0] for other in made):
+        raise DataError(f"{queries.path}: its shards were made with different settings; run their stage again for all.")
+    return made[0]
 
 
 def making_facts(surfaces: SurfaceShard) -> dict[str, Any]:
@@ -90,11 +108,6 @@ def making_facts(surfaces: SurfaceShard) -> dict[str, Any]:
     provenance = surfaces.reader.metadata["provenance"]
     settings = {name: value for name, value in provenance["parameters"].items() if name not in ("method", "source")}
     return settings | {"weights_sha256": provenance["sources"].get("model")}
-
-
-def dataset_of(frames: str | os.PathLike) -> str:
-    """Name of the dataset that a frame table was made from, which says so if it is a synthetic stand-in."""
-    return file_card(frames)["provenance"]["parameters"].get("dataset", "not stated by the frame table")
 
 
 def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> dict[str, Any]:

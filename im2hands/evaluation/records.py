@@ -107,7 +107,7 @@ def read_facts(path: str | os.PathLike) -> dict[str, Any]:
 
 def describe(rows: Sequence[dict[str, Any]]) -> str:
     """A line for the log: hands, failures, mean IoU."""
-    failures = Counter(row["failure"] for row in rows if row["failure"] is not None)
+    failures = Counter(row["failure"] for row in rows if row.get("failure") is not None)
     measured = [row["mesh_iou"] for row in rows if row.get("mesh_iou") is not None]
     mean = f"mean mesh IoU {sum(measured) / len(measured):.3f} of the others" if measured else "nothing to average"
     return f"{len(rows)} hands, {failures.total()} failed {dict(failures)}, {mean}"

@@ -93,3 +93,16 @@ def test_without_a_gpu_the_cpu_is_used_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device(1).type == "cuda"
     assert choose_device(0).type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_values_of_the_cpu():
+    frames, lengths = hands(6)
+    rng = np.random.default_rng(3)
+    items = np.repeat(np.arange(6), [4000, 0, 900, 1, 16, 5000])
+    points = rng.uniform(-0.5, 0.5, (len(items), 3)).astype(np.float32)
+    cpu = BoneField(network().occupancy, frames, lengths, points_per_call=4096)(items, points)
+    model = network().cuda()
+    gpu = BoneField(model.occupancy, frames, lengths, points_per_call=4096, device="cuda")(items, points)
+    np.testing.assert_allclose(gpu, cpu, atol=1e-3)  # TF32 products
