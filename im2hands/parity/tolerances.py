@@ -49,9 +49,9 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
         "crop_other": 4,
         "crop_mean_same": 0.001,
         "crop_mean_other": 0.2,
-        "image_same": 0.001,
+        "image_same": 0.02,  # one grey level
         "image_other": 0.1,
-        "item_heat_map_sums_same": 0.001,
+        "item_heat_map_sums_same": 0.02,
         "item_heat_map_sums_other": 0.1,
         "mask_sums_same": 0,
         "mask_sums_other": 20,
