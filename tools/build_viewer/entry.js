@@ -6,6 +6,7 @@ export {
   Color,
   DirectionalLight,
   DoubleSide,
+  FrontSide,
   Group,
   HemisphereLight,
   Mesh,

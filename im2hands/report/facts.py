@@ -1,0 +1,250 @@
+"""The numbers of the report as plain values for its template: result tables with their cards, audit, provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from im2hands import __version__
+from im2hands.datasets.audit import AUDIT, Reason
+from im2hands.datasets.frames import FRAMES
+from im2hands.evaluation.protocols import METRICS, Metric
+from im2hands.evaluation.tables import ARROWS, PROTOCOL_TITLES
+from im2hands.io.atomic import read_json
+from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.hashing import sha256_file
+from im2hands.io.tables import file_card, read_parquet
+
+PACKAGES = (
+    "torch",
+    "lightning",
+    "numpy",
+    "scipy",
+    "numba",
+    "opencv-python-headless",
+    "pandas",
+    "pyarrow",
+    "trimesh",
+    "PyMCubes",
+)
+SHARED_FACTS = (
+    "dataset",
+    "split",
+    "split_hash",
+    "frames",
+    "poses",
+    "evaluated_poses",
+    "evaluated_hands",
+    "mean",
+    "seed",
+)
+COUNTS = {"published": "hands in IoU / Chamfer", "ours": "failed / hands", "penetration": "pairs"}
+"""What the last column of a protocol's table counts."""
+METHOD_NAMES = {"halo": "HALO", "intaghand": "IntagHand", "im2hands": "Im2Hands"}
+SYNTHETIC = "synthetic stand-in"
+"""Words in the name of the built-in dataset."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """label: with unit.  better: "higher", "lower" or None."""
+
+    label: str
+    arrow: str
+    better: str | None
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """The means of one protocol. rows: cells as text: method, keypoints, numbers, and what `count_label` says.
+
+    card: facts of this protocol.
+    """
+
+    protocol: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    count_label: str
+    card: Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """How often a reason was given, per split."""
+
+    reason: str
+    kept: bool
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    split: str
+    frames: int
+    poses: int
+    subjects: int
+    cameras: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the report was made of. made_by: software; parameters, sources: as JSON text, empty if unknown."""
+
+    path: str
+    kind: str
+    sha256: str
+    made_by: str
+    parameters: str
+    sources: str
+
+
+def read_summary(tables: str | os.PathLike) -> pd.DataFrame:
+    """The result table as numbers, one row per method and keypoint source. Raises DataError if it is missing."""
+    path = Path(tables) / "shape_given_keypoints.parquet"
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: the result table is missing; run make_tables.") from None
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{path}: not a readable result table ({error}); run make_tables again.") from None
+
+
+def read_card(tables: str | os.PathLike) -> dict[str, Any]:
+    """The protocol card of the result tables."""
+    return read_json(Path(tables) / "protocol_card.json", "protocol card")
+
+
+def result_tables(summary: pd.DataFrame, card: Mapping[str, Any]) -> list[ResultTable]:
+    """A table per protocol with the metrics of which some method has a value."""
+    tables = []
+    for protocol, title in PROTOCOL_TITLES.items():
+        metrics = [metric for metric in METRICS if metric.protocol == protocol and summary[metric.name].notna().any()]
+        if not metrics:
+            continue
+        rows = []
+        for row in summary.to_dict("records"):
+            numbers = [number(row[metric.name], decimals(metric)) for metric in metrics]
+            name = METHOD_NAMES.get(row["method"], row["method"])
+            rows.append([name, row["source"], *numbers, _count(protocol, row)])
+        columns = [Column(_label(metric), ARROWS[metric.better], metric.better) for metric in metrics]
+        tables.append(ResultTable(protocol, title, columns, rows, COUNTS[protocol], card_facts(card.get(protocol, {}))))
+    return tables
+
+
+def card_facts(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Facts of a card as (name in words, text or list of texts)."""
+    return [(name.replace("_", " "), _fact(value)) for name, value in facts.items()]
+
+
+def shared_facts(card: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The facts that hold for all protocols, and how every method's meshes were made."""
+    shared = card_facts({name: card[name] for name in SHARED_FACTS if name in card})
+    return [*shared, *((_method_name(one), _fact(one)) for one in card.get("methods", ()))]
+
+
+def decimals(metric: Metric) -> int:
+    """Decimals that are worth reading in a metric's unit."""
+    return 1 if metric.unit == "%" else 3 if metric.unit == "" else 2
+
+
+def number(value: float | None, places: int) -> str:
+    """A number as text; a dash if it is undefined."""
+    return "–" if value is None or pd.isna(value) else f"{value:.{places}f}"
+
+
+def audit_lines(paths: Sequence[str | os.PathLike]) -> list[AuditLine]:
+    """Counts of all audit files (named `audit_<split>.parquet`), the most frequent reason first."""
+    counts: dict[str, Counter[str]] = {}
+    for path in paths:
+        split = Path(path).stem.removeprefix("audit_")
+        for reason in read_parquet(path, AUDIT, ["reason"])["reason"].to_pylist():
+            counts.setdefault(reason, Counter())[split] += 1
+    order = sorted(counts, key=lambda reason: (-counts[reason].total(), reason))
+    known = {reason.value: reason for reason in Reason}
+    return [
+        AuditLine(reason.replace("_", " "), reason in known and known[reason].keeps, dict(counts[reason]))
+        for reason in order
+    ]
+
+
+def split_counts(paths: Sequence[str | os.PathLike]) -> list[SplitCounts]:
+    """What the frame tables (one per split) hold."""
+    splits = []
+    for path in paths:
+        table = read_parquet(path, FRAMES, ["capture", "frame_idx", "subject", "camera"]).to_pandas()
+        poses = len(table[["capture", "frame_idx"]].drop_duplicates())
+        cameras = len(table[["capture", "camera"]].drop_duplicates())
+        splits.append(SplitCounts(Path(path).stem, len(table), poses, table["subject"].nunique(), cameras))
+    return splits
+
+
+def software() -> list[tuple[str, str]]:
+    """Versions of this package, of Python and of the packages whose results may depend on their version."""
+    versions = [("im2hands", __version__), ("Python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            versions.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            versions.append((name, "not installed"))
+    return versions
+
+
+def sources(paths: Sequence[str | os.PathLike]) -> list[Source]:
+    """Where the report's numbers and pictures come from, file by file."""
+    return [_source(Path(path)) for path in paths]
+
+
+def _source(path: Path) -> Source:
+    card = file_card(path) if path.suffix in (".parquet", ".arrow") else {}
+    provenance = card.get("provenance", {})
+    kind = f"{card['layout']}, version {card['version']}" if "layout" in card else path.suffix.lstrip(".").upper()
+    return Source(
+        str(path),
+        kind,
+        sha256_file(path),
+        provenance.get("software", ""),
+        _json(provenance.get("parameters")),
+        _json(provenance.get("sources")),
+    )
+
+
+def _count(protocol: str, row: Mapping[str, Any]) -> str:
+    if protocol == "published":
+        return f"{row['published_hands']} / {row['published_chamfer_hands']}"
+    return f"{row['failures']} / {row['hands']}" if protocol == "ours" else str(row["penetration_pairs"])
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) if content else ""
+
+
+def _label(metric: Metric) -> str:
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def _method_name(method: Mapping[str, Any]) -> str:
+    return f"method {method.get('method')}, {method.get('keypoint_source')} keypoints"
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [f"{str(key).replace('_', ' ')}: {_flat(item)}" for key, item in value.items()]
+    return [_flat(item) for item in value] if isinstance(value, (list, tuple)) else _flat(value)
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_flat(item) for item in value)
+    return str(value)

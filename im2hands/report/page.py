@@ -1,0 +1,254 @@
+"""The report: one HTML file with everything in it, which asks the network for nothing.
+
+Equal inputs give an equal file: it holds no date and no path but those it was given.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from im2hands.datasets.frames import FrameTable
+from im2hands.datasets.hands import HandTable
+from im2hands.datasets.images import CropSet
+from im2hands.evaluation.records import read_records
+from im2hands.hands.model_files import load_hand_models
+from im2hands.hands.sides import Side
+from im2hands.io.atomic import read_json, write_text
+from im2hands.io.errors import DataError
+from im2hands.report import facts
+from im2hands.report.charts import Chart, Line, Mark
+from im2hands.report.colours import ERROR_STOPS, PREDICTION, TRUTH, css, error_gradient, scale_limit
+from im2hands.report.curves import training_curves
+from im2hands.report.gallery import gallery, photograph
+from im2hands.report.pairs import RULE, ChosenPair, RankedPair, ShownPair, choose, load_pairs, rank_pairs
+from im2hands.report.pictures import data_uri, webp
+from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
+
+UNKNOWN_COLOUR = (0.55, 0.57, 0.60)
+"""Of true surface without any prediction."""
+FONTS = {"Inter": "inter-latin-wght-normal.woff2", "Newsreader": "newsreader-latin-wght-normal.woff2"}
+LICENCES = {
+    "three.js": "three.LICENSE",
+    "Inter (typeface)": "fonts/inter.LICENSE",
+    "Newsreader (typeface)": "fonts/newsreader.LICENSE",
+}
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths of what the report shows.
+
+    method, source: whose meshes the gallery and the view show.  tables: folder of make_tables.  records: evaluation files, of
+    any method.  meshes: all mesh shards of the method.  hands, images (manifest): of the test split.  frames, frame_audits,
+    hand_audits: one file per split.  hand_model: folder.  models: folders of trained networks with card.json and curves.csv.
+    """
+
+    method: str
+    source: str
+    tables: str
+    records: Sequence[str]
+    meshes: Sequence[str]
+    hands: str
+    frames: Sequence[str]
+    frame_audits: Sequence[str]
+    hand_audits: Sequence[str]
+    images: str
+    hand_model: str
+    models: Sequence[str]
+
+    @property
+    def test_frames(self) -> str:
+        """The frame table of the split whose hands are shown. Raises DataError if it is not among the frame tables."""
+        split = Path(self.hands).stem
+        for path in self.frames:
+            if Path(path).stem == split:
+                return path
+        raise DataError(f"{self.hands}: there is no frame table of the split {split} among {', '.join(self.frames)}.")
+
+
+def write_report(
+    output: str | os.PathLike,
+    artifacts: Artifacts,
+    contact_sheet_images: int,
+    gallery_pairs: int,
+    viewer_pairs: int,
+) -> None:
+    """Writes the page.
+
+    contact_sheet_images: crops on the contact sheet.  gallery_pairs, viewer_pairs: pairs shown as pictures and in the
+    interactive view, a third each from the best, the median and the worst.
+    Raises DataError if an artifact is missing or they do not belong together.
+    """
+    card, summary = facts.read_card(artifacts.tables), facts.read_summary(artifacts.tables)
+    ranked = rank_pairs(_records_of(artifacts))
+    chosen, viewed = choose(ranked, gallery_pairs), choose(ranked, viewer_pairs)
+    crops = CropSet(artifacts.images)
+    shown = _load(artifacts, [*chosen, *viewed], crops)
+    limit = scale_limit(
+        np.concatenate([hand.prediction_errors_mm for pair in shown.values() for hand in pair.hands] or [np.zeros(0)])
+    )
+    context = {
+        "dataset": card["dataset"],
+        "synthetic": facts.SYNTHETIC in card["dataset"],
+        "split": card["split"],
+        "method": facts.METHOD_NAMES.get(artifacts.method, artifacts.method),
+        "headline": _headline(summary, artifacts, card),
+        "rows": gallery(chosen, shown, limit),
+        "rank_chart": _rank_chart(ranked, chosen, card["dataset"]),
+        "rule": RULE,
+        "limit": limit,
+        "tables": facts.result_tables(summary, card),
+        "shared_facts": facts.shared_facts(card),
+        "trainings": [_training(folder) for folder in artifacts.models],
+        "contact_sheet": _contact_sheet(crops, contact_sheet_images),
+        "quarantined": int((~crops.usable()).sum()),
+        "splits": facts.split_counts(artifacts.frames),
+        "audit": facts.audit_lines([*artifacts.frame_audits, *artifacts.hand_audits]),
+        "software": facts.software(),
+        "sources": facts.sources(_files(artifacts)),
+        **_view(viewed, shown, limit),
+        **_static(),
+    }
+    write_text(output, _environment().get_template("report.html.j2").render(context))
+
+
+def _records_of(artifacts: Artifacts) -> pd.DataFrame:
+    records = read_records(artifacts.records)
+    chosen = records[(records["method"] == artifacts.method) & (records["source"] == artifacts.source)]
+    if chosen.empty:
+        raise DataError(
+            f"{', '.join(artifacts.records)}: no rows of the method {artifacts.method} with {artifacts.source} keypoints; "
+            "run evaluate for them, or show another method."
+        )
+    return chosen
+
+
+def _load(artifacts: Artifacts, chosen: Sequence[ChosenPair], crops: CropSet) -> dict[str, ShownPair]:
+    names = list(dict.fromkeys(one.pair.pair_id for one in chosen))
+    hands = HandTable.read(artifacts.hands, ["vertices"], [f"{name}_{side.value}" for name in names for side in Side])
+    frames, models = FrameTable.read(artifacts.test_frames), load_hand_models(artifacts.hand_model)
+    return load_pairs(names, hands, models, artifacts.meshes, frames, crops)
+
+
+def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any]) -> dict[str, str]:
+    row = summary[(summary["method"] == artifacts.method) & (summary["source"] == artifacts.source)].iloc[0]
+    return {
+        "mesh_iou": facts.number(row["mesh_iou_percent"], 1),
+        "chamfer": facts.number(row["chamfer_l1_mm"], 2),
+        "normals": facts.number(row["normal_consistency"], 3),
+        "failures": str(row["failures"]),
+        "hands": str(row["hands"]),
+        "pairs": str(row["pairs"]),
+        "keypoints": next(
+            (one["keypoints"] for one in card["methods"] if one["keypoint_source"] == artifacts.source),
+            artifacts.source,
+        ),
+    }
+
+
+def _rank_chart(ranked: Sequence[RankedPair], chosen: Sequence[ChosenPair], dataset: str) -> str:
+    """Every pair by its place in the order of errors, the chosen ones marked."""
+    share = np.array([100 * pair.share for pair in ranked])
+    distance = np.array([pair.chamfer_mm for pair in ranked])
+    marks = [Mark(100 * one.pair.share, one.pair.chamfer_mm, "", f"mark-{one.place}") for one in chosen]
+    wide = distance.min() > 0 and distance.max() / distance.min() > 10
+    summary = (
+        f"Chamfer-L1 of all {len(ranked)} test pairs in order ({dataset}): best {distance.min():.2f} mm, median "
+        f"{np.median(distance):.2f} mm, worst {distance.max():.2f} mm."
+    )
+    name = "Chamfer-L1 (mm)" + (", logarithmic" if wide else "")
+    line = Line("", share, distance, "series-all", dots=len(ranked) <= 60)
+    limits = None if wide else (0.0, 1.08 * float(distance.max()))
+    return Chart(summary, "pairs, best to worst (%)", name, [line], marks, log=wide, limits=limits).svg()
+
+
+def _training(folder: str) -> dict[str, Any]:
+    card = read_json(Path(folder) / "card.json", "model card")
+    return {
+        "name": facts.METHOD_NAMES.get(Path(folder).name, Path(folder).name),
+        "curves": training_curves(Path(folder) / "curves.csv"),
+        "card": json.dumps(card, indent=2, ensure_ascii=False),
+    }
+
+
+def _contact_sheet(crops: CropSet, count: int) -> list[str]:
+    """Evenly spaced crops as embedded images."""
+    usable = np.flatnonzero(crops.usable())
+    places = np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int))
+    images = []
+    for frame_id in usable[places]:
+        rgb = crops.image(int(frame_id)) / 255.0
+        images.append(data_uri(webp(np.concatenate([rgb, np.ones((*rgb.shape[:2], 1))], -1), quality=80), "image/webp"))
+    return images
+
+
+def _view(viewed: Sequence[ChosenPair], shown: dict[str, ShownPair], limit: float) -> dict[str, Any]:
+    data = viewer_data(viewed, shown)
+    content = {
+        "pairs": data.pairs,
+        "limit": limit,
+        "stops": ERROR_STOPS,
+        "unknown": UNKNOWN_COLOUR,
+        "unknownDistance": UNKNOWN_DISTANCE,
+        "colours": {
+            "truth": {side.value: TRUTH[side] for side in Side},
+            "prediction": {side.value: PREDICTION[side] for side in Side},
+        },
+    }
+    return {
+        "viewer": [
+            {"place": one.place, "pair": one.pair, "photograph": photograph(shown[one.pair.pair_id])} for one in viewed
+        ],
+        "viewer_json": json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
+        "unpredicted": any(not hand.has_prediction for one in viewed for hand in shown[one.pair.pair_id].hands),
+        "simplified": data.simplified,
+        "most_faces": data.faces,
+    }
+
+
+def _files(artifacts: Artifacts) -> list[str]:
+    """Every file that the page was made of, results first."""
+    tables = [str(Path(artifacts.tables) / name) for name in ("shape_given_keypoints.parquet", "protocol_card.json")]
+    networks = [str(Path(folder) / name) for folder in artifacts.models for name in ("card.json", "curves.csv")]
+    data = [artifacts.hands, artifacts.images, *artifacts.frames, *artifacts.frame_audits, *artifacts.hand_audits]
+    return [*tables, *artifacts.records, *artifacts.meshes, *networks, *data]
+
+
+def _static() -> dict[str, Any]:
+    folder = resources.files("im2hands.report") / "static"
+    fonts = {name: base64.b64encode((folder / "fonts" / file).read_bytes()).decode() for name, file in FONTS.items()}
+    colours = {
+        "truth": {side.value: css(TRUTH[side]) for side in Side},
+        "prediction": {side.value: css(PREDICTION[side]) for side in Side},
+        "unknown": css(UNKNOWN_COLOUR),
+    }
+    return {
+        "fonts": fonts,
+        "style": (folder / "report.css").read_text(),
+        "three": (folder / "three.bundle.min.js").read_text(),
+        "viewer_script": (folder / "viewer.js").read_text(),
+        "licences": {name: (folder / file).read_text() for name, file in LICENCES.items()},
+        "colours": colours,
+        "error_gradient": error_gradient(),
+    }
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("im2hands.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

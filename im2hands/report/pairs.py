@@ -1,0 +1,194 @@
+"""The hand pairs that the report shows: chosen by rule, then loaded with truth, prediction, photograph and distances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from im2hands.datasets.frames import FrameTable, pair_id
+from im2hands.datasets.hands import HandTable
+from im2hands.datasets.images import Crop, CropSet
+from im2hands.evaluation.penetration import distance_to_surface
+from im2hands.evaluation.protocols import FAILURE_DISTANCE_MM
+from im2hands.geometry.mesh import Mesh
+from im2hands.hands.model import HandModel
+from im2hands.hands.sides import Side
+from im2hands.io.errors import DataError
+from im2hands.reconstruction.storage import read_surfaces
+
+Place = Literal["best", "median", "worst"]
+
+RULE = (
+    "Pairs are ordered by Chamfer-L1, averaged over both hands; a hand without a usable mesh counts "
+    f"{FAILURE_DISTANCE_MM:g} mm, equal pairs stand in the order of their names. Best and worst are the two ends of that "
+    "order, median its middle. The photograph is the first usable one of the pair."
+)
+
+
+@dataclass(frozen=True)
+class RankedPair:
+    """A pair in the order of its error. share: 0 for the best pair, 1 for the worst.  chamfer_mm: with penalties."""
+
+    pair_id: str
+    chamfer_mm: float
+    mesh_iou: float
+    failed_hands: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ChosenPair:
+    place: Place
+    pair: RankedPair
+
+
+def rank_pairs(records: pd.DataFrame) -> list[RankedPair]:
+    """All pairs of one method's records, best first; see RULE."""
+    failed = records["failure"].notna()
+    scored = pd.DataFrame(
+        {
+            "pair_id": records["pair_id"],
+            "chamfer": records["chamfer_l1_mm"].astype(float).mask(failed, FAILURE_DISTANCE_MM),
+            "iou": records["mesh_iou"].astype(float).mask(failed, 0.0),
+            "failed": failed,
+        }
+    )
+    pairs = scored.groupby("pair_id", as_index=False).agg({"chamfer": "mean", "iou": "mean", "failed": "sum"})
+    pairs = pairs.sort_values(["chamfer", "pair_id"], kind="stable")
+    last = max(len(pairs) - 1, 1)
+    return [
+        RankedPair(row.pair_id, float(row.chamfer), float(row.iou), int(row.failed), place / last)
+        for place, row in enumerate(pairs.itertuples())
+    ]
+
+
+def choose(ranked: Sequence[RankedPair], count: int) -> list[ChosenPair]:
+    """`count` pairs, a third each from the best, the median and the worst (what is left over goes to the median).
+
+    No pair is chosen twice; all of them where there are no more than `count`.
+    """
+    count = min(count, len(ranked))
+    ends = count // 3
+    middle = count - 2 * ends
+    start = (len(ranked) - middle) // 2
+    return [
+        *(ChosenPair("best", pair) for pair in ranked[:ends]),
+        *(ChosenPair("median", pair) for pair in ranked[start : start + middle]),
+        *(ChosenPair("worst", pair) for pair in ranked[len(ranked) - ends :]),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownHand:
+    """A true hand and what a method made of it; world, metres.
+
+    truth: closed mesh.  prediction: None or empty if there is none, then `failure` says why (if the method said).
+    """
+
+    side: Side
+    truth: Mesh
+    prediction: Mesh | None
+    failure: str | None
+
+    @property
+    def has_prediction(self) -> bool:
+        return self.prediction is not None and not self.prediction.is_empty
+
+    @cached_property
+    def fine_truth(self) -> Mesh:
+        """The true surface in smaller triangles, some 4 mm across."""
+        return halved(self.truth)
+
+    @cached_property
+    def prediction_errors_mm(self) -> Float[np.ndarray, " vertices"]:
+        """Distance of every vertex of the prediction to the true surface; empty without a prediction."""
+        if not self.has_prediction:
+            return np.zeros(0)
+        return 1e3 * distance_to_surface(self.prediction.vertices, self.fine_truth.vertices, self.fine_truth.faces)
+
+    @cached_property
+    def truth_errors_mm(self) -> Float[np.ndarray, " vertices"]:
+        """Distance of every vertex of the fine true mesh to the predicted surface: large where something is missing.
+
+        Infinite without a prediction.
+        """
+        points = self.fine_truth.vertices
+        if not self.has_prediction:
+            return np.full(len(points), np.inf)
+        return 1e3 * distance_to_surface(points, self.prediction.vertices, self.prediction.faces)
+
+
+@dataclass(frozen=True, eq=False)
+class ShownPair:
+    pair_id: str
+    hands: Sequence[ShownHand]
+    crop: Crop
+
+
+def load_pairs(
+    pair_ids: Sequence[str],
+    hands: HandTable,
+    models: Mapping[Side, HandModel],
+    mesh_shards: Sequence[str | os.PathLike],
+    frames: FrameTable,
+    crops: CropSet,
+) -> dict[str, ShownPair]:
+    """The pairs by name.
+
+    hands: with `vertices` of both hands of every pair.  frames, crops: of the same split.
+    Raises DataError if a pair lacks a hand, a row of a mesh shard or a usable photograph.
+    """
+    wanted = set(pair_ids)
+    reconstructed = {}
+    for path in mesh_shards:
+        shard = read_surfaces(path)
+        for name, rows in shard.rows_of_pairs().items():
+            if name in wanted:
+                reconstructed[name] = {hand.side: hand for hand in map(shard.__getitem__, rows)}
+    first_frames = _first_usable_frames(frames, crops)
+    pairs = {}
+    for name in pair_ids:
+        if name not in reconstructed or name not in first_frames:
+            raise DataError(
+                f"the pair {name} has metrics but no {'photograph' if name in reconstructed else 'reconstruction'}; "
+                "the files are of different runs: run reconstruct, evaluate and make_report again."
+            )
+        shown = []
+        for side in Side:
+            row = hands.rows.get(f"{name}_{side.value}")
+            if row is None or side not in reconstructed[name]:
+                raise DataError(f"the pair {name} lacks its {side.value} hand; run reconstruct again.")
+            model, found = models[side], reconstructed[name][side]
+            truth = Mesh(model.seal(hands.array("vertices")[row].astype(np.float64)), model.sealed_faces)
+            shown.append(ShownHand(side, truth, found.mesh, found.failure))
+        pairs[name] = ShownPair(name, shown, crops[first_frames[name]])
+    return pairs
+
+
+def halved(mesh: Mesh) -> Mesh:
+    """The same surface with every triangle cut in four at the middles of its edges; the old vertices come first."""
+    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
+    unique, index = np.unique(edges, axis=0, return_inverse=True)
+    ab, bc, ca = index.reshape(3, -1) + len(mesh.vertices)
+    a, b, c = mesh.faces.T
+    faces: Int[np.ndarray, "faces 3"] = np.concatenate(
+        [np.stack(corners, -1) for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
+    )
+    return Mesh(np.concatenate([mesh.vertices, mesh.vertices[unique].mean(1)]), faces)
+
+
+def _first_usable_frames(frames: FrameTable, crops: CropSet) -> dict[str, int]:
+    """Name of every pair -> its first frame with an image."""
+    usable = crops.usable()
+    first: dict[str, int] = {}
+    for frame_id, key in enumerate(frames.pair_keys):
+        if usable[frame_id]:
+            first.setdefault(pair_id(*key), frame_id)
+    return first

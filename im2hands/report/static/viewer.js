@@ -1,0 +1,289 @@
+// The interactive view. Reads the JSON that report/viewer.py writes, draws with the bundled parts of three.js on demand.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const box = document.querySelector("#viewer");
+  if (!box) {
+    root.dataset.viewer = "absent";
+    return;
+  }
+  const data = JSON.parse(document.querySelector("#viewer-data").textContent);
+  const stage = box.querySelector(".stage");
+  const canvas = stage.querySelector("canvas");
+  const readout = stage.querySelector(".readout");
+
+  let renderer;
+  try {
+    renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "low-power" });
+  } catch (error) {
+    box.classList.add("without-webgl");
+    root.dataset.viewer = "unavailable";
+    return;
+  }
+  renderer.setClearAlpha(0);
+
+  const FIELD_OF_VIEW = 24; // degrees
+  const scene = new THREE.Scene();
+  const camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 10, 10000);
+  const controls = new THREE.OrbitControls(camera, canvas);
+  controls.enableDamping = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  controls.dampingFactor = 0.12;
+  controls.enablePan = false;
+  // The page scrolls past the view: the wheel zooms only after a click, one finger turns sideways, two fingers zoom.
+  controls.enableZoom = false;
+  canvas.style.touchAction = "pan-y";
+  canvas.addEventListener("pointerdown", () => (controls.enableZoom = true));
+  canvas.addEventListener("pointerleave", () => (controls.enableZoom = false));
+  scene.add(camera, new THREE.HemisphereLight(0xffffff, 0x9a8f86, 1.5));
+  for (const [x, y, z, strength] of [[-0.5, 0.7, 0.9, 1.9], [0.9, 0.1, 0.4, 0.55]]) {
+    const light = new THREE.DirectionalLight(0xffffff, strength);
+    light.position.set(x, y, z);
+    camera.add(light); // the lights move with the viewer: every side can be read
+  }
+
+  const state = { pair: 0, mode: "overlay", turning: false };
+  const groups = new Map();
+  let waiting = false;
+
+  function bytes(text) {
+    const raw = atob(text);
+    const array = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) array[i] = raw.charCodeAt(i);
+    return array.buffer;
+  }
+
+  function linear(stops, share) {
+    let right = stops.findIndex(([place]) => place >= share);
+    if (right < 0) return stops[stops.length - 1][1];
+    if (right === 0) return stops[0][1];
+    const [[low, a], [high, b]] = [stops[right - 1], stops[right]];
+    const t = (share - low) / (high - low);
+    return a.map((value, i) => value + t * (b[i] - value));
+  }
+
+  function errorColours(distances) {
+    const colour = new THREE.Color();
+    const table = Array.from({ length: 257 }, (_, i) => {
+      colour.setRGB(...linear(data.stops, i / 256), "srgb");
+      return [colour.r, colour.g, colour.b];
+    });
+    colour.setRGB(...data.unknown, "srgb");
+    const unknown = [colour.r, colour.g, colour.b];
+    const colours = new Float32Array(3 * distances.length);
+    distances.forEach((d, i) => {
+      const share = Math.min(d / 100 / data.limit, 1);
+      colours.set(d === data.unknownDistance ? unknown : table[Math.round(256 * share)], 3 * i);
+    });
+    return colours;
+  }
+
+  function meshOf(part) {
+    const stored = new Uint16Array(bytes(part.positions));
+    const positions = new Float32Array(stored.length);
+    for (let i = 0; i < stored.length; i++) positions[i] = part.low[i % 3] + (part.span[i % 3] * stored[i]) / 65535;
+    const geometry = new THREE.BufferGeometry();
+    geometry.setAttribute("position", new THREE.BufferAttribute(positions, 3));
+    const indices = part.wide ? new Uint32Array(bytes(part.indices)) : new Uint16Array(bytes(part.indices));
+    geometry.setIndex(new THREE.BufferAttribute(indices, 1));
+    if (part.normals) geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(bytes(part.normals)), 3, true));
+    else geometry.computeVertexNormals();
+    const distances = new Uint16Array(bytes(part.distances));
+    geometry.setAttribute("color", new THREE.BufferAttribute(errorColours(distances), 3));
+    const plain = new THREE.Color().setRGB(...data.colours[part.role][part.side], "srgb");
+    const common = { roughness: 0.72, metalness: 0 };
+    const materials = {
+      plain: new THREE.MeshStandardMaterial({ ...common, color: plain, side: THREE.DoubleSide }),
+      error: new THREE.MeshStandardMaterial({ ...common, vertexColors: true, side: THREE.DoubleSide }),
+      glass: new THREE.MeshStandardMaterial({ ...common, color: plain, transparent: true, depthWrite: false }),
+    };
+    materials.glass.onBeforeCompile = (shader) => {
+      // Clear where one looks straight through the surface, opaque along its outline.
+      shader.fragmentShader = shader.fragmentShader.replace(
+        "#include <opaque_fragment>",
+        `float grazing = 1.0 - abs(dot(normalize(normal), normalize(vViewPosition)));
+        diffuseColor.a = mix(0.06, 1.0, pow(grazing, 2.2));
+        #include <opaque_fragment>`,
+      );
+    };
+    const mesh = new THREE.Mesh(geometry, materials.plain);
+    mesh.userData = { role: part.role, distances, materials };
+    return mesh;
+  }
+
+  function groupOf(index) {
+    if (!groups.has(index)) {
+      const group = new THREE.Group();
+      data.pairs[index].parts.forEach((part) => group.add(meshOf(part)));
+      groups.set(index, group);
+      scene.add(group);
+    }
+    return groups.get(index);
+  }
+
+  // What every mode shows: role -> how ("plain", "glass" or "error").
+  const MODES = {
+    truth: { truth: "plain" },
+    prediction: { prediction: "plain" },
+    overlay: { truth: "glass", prediction: "plain" },
+    compare: { truth: "plain", prediction: "plain" },
+    error: { prediction: "error" },
+    missed: { truth: "error" },
+  };
+
+  function dress() {
+    const looks = MODES[state.mode];
+    const current = groupOf(state.pair);
+    groups.forEach((group) => (group.visible = group === current));
+    for (const mesh of current.children) {
+      const look = looks[mesh.userData.role];
+      mesh.visible = Boolean(look);
+      mesh.material = mesh.userData.materials[look || "plain"];
+      mesh.renderOrder = look === "glass" ? 1 : 0;
+    }
+    box.dataset.mode = state.mode;
+    readout.textContent = "";
+    ask();
+  }
+
+  function radius() {
+    let largest = 1;
+    for (const part of data.pairs[state.pair].parts) {
+      if (part.role !== "truth") continue;
+      const far = part.low.map((low, i) => Math.max(Math.abs(low), Math.abs(low + part.span[i])));
+      largest = Math.max(largest, Math.hypot(...far));
+    }
+    return largest;
+  }
+
+  function lookLikeThePhotograph() {
+    const width = state.mode === "compare" ? stage.clientWidth / 2 : stage.clientWidth;
+    const narrow = Math.min(1, width / stage.clientHeight);
+    const distance = (0.72 * radius()) / Math.sin((FIELD_OF_VIEW * Math.PI) / 360) / narrow;
+    camera.position.set(...data.pairs[state.pair].eye).setLength(distance);
+    controls.target.set(0, 0, 0);
+    controls.minDistance = distance / 6;
+    controls.maxDistance = distance * 3;
+    controls.update();
+    ask();
+  }
+
+  function ask() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(draw);
+  }
+
+  function drawHalf(left, width, height, role) {
+    for (const mesh of groupOf(state.pair).children) mesh.visible = mesh.userData.role === role;
+    renderer.setViewport(left, 0, width, height);
+    renderer.setScissor(left, 0, width, height);
+    renderer.render(scene, camera);
+  }
+
+  function draw() {
+    waiting = false;
+    controls.autoRotate = state.turning;
+    controls.autoRotateSpeed = 1.6;
+    const moving = controls.update() || state.turning;
+    const { clientWidth: width, clientHeight: height } = stage;
+    renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
+    renderer.setSize(width, height, false);
+    const halves = state.mode === "compare";
+    camera.aspect = (halves ? width / 2 : width) / height;
+    camera.updateProjectionMatrix();
+    renderer.setScissorTest(halves);
+    if (halves) {
+      drawHalf(0, width / 2, height, "truth");
+      drawHalf(width / 2, width / 2, height, "prediction");
+    } else {
+      renderer.setViewport(0, 0, width, height);
+      renderer.render(scene, camera);
+    }
+    root.dataset.viewer = "ready";
+    if (moving) ask();
+  }
+
+  const caster = new THREE.Raycaster();
+  let pointer = null;
+  function probe() {
+    const event = pointer;
+    pointer = null;
+    const looks = MODES[state.mode];
+    if (!event || !Object.values(looks).includes("error")) return;
+    const frame = canvas.getBoundingClientRect();
+    const place = new THREE.Vector2(
+      (2 * (event.clientX - frame.left)) / frame.width - 1,
+      1 - (2 * (event.clientY - frame.top)) / frame.height,
+    );
+    caster.setFromCamera(place, camera);
+    const shown = groupOf(state.pair).children.filter((mesh) => mesh.visible);
+    const [hit] = caster.intersectObjects(shown, false);
+    if (!hit) {
+      readout.textContent = "";
+      return;
+    }
+    const { distances } = hit.object.userData;
+    const nearest = [hit.face.a, hit.face.b, hit.face.c].map((i) => distances[i]).sort((a, b) => a - b)[1];
+    readout.textContent = nearest === data.unknownDistance ? "no prediction" : `${(nearest / 100).toFixed(1)} mm`;
+    readout.style.transform = `translate(${event.clientX - frame.left + 14}px, ${event.clientY - frame.top - 30}px)`;
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.buttons) return;
+    if (!pointer) requestAnimationFrame(probe);
+    pointer = event;
+  });
+  canvas.addEventListener("pointerleave", () => (readout.textContent = ""));
+
+  canvas.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const offset = camera.position.clone().sub(controls.target);
+    if (steps[event.key]) {
+      const [across, up] = steps[event.key];
+      const right = new THREE.Vector3().crossVectors(camera.up, offset).normalize();
+      offset.applyAxisAngle(camera.up, across * 0.12);
+      const tilted = offset.clone().applyAxisAngle(right, up * 0.12);
+      if (Math.abs(tilted.y) < 0.98 * tilted.length()) offset.copy(tilted);
+    } else if (event.key === "+" || event.key === "=") offset.multiplyScalar(0.9);
+    else if (event.key === "-") offset.multiplyScalar(1.1);
+    else return;
+    event.preventDefault();
+    camera.position.copy(controls.target).add(offset);
+    ask();
+  });
+
+  box.querySelectorAll("input[name=viewer-mode]").forEach((input) =>
+    input.addEventListener("change", () => {
+      const refit = (input.value === "compare") !== (state.mode === "compare");
+      state.mode = input.value;
+      dress();
+      if (refit) lookLikeThePhotograph();
+    }),
+  );
+  box.querySelectorAll("input[name=viewer-pair]").forEach((input) =>
+    input.addEventListener("change", () => {
+      state.pair = Number(input.value);
+      dress();
+      lookLikeThePhotograph();
+    }),
+  );
+  box.querySelector("[data-act=reset]").addEventListener("click", lookLikeThePhotograph);
+  box.querySelector("[data-act=turn]").addEventListener("click", (event) => {
+    state.turning = !state.turning;
+    event.currentTarget.setAttribute("aria-pressed", String(state.turning));
+    ask();
+  });
+  controls.addEventListener("change", ask);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (stage.clientWidth !== width) {
+      width = stage.clientWidth;
+      lookLikeThePhotograph();
+    }
+  }).observe(stage);
+
+  // Browsers restore ticked boxes when a page is reloaded: start from what is ticked.
+  state.mode = box.querySelector("input[name=viewer-mode]:checked").value;
+  state.pair = Number(box.querySelector("input[name=viewer-pair]:checked").value);
+  dress();
+  lookLikeThePhotograph();
+})();
