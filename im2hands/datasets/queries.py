@@ -175,7 +175,7 @@ class QuerySet(_HandShards):
 
     def points(self, row: int, name: str) -> QueryPoints:
         """A whole set of a hand."""
-        content, quantisation = self._row(row)
+        content, quantisation = self._row(row, ["points", "labels", f"{name}_start", f"{name}_stop"])
         start, stop = content[f"{name}_start"], content[f"{name}_stop"]
         stored, packed = as_array(content["points"], np.uint16, (-1, 3)), as_array(content["labels"], np.uint8, (-1,))
         return QueryPoints(quantisation.points(stored[start:stop]), _bits(packed, start, stop))
@@ -186,7 +186,8 @@ class QuerySet(_HandShards):
         A block starts at a random multiple of 8 and goes on at the set's beginning when it reaches its end; the choice
         depends on nothing but `rng` and the size of the set.  Raises DataError if a set holds fewer points.
         """
-        content, quantisation = self._row(row)
+        columns = [f"{name}_{end}" for name in counts for end in ("start", "stop")]
+        content, quantisation = self._row(row, ["points", "labels", *columns])
         stored, packed = as_array(content["points"], np.uint16, (-1, 3)), as_array(content["labels"], np.uint8, (-1,))
         total = sum(counts.values())
         chosen, labels = np.empty((total, 3), np.uint16), np.empty(total, bool)
