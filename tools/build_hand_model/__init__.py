@@ -1,0 +1,1 @@
+"""Maintainer's builder of the hand model that the package ships."""
