@@ -21,7 +21,7 @@ import yaml
 from im2hands.config import SPLITS
 from im2hands.io.atomic import write_text
 from workflow.parameters import dvc_params
-from workflow.paths import BUILT_IN_HAND, SYNTHETIC, annotations, results, splits_of
+from workflow.paths import BUILT_IN_HAND, SYNTHETIC, annotations, image_lists, results, splits_of
 from workflow.sources import sources
 
 DVC_YAML = "dvc.yaml"
@@ -36,7 +36,6 @@ class Stage:
     outs: list[str]
     rules: tuple[str, ...] = ()
     metrics: list[str] = field(default_factory=list)
-    data_files: tuple[str, ...] = ()
 
 
 def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
@@ -44,17 +43,22 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     built_in_data = config["dataset"]["root"] == SYNTHETIC
     built_in_hand = config["dataset"]["hand_model"] == BUILT_IN_HAND
     hand_model = "${dataset.hand_model}"
+    images = _of_all_splits(config, image_lists(config))
     found: dict[str, Stage] = {}
     if built_in_hand:
-        found["write_hand_model"] = Stage([], [BUILT_IN_HAND], data_files=("im2hands/hands/asset/hand_right.npz",))
+        found["write_hand_model"] = Stage([], [BUILT_IN_HAND])
     if built_in_data:
         found["synthesize_dataset"] = Stage([hand_model], [SYNTHETIC])
-    found["index_frames"] = Stage(_annotations(config, "data", "camera", "MANO_NeuralAnnot"), ["data/frames"])
+    found["index_frames"] = Stage(
+        [*_annotations(config, "data", "camera", "MANO_NeuralAnnot"), *images], ["data/frames"]
+    )
     found["fit_hands"] = Stage(
         ["data/frames", hand_model, *_annotations(config, "joint_3d", "MANO_NeuralAnnot")], ["data/hands"]
     )
     found["normalize_images"] = Stage(
-        [*_tables(config, "normalize_images", "frames", "hands"), hand_model], ["data/images"], ("gather_images",)
+        [*_tables(config, "normalize_images", "frames", "hands"), hand_model, *images],
+        ["data/images"],
+        ("gather_images",),
     )
     found["sample_queries"] = Stage(
         [*_tables(config, "sample_queries", "hands"), hand_model], ["data/queries"], ("gather_queries",)
@@ -94,7 +98,21 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ],
         metrics=["results/tables/metrics.json"],
     )
-    found["make_report"] = Stage(["results/tables"], ["results/report.html"])
+    found["make_report"] = Stage(
+        [
+            "results/tables/shape_given_keypoints.parquet",
+            "results/tables/protocol_card.json",
+            *(f"{folder}/metrics" for folder in for_results),
+            "results/halo/model/meshes",
+            "models/halo/card.json",
+            "models/halo/curves.csv",
+            "data/frames",
+            "data/hands",
+            "data/images/test",
+            hand_model,
+        ],
+        ["results/report.html"],
+    )
     return found
 
 
@@ -109,7 +127,7 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
 
 def _entry(name: str, stage: Stage) -> dict[str, Any]:
     gather_code = sources("stages/gather_shards.py") if stage.rules else []
-    code = sorted({*sources(f"stages/{name}.py", *stage.data_files), *gather_code})
+    code = sorted({*sources(f"stages/{name}.py"), *gather_code})
     entry: dict[str, Any] = {
         "desc": f"see stages/{name}.py",
         "cmd": f"snakemake --allowed-rules {' '.join([name, *stage.rules, f'all_{name}'])} -- all_{name}",
@@ -122,9 +140,12 @@ def _entry(name: str, stage: Stage) -> dict[str, Any]:
 
 
 def _annotations(config: Mapping[str, Any], *kinds: str) -> list[str]:
-    """Annotation files of all splits, with dataset.root left to DVC to fill in."""
-    root = config["dataset"]["root"]
-    patterns = [pattern.replace(root, "${dataset.root}", 1) for pattern in annotations(config, *kinds)]
+    return _of_all_splits(config, annotations(config, *kinds))
+
+
+def _of_all_splits(config: Mapping[str, Any], patterns: list[str]) -> list[str]:
+    """Files of the dataset for every split, with dataset.root left to DVC to fill in."""
+    patterns = [pattern.replace(config["dataset"]["root"], "${dataset.root}", 1) for pattern in patterns]
     return [pattern.replace("{split}", split) for split in SPLITS for pattern in patterns]
 
 

@@ -24,17 +24,22 @@ READS: dict[str, tuple[str, ...]] = {
     "reconstruct": ("reconstruct", "options.angle_clamp", "options.query_frame"),
     "evaluate": ("dataset.hand_model", "evaluate", "seed"),
     "make_tables": ("make_tables",),
-    "make_report": ("make_report",),
+    "make_report": ("dataset.hand_model", "make_report"),
 }
 """Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`."""
+
+SPLITS_TOGETHER = {"synthesize_dataset"}
+"""Stages whose splits depend on each other's numbers: subjects are numbered through all splits."""
 
 
 def arguments(config: Mapping[str, Any], stage: str, split: str | None = None) -> str:
     """The command line arguments that carry a stage's parameters, quoted for the shell.
 
     split: for a stage that runs per split, its split: numbers of other splits are given as 0, so that changing them does not
-    re-run this one.  Equal parameters give equal text.  Raises KeyError for an unknown stage or key.
+    re-run this one (except where splits depend on each other).  Equal parameters give equal text.
+    Raises KeyError for an unknown stage or key.
     """
+    split = None if stage in SPLITS_TOGETHER else split
     words = []
     for key in READS[stage]:
         section, _, name = key.partition(".")

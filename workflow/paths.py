@@ -28,6 +28,12 @@ def annotations(config: Config, *kinds: str) -> list[str]:
     return [f"{annotation_folder(config)}/{{split}}/InterHand2.6M_{{split}}_{kind}.json" for kind in kinds]
 
 
+def image_lists(config: Config) -> list[str]:
+    """Patterns of files that change when an image does: the manifest of the synthetic dataset, none for a user's dataset."""
+    root = config["dataset"]["root"]
+    return [f"{root}/manifest_{{split}}.json"] if root == SYNTHETIC else []
+
+
 def hand_model_files(config: Config) -> list[str]:
     """Both hand model files: those of the built-in hand, or MANO's as the user has them."""
     folder = config["dataset"]["hand_model"]

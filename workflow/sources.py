@@ -12,27 +12,40 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = ("im2hands", "stages")
+NO_DATA = {".py", ".pyc", ".md", ""}
 # Modules whose content reaches no output: parameters arrive by value through the rules, the others only talk to people.
 WITHOUT_EFFECT = frozenset({"im2hands/config.py", "im2hands/io/errors.py", "im2hands/io/progress.py"})
 
 
-def sources(stage: str, *data: str, root: Path | str = ".") -> list[str]:
-    """Paths, relative to `root`, of a stage file and of all project modules that it imports, sorted.
+def sources(stage: str, root: Path | str = ".") -> list[str]:
+    """Paths, relative to `root`, of a stage file, all project modules that it imports, and the data beside these; sorted.
 
-    stage: e.g. "stages/sample_queries.py".  data: package data files that it reads, added as they are.
-    Raises FileNotFoundError if one of them does not exist.
+    stage: e.g. "stages/sample_queries.py".  Raises FileNotFoundError if it does not exist.
     """
     root = Path(root).resolve()
-    for file in (stage, *data):
-        if not (root / file).is_file():
-            raise FileNotFoundError(f"{file}: no such file under {root}")
+    if not (root / stage).is_file():
+        raise FileNotFoundError(f"{stage}: no such file under {root}")
     found, waiting = set(), [stage]
     while waiting:
         file = waiting.pop()
         if file not in found:
             found.add(file)
             waiting.extend(_imported_files(root, file))
-    return sorted((found - WITHOUT_EFFECT) | set(data))
+    folders = {str(Path(file).parent) for file in found if file.startswith("im2hands/")} - {"im2hands"}
+    data = {file for folder in folders for file in _package_data(root, folder)}
+    return sorted((found - WITHOUT_EFFECT) | data)
+
+
+@cache
+def _package_data(root: Path, folder: str) -> tuple[str, ...]:
+    """Data files of a package: in its folder and in folders below that hold no modules."""
+    files = []
+    for path in sorted((root / folder).iterdir()):
+        if path.is_file() and path.suffix not in NO_DATA:
+            files.append(f"{folder}/{path.name}")
+        elif path.is_dir() and path.name != "__pycache__" and not any(path.glob("*.py")):
+            files += _package_data(root, f"{folder}/{path.name}")
+    return tuple(files)
 
 
 @cache
@@ -46,8 +59,7 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
     """Dotted names that may be modules: `from a import b` gives both `a` and `a.b`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for statement in child.orelse:
-                yield from _imported_names(statement)
+            yield from _imported_names(ast.Module(child.orelse, []))
         elif isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):

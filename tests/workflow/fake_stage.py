@@ -44,12 +44,12 @@ def main() -> None:
             arguments[name] = []
         else:
             arguments[name].append(word)
-    is_input = {name for name in arguments if name not in OUTPUTS | WITHOUT_EFFECT}
-    if stage == "evaluate":
-        is_input.add("meshes")
-    content = {name: [_digest(value) for value in arguments[name]] for name in sorted(is_input)}
-    text = json.dumps({"stage": stage, **content}) + "\n"
-    for name in OUTPUTS & set(arguments) - is_input:
+    outputs = OUTPUTS if stage == "reconstruct" else OUTPUTS - {"meshes"}
+    inputs = sorted(set(arguments) - outputs - WITHOUT_EFFECT)
+    text = (
+        json.dumps({"stage": stage, **{name: [_digest(value) for value in arguments[name]] for name in inputs}}) + "\n"
+    )
+    for name in outputs & set(arguments):
         for path in map(Path, arguments[name]):
             if name == "output" and stage in FOLDERS:
                 for file in FOLDERS[stage]("".join(arguments.get("split", []))):

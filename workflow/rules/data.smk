@@ -5,7 +5,7 @@ if config["dataset"]["hand_model"] == paths.BUILT_IN_HAND:
 
     rule write_hand_model:
         input:
-            code=sources("stages/write_hand_model.py", "im2hands/hands/asset/hand_right.npz"),
+            code=sources("stages/write_hand_model.py"),
         output:
             right="data/hand_model/MANO_RIGHT.npz",
             left="data/hand_model/MANO_LEFT.npz",
@@ -49,6 +49,7 @@ if config["dataset"]["root"] == paths.SYNTHETIC:
 rule index_frames:
     input:
         annotations=paths.annotations(config, "data", "camera", "MANO_NeuralAnnot"),
+        images=paths.image_lists(config),
         code=sources("stages/index_frames.py"),
     output:
         frames="data/frames/{split}.parquet",
@@ -97,6 +98,7 @@ rule normalize_images:
     input:
         frames="data/frames/{split}.parquet",
         hands="data/hands/{split}.parquet",
+        images=paths.image_lists(config),
         hand_model=paths.hand_model_files(config),
         code=sources("stages/normalize_images.py"),
     output:
@@ -187,8 +189,8 @@ rule sample_evaluation_queries:
     message:
         "sample and label evaluation points: {wildcards.split} {wildcards.shard} of {wildcards.shards}"
     shell:
-        "python -m stages.sample_evaluation_queries --hands {input.hands} --shard {wildcards.shard} "
-        "--shards {wildcards.shards} --output {output.shard} {params.arguments} > {log} 2>&1"
+        "python -m stages.sample_evaluation_queries --split {wildcards.split} --hands {input.hands} "
+        "--shard {wildcards.shard} --shards {wildcards.shards} --output {output.shard} {params.arguments} > {log} 2>&1"
 
 
 use rule gather_images as gather_evaluation_queries with:

@@ -52,7 +52,18 @@ rule make_tables:
 
 rule make_report:
     input:
-        tables="results/tables/shape_given_keypoints.parquet",
+        table="results/tables/shape_given_keypoints.parquet",
+        protocol="results/tables/protocol_card.json",
+        records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
+        meshes=shards("results/halo/model/meshes/{shard}-of-{shards}.arrow", config["reconstruct"]["shards"]),
+        hands="data/hands/test.parquet",
+        frames=expand("data/frames/{split}.parquet", split=SPLITS),
+        frame_audits=expand("data/frames/audit_{split}.parquet", split=SPLITS),
+        hand_audits=expand("data/hands/audit_{split}.parquet", split=SPLITS),
+        images="data/images/test/manifest.json",
+        hand_model=paths.hand_model_files(config),
+        card="models/halo/card.json",
+        curves="models/halo/curves.csv",
         code=sources("stages/make_report.py"),
     output:
         report="results/report.html",
@@ -67,4 +78,7 @@ rule make_report:
     message:
         "make the report"
     shell:
-        "python -m stages.make_report --tables results/tables --output {output.report} {params.arguments} > {log} 2>&1"
+        "python -m stages.make_report --method halo --source model --tables results/tables --records {input.records} "
+        "--meshes {input.meshes} --hands {input.hands} --frames {input.frames} --frame-audits {input.frame_audits} "
+        "--hand-audits {input.hand_audits} --images {input.images} --models models/halo --output {output.report} "
+        "{params.arguments} > {log} 2>&1"

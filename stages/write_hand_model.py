@@ -1,0 +1,12 @@
+"""Stage `write_hand_model`: put the built-in CC0 hands where MANO's files would stand, with the same keys."""
+
+from im2hands.hands.model_files import write_hand_model_folder
+from im2hands.io.stage import stage_main
+
+
+def main(output: str) -> None:
+    write_hand_model_folder(output)
+
+
+if __name__ == "__main__":
+    stage_main(main)

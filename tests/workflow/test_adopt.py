@@ -1,0 +1,66 @@
+"""What DVC restores, Snakemake accepts after one command, and only then."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+
+ADOPT = (sys.executable, "-m", "workflow.adopt")
+
+
+@pytest.mark.slow
+def test_pull_into_a_new_clone_is_adopted(finished, tmp_path):
+    """push to a folder, clone, pull, adopt: neither tool has anything to do."""
+    finished.run("git", "add", "dvc.lock")
+    finished.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    finished.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
+    finished.dvc("push")
+    clone = type(finished)(tmp_path / "clone")
+    finished.run("git", "clone", "--quiet", str(finished.path), str(clone.path))
+    clone.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
+    clone.dvc("pull")
+    assert "up to date" in clone.dvc("status")
+    assert clone.plan(), "without adopting, Snakemake makes things again; else this test shows nothing"
+    clone.run(*ADOPT)
+    assert clone.plan() == {}
+    assert "up to date" in clone.dvc("status")
+    assert "Running stage" not in clone.dvc("repro")
+
+
+@pytest.mark.slow
+def test_old_results_are_adopted_after_checkout(finished):
+    """git checkout of old parameters, dvc checkout of old results: no retraining."""
+    params, lock = finished.path / "params.yaml", finished.path / "dvc.lock"
+    before = params.read_text(), lock.read_text()
+    finished.change("training.halo.lr", 0.5)
+    finished.snakemake()
+    params.write_text(before[0])
+    lock.write_text(before[1])
+    finished.dvc("checkout")
+    assert "train_halo" in finished.plan()
+    finished.run(*ADOPT)
+    assert finished.plan() == {}
+
+
+@pytest.mark.slow
+def test_changed_files_are_not_adopted(finished):
+    (finished.path / "models/halo/model.safetensors").write_text("something else")
+    done = finished.run(*ADOPT, check=False)
+    assert done.returncode == 1
+    assert "dvc checkout or dvc pull" in done.stdout
+    assert "models/halo/model.safetensors" in done.stdout
+
+
+@pytest.mark.slow
+def test_nothing_is_adopted_while_snakemake_runs_or_without_dvc(finished):
+    locks = finished.path / ".snakemake/locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "0.input.lock").touch()
+    assert "snakemake --unlock" in finished.run(*ADOPT, check=False).stdout
+    (locks / "0.input.lock").unlink()
+    shutil.rmtree(finished.path / ".dvc")
+    done = finished.run(*ADOPT, check=False)
+    assert done.returncode == 1
+    assert "dvc status failed" in done.stdout

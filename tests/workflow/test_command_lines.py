@@ -1,0 +1,55 @@
+"""Every rule calls its stage with exactly the arguments that the stage's `main` has."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from workflow.parameters import READS
+
+ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(r"^Shell command: python -m stages\.(\w+) (.*) > \S+ 2>&1$", re.MULTILINE)
+STAGES = [*READS, "gather_shards"]
+
+
+def main_of(stage: str) -> tuple[set[str], set[str]]:
+    """Names of the required and of all arguments of a stage's main."""
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    names = [argument.arg for argument in main.args.args]
+    return set(names[: len(names) - len(main.args.defaults)]), set(names)
+
+
+@pytest.fixture(scope="module")
+def commands(empty):
+    """Stage -> argument names of each of its commands in a dry run of everything."""
+    output = empty.snakemake("--dry-run", "--printshellcmds")
+    found: dict[str, list[set[str]]] = {}
+    for stage, rest in COMMAND.findall(output):
+        names = {word[2:].replace("-", "_") for word in shlex.split(rest) if word.startswith("--")}
+        found.setdefault(stage, []).append(names)
+    return found
+
+
+def test_every_stage_file_is_run_by_a_rule(commands):
+    assert set(commands) == {path.stem for path in (ROOT / "stages").glob("[a-z]*.py")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_arguments_are_those_of_main(commands, stage):
+    required, known = main_of(stage)
+    for names in commands[stage]:
+        assert required <= names <= known
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_is_thin_and_runs_alone(stage):
+    """A docstring that names the stage, one `main`, the shared entry point, no algorithm."""
+    text = (ROOT / "stages" / f"{stage}.py").read_text()
+    assert ast.get_docstring(ast.parse(text)).startswith(f"Stage `{stage}`")
+    assert 'if __name__ == "__main__":\n    stage_main(main)' in text
+    assert len(text.splitlines()) <= 100

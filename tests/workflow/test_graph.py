@@ -1,0 +1,96 @@
+"""The graph as a newcomer finds it: the whole plan, the profile, the style."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PLAN = {
+    "write_hand_model": 1,
+    "synthesize_dataset": 3,
+    "index_frames": 3,
+    "fit_hands": 3,
+    "normalize_images": 4,
+    "gather_images": 3,
+    "sample_queries": 3,
+    "gather_queries": 2,
+    "sample_evaluation_queries": 2,
+    "gather_evaluation_queries": 2,
+    "train_halo": 1,
+    "reconstruct": 1,
+    "evaluate": 1,
+    "make_tables": 1,
+    "make_report": 1,
+}
+
+
+def test_dry_run_in_an_empty_clone_shows_every_job(empty):
+    assert empty.plan() == PLAN
+
+
+def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
+    checkout = empty.copy(tmp_path / "copy")
+    checkout.change("sample_queries.shards.train", 5)
+    checkout.change("reconstruct.shards", 3)
+    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 3, "evaluate": 3}
+
+
+def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
+    """With and without the top folder of the downloads; pickled hand models; nothing is synthesized."""
+    for top in ("", "InterHand2.6M_5fps_batch1/"):
+        checkout = empty.copy(tmp_path / f"copy{len(top)}")
+        data = tmp_path / f"data{len(top)}"
+        for split in ("train", "val", "test"):
+            for kind in ("data", "camera", "joint_3d", "MANO_NeuralAnnot"):
+                file = data / f"{top}annotations/{split}/InterHand2.6M_{split}_{kind}.json"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("{}")
+        for side in ("RIGHT", "LEFT"):
+            (data / f"MANO_{side}.pkl").touch()
+        checkout.change("dataset.root", str(data))
+        checkout.change("dataset.hand_model", str(data))
+        left = {rule: count for rule, count in PLAN.items() if rule not in ("write_hand_model", "synthesize_dataset")}
+        assert checkout.plan() == left
+        checkout.run(sys.executable, "-m", "workflow.dvc_stages")
+        text = (checkout.path / "dvc.yaml").read_text()
+        assert f"${{dataset.root}}/{top}annotations/train/InterHand2.6M_train_data.json" in text
+        assert "synthesize_dataset" not in text
+
+
+def test_every_stage_has_a_target(empty):
+    jobs = empty.plan("--", "all_fit_hands")
+    assert jobs == {
+        "write_hand_model": 1,
+        "synthesize_dataset": 3,
+        "index_frames": 3,
+        "fit_hands": 3,
+        "all_fit_hands": 1,
+    }
+
+
+@pytest.mark.parametrize(("limit", "gpus"), [([], 1), (["--resources", "gpu=0"], 0)], ids=["default", "no GPU"])
+def test_default_profile_is_used_without_an_option(empty, limit, gpus):
+    """It allows one GPU job at a time; a request is capped at the limit, so that 0 on the command line keeps off the GPU."""
+    output = empty.snakemake("--dry-run", "--printshellcmds", *limit, "--", "all_train_halo")
+    assert "profiles/default" in output
+    assert f"--gpus {gpus} " in output
+
+
+def test_only_the_missing_container_is_criticised(empty):
+    """One pip environment serves all rules, so lint's advice on conda does not apply; nothing else may be found."""
+    output = empty.snakemake("--lint", check=False)
+    findings = re.findall(r"^    \* (.*)$", output, re.MULTILINE)
+    assert findings
+    assert set(findings) == {"Specify a conda environment or container for each rule.:"}
+
+
+def test_rule_files_are_formatted():
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,135 @@
+"""A changed parameter repeats what depends on it and nothing before, and both tools agree on where it begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from workflow.parameters import READS, arguments
+
+ROOT = Path(__file__).parents[2]
+AFTER_TRAINING = {"train_halo", "reconstruct", "evaluate", "make_tables", "make_report"}
+
+
+def shipped() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from leaves(value, f"{place}.{key}" if place else key)
+    else:
+        yield place, content
+
+
+def other_value(key: str, value: Any) -> Any:
+    """An allowed value that differs."""
+    special = {
+        "compat": "published",
+        "training.halo.schedule": "constant",
+        "training.halo.loss": "bce",
+        "training.halo.precision": "32",
+        "reconstruct.grid": "published",
+        "reconstruct.resolution": 128,
+        "reconstruct.formats": ["ply"],
+        "evaluate.penetration": "boolean",
+    }
+    if key in special:
+        return special[key]
+    if key.startswith("options."):
+        return "published"
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value * 0.5
+
+
+def dvc_root_causes(checkout) -> set[str]:
+    """Stages whose parameters changed, from DVC's own report."""
+    output = checkout.dvc("status", "--json")
+    status = json.loads(output[output.index("{") :])
+    return {
+        stage for stage, entries in status.items() if any("params.yaml" in e.get("changed deps", {}) for e in entries)
+    }
+
+
+def test_learning_rate_repeats_training_and_what_follows(finished):
+    finished.change("training.halo.lr", 0.5)
+    jobs, causes = finished.plan_and_causes()
+    assert set(jobs) == AFTER_TRAINING
+    assert causes == {"train_halo"} == dvc_root_causes(finished)
+
+
+def test_number_of_query_points_repeats_sampling_and_what_follows(finished):
+    finished.change("sample_queries.near_surface", 7)
+    jobs, causes = finished.plan_and_causes()
+    assert set(jobs) == {"sample_queries", "gather_queries"} | AFTER_TRAINING
+    assert causes == {"sample_queries"} == dvc_root_causes(finished)
+
+
+def test_numbers_of_one_split_repeat_that_split(finished):
+    """Evaluation points of val feed nothing in this configuration, those of test would feed the results."""
+    finished.change("sample_evaluation_queries.uniform_hand.val", 7)
+    assert finished.plan() == {"sample_evaluation_queries": 1, "gather_evaluation_queries": 1}
+
+
+def test_changed_module_repeats_its_stage_and_a_touched_one_does_not(finished):
+    module = finished.path / "stages/make_tables.py"
+    module.touch()
+    assert finished.plan() == {}
+    module.write_text(module.read_text() + "\n# changed\n")
+    assert set(finished.plan()) == {"make_tables", "make_report"}
+    assert "make_tables" in finished.dvc("status")
+
+
+@pytest.mark.parametrize("lost", ["models/halo/model.safetensors", "data/queries/train/0001-of-0002.arrow"])
+def test_lost_file_is_noticed_by_both(finished, lost):
+    (finished.path / lost).unlink()
+    assert finished.plan()
+    assert lost.rpartition("/")[0].removesuffix("/train") in finished.dvc("status")
+
+
+def test_every_parameter_is_read_by_some_stage():
+    """A parameter that reaches no command line does nothing."""
+    calls = [(stage, split) for stage in READS for split in ("train", "val", "test", None)]
+    original = shipped()
+    before = [arguments(original, *call) for call in calls]
+    for key, value in leaves(original):
+        config = deepcopy(original)
+        *sections, last = key.split(".")
+        place = config
+        for section in sections:
+            place = place[section]
+        place[last] = "elsewhere" if key.startswith("dataset.") else other_value(key, value)
+        assert [arguments(config, *call) for call in calls] != before, key
+
+
+def test_arguments_do_not_depend_on_the_order_of_keys():
+    config = shipped()
+    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in config.items()}
+    assert all(arguments(config, stage) == arguments(turned, stage) for stage in READS)
+
+
+@pytest.mark.slow
+def test_both_tools_agree_on_every_parameter(finished):
+    """Each leaf changed alone: the rules with changed params or missing files are the stages that DVC names."""
+    file = finished.path / "params.yaml"
+    original = file.read_text()
+    disagreements = {}
+    for key, value in leaves(shipped()):
+        if key.startswith("dataset."):
+            continue  # another dataset is another graph; see test_graph.py
+        finished.change(key, other_value(key, value))
+        snakemake = {rule for rule in finished.plan_and_causes()[1] if not rule.startswith("gather_")}
+        if snakemake != dvc_root_causes(finished):
+            disagreements[key] = snakemake, dvc_root_causes(finished)
+        file.write_text(original)
+    assert disagreements == {}

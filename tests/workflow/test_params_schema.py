@@ -1,0 +1,60 @@
+"""The schema of params.yaml follows the classes, describes every key, and stops a run before any job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from im2hands.config import json_schema
+from workflow.params_schema import SCHEMA, schema_text
+
+ROOT = Path(__file__).parents[2]
+
+
+def sections():
+    schema = json_schema()
+    return [("params.yaml", schema), *schema["$defs"].items()]
+
+
+def test_committed_schema_is_that_of_the_classes():
+    """Write it again with `python -m workflow.params_schema`."""
+    assert SCHEMA.read_text() == schema_text()
+
+
+@pytest.mark.parametrize(("name", "section"), sections(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_key_is_described_required_and_no_other_allowed(name, section):
+    assert section["additionalProperties"] is False
+    assert set(section["required"]) == set(section["properties"])
+    for key, value in section["properties"].items():
+        assert value.get("description"), f"{name}.{key}"
+
+
+def test_shipped_parameters_fit():
+    jsonschema.validate(yaml.safe_load((ROOT / "params.yaml").read_text()), json_schema())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda params: params.update(sede=1), "sede"),
+        (lambda params: params.pop("evaluate"), "evaluate"),
+        (lambda params: params["training"]["halo"].update(lr="fast"), "fast"),
+    ],
+    ids=["unknown key", "missing section", "wrong type"],
+)
+def test_mistake_stops_the_run_before_any_job(empty, tmp_path, change, message):
+    params = yaml.safe_load((empty.path / "params.yaml").read_text())
+    change(params)
+    with pytest.raises(jsonschema.ValidationError, match=message):
+        jsonschema.validate(params, json_schema())
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump(params))
+    checkout = empty.copy(tmp_path / "copy")
+    (checkout.path / "params.yaml").write_text(file.read_text())
+    output = checkout.snakemake("--dry-run", check=False)
+    assert "Error validating config file" in output
+    assert message in output
+    assert "Job stats" not in output
