@@ -135,7 +135,7 @@ def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> 
         "poses": measuring["poses"],
         "evaluated_poses": int(records["pair_id"].nunique()),
         "evaluated_hands": hands,
-        "hands_without_palm_frame": 2 * measuring["poses"] - hands,
+        "hands_not_evaluated": 2 * measuring["poses"] - hands,
         "methods": _methods(records, facts),
         "mean": "plain mean over hand poses, penetration over pairs; a pose counts once however many cameras see it",
         "units": {

@@ -68,10 +68,7 @@ def markdown(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str
     for protocol, heading in PROTOCOL_TITLES.items():
         metrics = _shown(summary, protocol)
         head = ["method", "keypoints", *(_label(metric, ARROWS) for metric in metrics), _count_label(protocol)]
-        body = [
-            [row["method"], row["source"], *(_number(row[m.name], decimals) for m in metrics), _count(row, protocol)]
-            for row in summary.to_dict("records")
-        ]
+        body = [_cells(row, metrics, protocol, decimals, undefined="–") for row in summary.to_dict("records")]
         align = ["---", "---", *["---:"] * (len(head) - 2)]
         lines = ["| " + " | ".join(cells) + " |" for cells in [head, align, *body]]
         parts += [f"## {heading}", "\n".join(lines)]
@@ -79,32 +76,31 @@ def markdown(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str
 
 
 def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
-    """One `tabular` in booktabs style with the protocols side by side; `note` is its last line."""
-    groups = [(protocol, _shown(summary, protocol)) for protocol in PROTOCOL_TITLES]
-    columns = "ll" + "".join("r" * len(metrics) for _, metrics in groups) + "r"
-    width = len(columns)
-    spans, rules, first = [], [], 3
-    for protocol, metrics in groups:
-        if metrics:
-            spans.append(rf"\multicolumn{{{len(metrics)}}}{{c}}{{{_tex(PROTOCOL_TITLES[protocol])}}}")
-            rules.append(rf"\cmidrule(lr){{{first}-{first + len(metrics) - 1}}}")
-            first += len(metrics)
-    head = ["method", "keypoints", *(_tex_label(m) for _, metrics in groups for m in metrics), "failed / hands"]
-    lines = [
-        f"% {title}. Needs the packages booktabs and, for its width, graphicx or a landscape page.",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join([" ", " ", *spans, " "]) + r" \\",
-        " ".join(rules),
-        " & ".join(head) + r" \\",
-        r"\midrule",
-    ]
-    for row in summary.to_dict("records"):
-        numbers = [_number(row[metric.name], decimals, "--") for _, metrics in groups for metric in metrics]
-        cells = [_tex(row["method"]), _tex(row["source"]), *numbers, f"{row['failures']} / {row['hands']}"]
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_tex(note)}}} \\", r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines) + "\n"
+    """A `tabular` in booktabs style per protocol; the last line of each is `note`, so that no number stands without it."""
+    parts = [f"% {title}. Needs the package booktabs."]
+    for protocol, heading in PROTOCOL_TITLES.items():
+        metrics = _shown(summary, protocol)
+        head = ["method", "keypoints", *(_tex_label(metric) for metric in metrics), _tex(_count_label(protocol))]
+        width = len(head)
+        rows = [
+            [_tex(cell) for cell in _cells(row, metrics, protocol, decimals, undefined="--")]
+            for row in summary.to_dict("records")
+        ]
+        lines = [
+            rf"\begin{{tabular}}{{ll{'r' * (width - 2)}}}",
+            r"\toprule",
+            rf"\multicolumn{{{width}}}{{l}}{{{_tex(heading)}}} \\",
+            rf"\cmidrule(lr){{1-{width}}}",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *(" & ".join(cells) + r" \\" for cells in rows),
+            r"\midrule",
+            rf"\multicolumn{{{width}}}{{l}}{{\footnotesize {_tex(note)}}} \\",
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def write_tables(
@@ -169,8 +165,10 @@ def _count(row: dict[str, Any], protocol: str) -> str:
     return f"{row['failures']} / {row['hands']}" if protocol == "ours" else str(row["penetration_pairs"])
 
 
-def _number(value: float, decimals: int, undefined: str = "–") -> str:
-    return undefined if pd.isna(value) else f"{value:.{decimals}f}"
+def _cells(row: dict[str, Any], metrics: Sequence[Metric], protocol: str, decimals: int, undefined: str) -> list[str]:
+    values = (row[metric.name] for metric in metrics)
+    numbers = [undefined if pd.isna(value) else f"{value:.{decimals}f}" for value in values]
+    return [row["method"], row["source"], *numbers, _count(row, protocol)]
 
 
 TEX_ESCAPES = {
