@@ -101,26 +101,35 @@ class ShadowMap:
         return seen
 
     def light(
-        self, points: Float[np.ndarray, "n 3"], bias: float, softness: float = 0.0, taps: int = 1
+        self,
+        points: Float[np.ndarray, "n 3"],
+        bias: float | Float[np.ndarray, "n"],
+        softness: float = 0.0,
+        taps: int = 1,
     ) -> Float[np.ndarray, "n"]:
-        """Share of the light (0 .. 1) that reaches each point.
+        """Share of the light (0 .. 1) that reaches each point; all of it outside the map.
 
         bias: how far (m) a point may lie behind the surface that the light sees.  softness: radius (m) of a disc of `taps`
         looks over which the answer is averaged; bilinear between shadow pixels.
         """
-        return _light(self.depth, self._seen(points), bias, _disc(taps) * softness / self.cell)
+        biases = np.broadcast_to(np.asarray(bias, np.float64), (len(points),))
+        return _light(self.depth, self._seen(points), biases, _disc(taps) * softness / self.cell)
 
 
 def openness(
     vertices: Float[np.ndarray, "vertices 3"],
     normals: Float[np.ndarray, "vertices 3"],
     faces: Int[np.ndarray, "faces 3"],
+    centre: Float[np.ndarray, "3"],
+    radius: float,
     directions: int = 24,
     size: int = 144,
 ) -> Float[np.ndarray, "vertices"]:
-    """Share of the sky (all directions above each vertex's surface, weighted by the cosine) that is not hidden by the mesh."""
-    centre = (vertices.min(0) + vertices.max(0)) / 2
-    cell = 2.05 * np.linalg.norm(vertices - centre, axis=1).max() / size
+    """Share of the sky (all directions above each vertex's surface, weighted by the cosine) that the mesh does not hide.
+
+    centre, radius: the ball (m) in which hiding is looked at; beyond it the mesh hides nothing.
+    """
+    cell = 2 * radius / size
     lifted = vertices + normals * 1.5 * cell
     seen, possible = np.zeros(len(vertices)), np.zeros(len(vertices))
     for direction in sphere_directions(directions):
@@ -152,7 +161,7 @@ def _light(depth, seen, bias, offsets):
     size, count = depth.shape[0], seen.shape[0]
     light = np.empty(count)
     for i in range(count):
-        limit, total = seen[i, 2] - bias, 0.0
+        limit, total = seen[i, 2] - bias[i], 0.0
         for k in range(offsets.shape[0]):
             x, y = seen[i, 0] + offsets[k, 0], seen[i, 1] + offsets[k, 1]
             column, row = math.floor(x), math.floor(y)

@@ -30,7 +30,7 @@ def backdrop(rng: np.random.Generator, height: int, width: int) -> Float[np.ndar
 def _wall(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Two tones that run into one another in some direction."""
     base = to_linear(rng.uniform(0.16, 0.62))
-    tint = 1 + rng.normal(0, 0.10, 3)
+    tint = 1 + rng.normal(0, 0.08, 3)
     turn = rng.uniform(0, 2 * np.pi)
     ramp = 0.5 + 0.7 * ((x - 0.33) * np.cos(turn) + (y - 0.5) * np.sin(turn))
     other = tint * (1 + rng.normal(0, 0.10, 3)) * rng.uniform(0.35, 1.1)
@@ -47,7 +47,7 @@ def _shape(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     corners = cv2.boxPoints((tuple(centre), tuple(size), rng.uniform(0, 180)))
     cv2.fillConvexPoly(layer, np.round(corners).astype(np.int32), 1.0, cv2.LINE_AA)
     layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(1.5, 7.0))[..., None]
-    colour = to_linear(rng.uniform(0.1, 0.6)) * (1 + rng.normal(0, 0.2, 3))
+    colour = to_linear(rng.uniform(0.1, 0.6)) * (1 + rng.normal(0, 0.13, 3))
     opacity = rng.uniform(0.2, 0.8)
     return image * (1 - opacity * layer) + np.clip(colour, 0, 1) * opacity * layer
 
@@ -60,5 +60,6 @@ def _disc_of_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     radius = rng.uniform(0.012, 0.075) * rows
     cv2.circle(layer, tuple(int(c) for c in centre), int(radius * 16), 1.0, -1, cv2.LINE_AA, 4)
     layer = cv2.GaussianBlur(layer, (0, 0), 0.8 + 0.25 * radius)[..., None]
-    colour = rng.uniform(0.03, 0.25) * np.clip(1 + rng.normal(0, 0.25, 3), 0.3, 2)
+    warm = rng.normal(0, 0.22)
+    colour = rng.uniform(0.03, 0.22) * np.clip(1 + np.array([warm, 0.0, -warm]) + rng.normal(0, 0.05, 3), 0.3, 2)
     return image + layer * colour

@@ -18,6 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.synthetic.annotations import (
@@ -30,7 +32,8 @@ from im2hands.datasets.synthetic.annotations import (
     write_annotations,
 )
 from im2hands.datasets.synthetic.cameras import HEIGHT, WIDTH, RigCamera, draw_rig
-from im2hands.datasets.synthetic.pairs import PairSampler
+from im2hands.datasets.synthetic.forearm import draw_bend
+from im2hands.datasets.synthetic.pairs import PairSampler, runs_through
 from im2hands.datasets.synthetic.plan import SPLITS, HardCase, PlannedCapture, PlannedSequence, Settings, plan
 from im2hands.datasets.synthetic.render import HandPainter, Picture
 from im2hands.datasets.synthetic.sequences import Fit, SequenceId, draw_sequence, pose_fits
@@ -49,10 +52,14 @@ SOURCES = ("datasets/synthetic", "rendering", "hands")
 
 @dataclass(frozen=True)
 class PictureTask:
-    """An image to make: everything a worker needs to know. camera_number: place of the camera in its rig."""
+    """An image to make: everything a worker needs to know.
+
+    bends: of the wrists, for the forearms.  camera_number: place of the camera in its rig.
+    """
 
     path: str
     fits: Mapping[Side, Fit]
+    bends: Mapping[Side, Float[np.ndarray, "3"]]
     camera: RigCamera
     camera_number: int
     identity: SequenceId
@@ -106,6 +113,7 @@ def draw_picture(task: PictureTask) -> Picture:
     tone = skin_tone(person, identity.subject)
     return _painter().draw(
         task.fits,
+        task.bends,
         task.camera.camera,
         HEIGHT,
         WIDTH,
@@ -135,10 +143,15 @@ def _annotate(
     names = tuple(camera.name for camera in rig)
     frames, tasks, row = [], [], 0
     for sequence, sequence_fits in zip(capture.sequences, fits, strict=True):
+        rng = sequence.identity.rng(0, 0)
+        wanted = {side: side.mirror_axis_angles(draw_bend(rng)) for side in Side}
         for place, (frame_idx, hard, both) in enumerate(
             zip(sequence.frame_numbers, sequence.hard, sequence_fits, strict=True)
         ):
             points = {side: posed[side][1][row] for side in Side}
+            bends = {
+                side: _free_bend(wanted[side], both, side, posed[side.other][0][row], points[side][0]) for side in Side
+            }
             row += 1
             frame = AnnotatedFrame(
                 capture.capture,
@@ -151,17 +164,24 @@ def _annotate(
                 names if hard is None else names[:1],
             )
             frames.append(frame)
-            tasks += _tasks(root / "images" / capture.split, settings, frame, rig, sequence.identity, place)
+            tasks += _tasks(root / "images" / capture.split, settings, frame, bends, rig, sequence.identity, place)
     return rig, frames, tasks
 
 
 def _tasks(
-    folder: Path, settings: Settings, frame: AnnotatedFrame, rig: list[RigCamera], identity: SequenceId, place: int
+    folder: Path,
+    settings: Settings,
+    frame: AnnotatedFrame,
+    bends: Mapping[Side, np.ndarray],
+    rig: list[RigCamera],
+    identity: SequenceId,
+    place: int,
 ) -> list[PictureTask]:
     return [
         PictureTask(
             str(folder / frame.file_name(camera.name)),
             {side: frame.fits[side] for side in frame.sides},
+            bends,
             camera,
             number,
             identity,
@@ -173,6 +193,17 @@ def _tasks(
         for number, camera in enumerate(rig)
         if camera.name in frame.cameras
     ]
+
+
+def _free_bend(
+    wanted: np.ndarray, fits: Mapping[Side, Fit], side: Side, other: np.ndarray, wrist: np.ndarray
+) -> np.ndarray:
+    """As much of the wanted bend of a wrist as keeps the forearm out of the other hand."""
+    root = Rotation.from_rotvec(fits[side].pose[:3]).as_matrix()
+    for share in (1.0, 0.5):
+        if not runs_through(other, wrist, _painter().forearms[side].direction(root, share * wanted)):
+            return share * wanted
+    return np.zeros(3)
 
 
 @cache
@@ -203,7 +234,9 @@ def _compile() -> None:
     sequence = PlannedSequence(SequenceId(0, 0, 0, 0, 0), "", (0,), (None,))
     fits = _draw_fits(sequence)[0]
     camera = RigCamera("", np.array([0, 1000.0, -1000]), np.diag([-1.0, -1, 1]), np.full(2, 100.0), np.full(2, 32.0))
-    _painter().draw(fits, camera.camera, 64, 64, 1, np.full(3, 0.5), 0, np.random.default_rng(0))
+    _painter().draw(
+        fits, dict.fromkeys(Side, np.zeros(3)), camera.camera, 64, 64, 1, np.full(3, 0.5), 0, np.random.default_rng(0)
+    )
 
 
 def _write_picture(task: PictureTask) -> None:

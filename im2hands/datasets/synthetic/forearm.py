@@ -1,4 +1,4 @@
-"""A forearm for the pictures: the open wrist ring swept towards the elbow.
+"""An arm for the pictures: the open wrist ring swept along the forearm and on, straight out of the picture.
 
 It is drawn and nothing else: it belongs to no hand mesh, mask or dense map. It starts in the mesh's own wrist vertices, posed
 and shaped, so that no step or seam shows, and turns from the ring's shape into an ellipse on the way.
@@ -10,13 +10,19 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from im2hands.hands.model import VERTICES, HandModel
 from im2hands.hands.wrist import boundary_edges
 
-LENGTHS = np.array([6, 14, 24, 37, 53, 73, 98, 128, 163, 203, 248, 298, 350]) / 1000
-"""Distance of the rings from the wrist, metres."""
+LENGTHS = np.array([6, 14, 24, 37, 53, 73, 98, 128, 163, 203, 250, 320, 420, 560, 760, 1100, 1600, 2500]) / 1000
+"""Distance of the rings from the wrist along the arm, metres."""
+BENT_AT = 0.055
+BEND_DEVIATION, BEND_LIMIT = np.radians([4.0, 7.0, 13.0]), np.radians([10.0, 15.0, 28.0])
+"""Of the wrist's turns (radians) about the template's axes: twist, to the side, towards palm or back."""
 GROWTH, GROWN_AT = 0.44, 0.190
+END = 0.020
+"""How far (m) the closed end of the arm bulges."""
 WIDER, FLATTER = 1.10, 0.94
 """Half axes of the ellipse (towards the thumb's side, towards the back) in units of the ring's mean radius."""
 ROUND_AT = 0.060
@@ -32,31 +38,48 @@ class Forearm:
         centre = template[self.ring].mean(0)
         self.axis = (centre - wrist) / np.linalg.norm(centre - wrist)
         self.faces = _faces(model.faces, self.ring)
-        self.rest = self.vertices(template, np.eye(3))
+        self.rest = self.vertices(template, np.eye(3), np.zeros(3))
 
     def vertices(
-        self, hand: Float[np.ndarray, "778 3"], root: Float[np.ndarray, "3 3"]
+        self,
+        hand: Float[np.ndarray, "778 3"],
+        root: Float[np.ndarray, "3 3"],
+        bend: Float[np.ndarray, "3"],
     ) -> Float[np.ndarray, "forearm 3"]:
-        """Vertices of the forearm of a posed hand (metres, its frame). root: the hand's root rotation."""
+        """Vertices of the arm of a posed hand (metres, its frame).
+
+        root: the hand's root rotation.  bend: rotation vector of the wrist in the template's axes (see `draw_bend`).
+        """
         ring = hand[self.ring]
-        centre, axis = ring.mean(0), root @ self.axis
-        offsets = ring - centre
+        offsets = ring - ring.mean(0)
+        axis = root @ self.axis
         along = offsets @ axis
         across = offsets - along[:, None] * axis
         back = root @ np.array([0.0, 1.0, 0.0])
         back -= axis * (back @ axis)
         back /= np.linalg.norm(back)
         thumb = np.cross(axis, back)
-        radius = np.linalg.norm(across, axis=1)
         angle = np.arctan2(across @ back, across @ thumb)
-        mean = radius.mean()
+        mean = np.linalg.norm(across, axis=1).mean()
         ellipse = mean * (WIDER * np.cos(angle)[:, None] * thumb + FLATTER * np.sin(angle)[:, None] * back)
-        rings = []
+        rings, centre, reached = [], ring.mean(0), 0.0
         for length in LENGTHS:
+            turn = root @ Rotation.from_rotvec(_smooth(length / BENT_AT) * np.asarray(bend)).as_matrix() @ root.T
+            centre = centre + (length - reached) * (turn @ axis)
+            reached = length
             grown, rounded = 1 + GROWTH * _smooth(length / GROWN_AT), _smooth(length / ROUND_AT)
-            section = grown * ((1 - rounded) * across + rounded * ellipse)
-            rings.append(centre + length * axis + section + (along * (1 - rounded))[:, None] * axis)
-        return np.concatenate(rings)
+            section = grown * ((1 - rounded) * across + rounded * ellipse) + (along * (1 - rounded))[:, None] * axis
+            rings.append(centre + section @ turn.T)
+        return np.concatenate([*rings, (centre + END * (turn @ axis))[None]])
+
+    def direction(self, root: Float[np.ndarray, "3 3"], bend: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+        """Unit direction of the bent forearm, from the wrist to the elbow."""
+        return root @ Rotation.from_rotvec(bend).apply(self.axis)
+
+
+def draw_bend(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """A random turn of the wrist: rotation vector in right-hand space, radians."""
+    return np.clip(rng.normal(0, BEND_DEVIATION), -BEND_LIMIT, BEND_LIMIT)
 
 
 def _smooth(value: float) -> float:
@@ -74,4 +97,6 @@ def _faces(faces: Int[np.ndarray, "1538 3"], ring: Int[np.ndarray, "16"]) -> Int
     for near, far in pairwise(loops):
         near_next, far_next = np.roll(near, -1), np.roll(far, -1)
         strips += [np.stack([near, near_next, far_next], 1), np.stack([near, far_next, far], 1)]
+    end = np.full_like(loops[-1], VERTICES + len(ring) * len(LENGTHS))
+    strips.append(np.stack([loops[-1], np.roll(loops[-1], -1), end], 1))
     return np.concatenate(strips)

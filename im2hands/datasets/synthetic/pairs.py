@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from im2hands.datasets.synthetic.contact import SelfContact, SurfaceSamples
+from im2hands.datasets.synthetic.contact import SelfContact, SurfaceSamples, share_inside_itself, shared_volume
 from im2hands.datasets.synthetic.gestures import GesturePrior
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
@@ -23,8 +23,8 @@ from im2hands.rendering.shading import vertex_normals
 ANCHOR_REGIONS = {"palm": 0.35, "fingers": 0.30, "tips": 0.25, "back": 0.10}
 TOUCHING_SHARE = 0.8
 GAPS = (0.004, 0.040)
-MAX_SELF_DEPTH = 0.003
-MAX_PAIR_DEPTH = 0.003
+MAX_SELF_DEPTH, MAX_SELF_SHARE = 0.003, 0.025
+MAX_PAIR_DEPTH, MAX_PAIR_VOLUME = 0.003, 0.2e-6
 SETTLED_DEPTH = 0.001
 TILT = np.radians(15)
 
@@ -82,7 +82,10 @@ class PairSampler:
         return HandShape(angles, (posed.vertices[0] - posed.rest_joints[0, 0]).numpy())
 
     def crosses_itself(self, hand: HandShape, side: Side) -> bool:
-        return self.self_contact.depth(hand.vertices, self.models[side].faces) >= MAX_SELF_DEPTH
+        """Whether the fingers run through one another or the palm: by the cheap test, then by the exact one."""
+        if self.self_contact.depth(hand.vertices, self.models[side].faces) >= MAX_SELF_DEPTH:
+            return True
+        return share_inside_itself(hand.vertices, self.models[side]) > MAX_SELF_SHARE
 
     def draw_hand(self, rng: np.random.Generator, shape: Float[np.ndarray, "10"], side: Side) -> HandShape:
         """A random hand that does not run through itself."""
@@ -163,12 +166,15 @@ class PairSampler:
         moved = left.vertices @ pair.left_rotation.T + pair.left_wrist
         left_forearm = pair.left_rotation @ Side.LEFT.mirror_points(FOREARM)
         arms = ((np.zeros(3), FOREARM, moved), (pair.left_wrist, left_forearm, right.vertices))
-        if any(_runs_through(other, wrist, direction) for wrist, direction, other in arms):
+        if any(runs_through(other, wrist, direction) for wrist, direction, other in arms):
             return "forearm"
         if samples.depth_and_distance(moved)[0] > MAX_PAIR_DEPTH:
             return "left in right"
         left_samples = SurfaceSamples.of(moved, self.models[Side.LEFT].faces)
-        return "right in left" if left_samples.depth_and_distance(right.vertices)[0] > MAX_PAIR_DEPTH else None
+        if left_samples.depth_and_distance(right.vertices)[0] > MAX_PAIR_DEPTH:
+            return "right in left"
+        volume = shared_volume(right.vertices, self.models[Side.RIGHT], moved, self.models[Side.LEFT])
+        return "volume" if volume > MAX_PAIR_VOLUME else None
 
 
 def _arms_fit(pair: Pair) -> bool:
@@ -183,8 +189,8 @@ def _arms_fit(pair: Pair) -> bool:
     )
 
 
-def _runs_through(vertices: np.ndarray, wrist: np.ndarray, direction: np.ndarray) -> bool:
-    """Whether a vertex lies within the forearm that starts at `wrist`."""
+def runs_through(vertices: np.ndarray, wrist: np.ndarray, direction: np.ndarray) -> bool:
+    """Whether a vertex lies within the forearm that goes from `wrist` in a unit `direction`; metres, any one frame."""
     relative = vertices - wrist
     along = relative @ direction
     radius = np.linalg.norm(relative - along[:, None] * direction, axis=1)

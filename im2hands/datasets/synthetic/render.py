@@ -20,14 +20,18 @@ from im2hands.datasets.synthetic.forearm import Forearm
 from im2hands.datasets.synthetic.sequences import Fit
 from im2hands.datasets.synthetic.skin import BLOOD, NAIL, PALM, SkinFields, paint
 from im2hands.geometry.cameras import Camera, project
-from im2hands.hands.model import FACES, HandModel
+from im2hands.hands.model import FACES, VERTICES, HandModel
 from im2hands.hands.sides import Side
 from im2hands.rendering.rasterizer import COMPILE, Raster, rasterize
 from im2hands.rendering.shading import ShadowMap, openness, tone_curve, vertex_normals
+from im2hands.rendering.subdivision import Subdivision
 
-SHADOW_CELL, SHADOW_SIZE, SHADOW_BIAS = 0.0012, 448, 0.0030
-SHADOW_SOFTNESS, SHADOW_TAPS = 0.0042, 16
+SHADOW_CELL, SHADOW_SIZE, SHADOW_BIAS = 0.0012, 448, 0.0020
+SHADOW_SOFTNESS, SHADOW_TAPS, MAX_SHADOW_BIAS = 0.0042, 16, 0.014
+SKY_RADIUS = 0.230
 SENSOR_NOISE = 0.008
+ARM_ENDS = 0.1
+"""Triangles of arms that come nearer to the camera than this (m) are not drawn; they are out of the picture by then."""
 LABELS = {Side.RIGHT: 1, Side.LEFT: 2}
 """Labels of the hands; the forearms have two more."""
 
@@ -75,11 +79,16 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """Both hands (or one) and their forearms as one mesh, camera frame, metres."""
+    """Both hands (or one) and their forearms as one mesh, camera frame, metres.
+
+    label: of every triangle.  fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
+    """
 
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "faces 3"]
     label: Int[np.ndarray, "faces"]
+    normals: Float[np.ndarray, "vertices 3"]
+    sky: Float[np.ndarray, "vertices"]
     fields: Float[np.ndarray, "vertices 5"]
     template: Float[np.ndarray, "vertices 3"]
 
@@ -91,10 +100,12 @@ class HandPainter:
         self.models = models
         self.forearms = {side: Forearm(models[side]) for side in Side}
         self.skin = SkinFields.of(models[Side.RIGHT], self.forearms[Side.RIGHT])
+        self.finer = {side: Subdivision(arm.faces, len(self.skin.fields)) for side, arm in self.forearms.items()}
 
     def draw(
         self,
         fits: Mapping[Side, Fit],
+        bends: Mapping[Side, Float[np.ndarray, "3"]],
         camera: Camera,
         height: int,
         width: int,
@@ -105,12 +116,15 @@ class HandPainter:
     ) -> Picture:
         """The picture of the hands of `fits`.
 
-        tone, skin_seed: of the person.  rng: light, background and noise.
+        bends: rotation vector of each wrist (see `forearm.draw_bend`).  tone, skin_seed: of the person.
+        rng: light, background and noise.
         """
-        scene = self._scene(fits, camera)
+        scene = self._scene(fits, bends, camera)
         rows, columns = height * supersampling, width * supersampling
-        pixels = (project(scene.vertices, camera.intrinsics) + 0.5) * supersampling - 0.5
-        raster = rasterize(pixels, scene.vertices[:, 2], scene.faces, rows, columns)
+        far = scene.vertices[:, 2] >= ARM_ENDS
+        drawn = scene.vertices[np.flatnonzero(far)[np.cumsum(far) - 1]]  # any far vertex in place of a near one
+        pixels = (project(drawn, camera.intrinsics) + 0.5) * supersampling - 0.5
+        raster = rasterize(pixels, np.where(far, scene.vertices[:, 2], 0.0), scene.faces, rows, columns)
         light, background = Light.draw(rng), backdrop(rng, height, width)
         canvas = cv2.resize(background, (columns, rows), interpolation=cv2.INTER_LINEAR)
         canvas[raster.covered] = self._colours(scene, raster, light, tone, skin_seed)
@@ -119,31 +133,46 @@ class HandPainter:
         middle = (slice(supersampling // 2, None, supersampling),) * 2
         return Picture(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), *_maps(scene, raster, middle))
 
-    def _scene(self, fits: Mapping[Side, Fit], camera: Camera) -> Scene:
-        vertices, faces, labels, fields, templates, offset = [], [], [], [], [], 0
+    def _scene(self, fits: Mapping[Side, Fit], bends: Mapping[Side, np.ndarray], camera: Camera) -> Scene:
+        coarse, faces, offset = [], [], 0
         for side, fit in fits.items():
-            forearm, model = self.forearms[side], self.models[side]
-            hand = model.pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
-            arm = forearm.vertices(hand, Rotation.from_rotvec(fit.pose[:3]).as_matrix())
-            vertices.append(camera.to_camera(np.concatenate([hand, arm])))
-            faces.append(forearm.faces + offset)
-            is_arm = np.arange(len(forearm.faces)) >= FACES
-            labels.append(LABELS[side] + len(LABELS) * is_arm.astype(np.uint8))
-            fields.append(self.skin.fields)
-            templates.append(np.concatenate([model.template.numpy(), forearm.rest]))
-            offset += len(vertices[-1])
-        return Scene(*(np.concatenate(part) for part in (vertices, faces, labels, fields, templates)))
+            hand = self.models[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
+            root = Rotation.from_rotvec(fit.pose[:3]).as_matrix()
+            arm = self.forearms[side].vertices(hand, root, bends[side])
+            coarse.append(camera.to_camera(np.concatenate([hand, arm])))
+            faces.append(self.forearms[side].faces + offset)
+            offset += len(coarse[-1])
+        together, all_faces = np.concatenate(coarse), np.concatenate(faces)
+        normals = vertex_normals(together, all_faces)
+        middle = np.concatenate([part[:VERTICES] for part in coarse]).mean(0)
+        sky = openness(together, normals, all_faces, middle, SKY_RADIUS)
+        parts, offset = [], 0
+        for place, side in enumerate(fits):
+            finer, forearm = self.finer[side], self.forearms[side]
+            own = slice(place * len(coarse[0]), (place + 1) * len(coarse[0]))
+            vertices = finer.vertices(coarse[place], normals[own])
+            label = LABELS[side] + len(LABELS) * (np.arange(len(forearm.faces)) >= FACES).repeat(4)
+            template = np.concatenate([self.models[side].template.numpy(), forearm.rest])
+            given = np.column_stack([normals[own], sky[own], self.skin.fields, template])
+            parts.append((vertices, finer.faces + offset, label.astype(np.uint8), finer.attributes(given)))
+            offset += len(vertices)
+        vertices, all_faces, label, given = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Scene(vertices, all_faces, label, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
 
     def _colours(
         self, scene: Scene, raster: Raster, light: Light, tone: np.ndarray, skin_seed: int
     ) -> Float[np.ndarray, "covered 3"]:
-        normals = vertex_normals(scene.vertices, scene.faces)
-        sky = openness(scene.vertices, normals, scene.faces)
-        at = raster.interpolate(np.column_stack([scene.vertices, normals, sky, scene.fields]), scene.faces)
+        given = np.column_stack([scene.vertices, scene.normals, scene.sky, scene.fields])
+        at = raster.interpolate(given, scene.faces)
         points, rest = at[:, :3], np.ascontiguousarray(at[:, 7:10])
-        centre = points.mean(0)
-        shadow = ShadowMap(scene.vertices, scene.faces, light.key, SHADOW_CELL, centre, SHADOW_SIZE)
-        reached = shadow.light(points + 0.001 * at[:, 3:6], SHADOW_BIAS, SHADOW_SOFTNESS, SHADOW_TAPS)
+        facing = np.clip(at[:, 3:6] @ light.key, 0.15, 1.0)
+        bias = SHADOW_BIAS + SHADOW_SOFTNESS * (
+            np.sqrt(1 - facing**2) / facing
+        )  # the disc of taps lies across the light
+        shadow = ShadowMap(scene.vertices, scene.faces, light.key, SHADOW_CELL, points.mean(0), SHADOW_SIZE)
+        reached = shadow.light(
+            points + 0.0010 * at[:, 3:6], np.minimum(bias, MAX_SHADOW_BIAS), SHADOW_SOFTNESS, SHADOW_TAPS
+        )
         painted = paint(
             rest, at[:, 10], at[:, 11], self.skin.nails, self.skin.creases, tone, PALM, NAIL, BLOOD, skin_seed
         )
@@ -200,7 +229,7 @@ def _lit(points, normals, skies, reached, painted, lights):
         gloss = 0.055 * mirror**14 + 0.050 * mirror**55 + nail * (0.10 * mirror**40 + 0.28 * mirror**220)
         gloss *= light * min(max(facing * 4, 0.0), 1.0)
         grazing = 1 - max(bx * vx + by * vy + bz * vz, 0.0)
-        sheen = (0.03 + 0.10 * nail + 0.16 * grazing**4) * open_sky * open_sky
+        sheen = (0.02 + 0.06 * nail + 0.08 * grazing**4) * open_sky * open_sky
         up = 0.5 - 0.5 * by
         for k in range(3):
             w = wrap[k]

@@ -27,9 +27,14 @@ TONES = to_linear(
 )
 """Base tones from light to dark."""
 
+TONE_ORDER = (1, 4, 2, 5, 0, 3)
+"""Of consecutive persons, so that a few of them already span light and dark."""
+
+PALER = 0.12
+"""Share of grey in the tones: light that goes into skin and out again saturates the colour once more."""
 PALM = to_linear([0.93, 0.70, 0.61])
 NAIL = to_linear([0.97, 0.80, 0.76])
-BLOOD = np.array([1.0, 0.70, 0.66])
+BLOOD = np.array([1.0, 0.74, 0.72])
 """What redder skin is multiplied by."""
 
 LAST_JOINTS = (15, 3, 6, 12, 9)
@@ -77,9 +82,10 @@ class SkinFields:
         return cls(np.column_stack([rest, palm, knuckle]), np.array(nails), np.array(creases))
 
 
-def skin_tone(rng: np.random.Generator, index: int) -> Float[np.ndarray, "3"]:
-    """A person's base tone: one of six, a little lighter or darker and of its own hue."""
-    return TONES[index % len(TONES)] * rng.uniform(0.85, 1.12) * rng.uniform(0.96, 1.04, 3)
+def skin_tone(rng: np.random.Generator, person: int) -> Float[np.ndarray, "3"]:
+    """A person's base tone: one of six in turn, a little lighter or darker and of its own hue."""
+    tone = TONES[TONE_ORDER[person % len(TONES)]] * rng.uniform(0.85, 1.12) * rng.uniform(0.96, 1.04, 3)
+    return (1 - PALER) * tone + PALER * tone.mean()
 
 
 def _nail(hand: np.ndarray, joint: np.ndarray, tip: np.ndarray, own: np.ndarray, number: int) -> np.ndarray:
@@ -110,7 +116,11 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
     painted = np.empty((count, 7))
     darkness = 1 - (tone[0] + tone[1] + tone[2]) / 3
     for i in range(count):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        # The noise's lattice is turned, or its axes would show along the fingers.
+        x0, y0, z0 = points[i, 0], points[i, 1], points[i, 2]
+        x = 0.36 * x0 + 0.48 * y0 - 0.80 * z0
+        y = -0.80 * x0 + 0.60 * y0
+        z = 0.48 * x0 + 0.64 * y0 + 0.60 * z0
         blotch = noise_at(x / 14 + 7, y / 14, z / 14, seed) - 0.5
         patch = noise_at(x / 4.1, y / 4.1, z / 4.1, seed + 1) - 0.5
         grain = noise_at(x / 1.1, y / 1.1, z / 1.1, seed + 2) - 0.5
@@ -119,7 +129,7 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
 
         nail, rim = 0.0, 0.0
         for k in range(nails.shape[0]):
-            dx, dy, dz = x - nails[k, 0], y - nails[k, 1], z - nails[k, 2]
+            dx, dy, dz = x0 - nails[k, 0], y0 - nails[k, 1], z0 - nails[k, 2]
             along = dx * nails[k, 3] + dy * nails[k, 4] + dz * nails[k, 5]
             if abs(along) > 16.0:
                 continue
@@ -133,15 +143,16 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
             rim = max(rim, math.exp(-(((radius - 1.04) / 0.10) ** 2)))
         crease = 0.0
         for k in range(creases.shape[0]):
-            dx, dy, dz = x - creases[k, 0], y - creases[k, 1], z - creases[k, 2]
+            dx, dy, dz = x0 - creases[k, 0], y0 - creases[k, 1], z0 - creases[k, 2]
             if dx * dx + dy * dy + dz * dz > creases[k, 9] * creases[k, 9]:
                 continue
             along = dx * creases[k, 3] + dy * creases[k, 4] + dz * creases[k, 5]
             side = dx * creases[k, 6] + dy * creases[k, 7] + dz * creases[k, 8]
             wave = along + 1.3 * patch
             if side > 0:
-                crease = max(crease, 0.8 * math.exp(-((wave / 0.55) ** 2)))
-                crease = max(crease, 0.5 * math.exp(-(((wave - 2.1) / 0.5) ** 2)))
+                depth = min(side / 3.0, 1.0) * (0.55 + 0.9 * speck)
+                crease = max(crease, 0.75 * depth * math.exp(-((wave / 0.65) ** 2)))
+                crease = max(crease, 0.45 * depth * math.exp(-(((wave - 2.1) / 0.55) ** 2)))
             else:
                 back = math.exp(-((along / 4.0) ** 2)) * min(-side / 4.0, 1.0)
                 crease = max(crease, 0.35 * back * (0.5 + 0.5 * math.sin(along * 2.6 + 5 * patch)))
@@ -154,7 +165,7 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
         for k in range(3):
             colour = tone[k] * (1 - mix) + palm_tone[k] * mix
             colour *= shade * (1 - 0.45 * red * (1 - blood[k]))
-            painted[i, k] = colour * (1 - nail) + nail * (0.55 * colour + 0.40 * nail_tone[k] * math.sqrt(tone[0]))
+            painted[i, k] = colour * (1 - nail) + nail * (0.62 * colour + 0.36 * nail_tone[k] * tone[0] ** 0.75)
         painted[i, 3] = nail
 
         scale, step = 0.62, 0.5
@@ -165,5 +176,5 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
             ex, ey, ez = (step if k == 0 else 0.0), (step if k == 1 else 0.0), (step if k == 2 else 0.0)
             coarse = noise_at((x + ex) * scale, (y + ey) * scale, (z + ez) * scale, seed + 3) - here
             small = noise_at((x + ex) * 1.7, (y + ey) * 1.7, (z + ez) * 1.7, seed + 4) - fine
-            painted[i, 4 + k] = -rough * (0.20 * coarse + 0.07 * small) / step
+            painted[i, 4 + k] = -rough * (0.15 * coarse + 0.06 * small) / step
     return painted
