@@ -31,7 +31,7 @@ class CompiledColumns:
 
     def __init__(self, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> None:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
-        side = int(np.clip(2 * np.sqrt(len(faces)), 16, 512))
+        side = int(np.clip(2 * np.sqrt(len(faces)), 16, 128))
         slack = SLACK * float(np.abs([low, high]).max())
         size = np.maximum(high - low, np.finfo(np.float64).tiny)[:2] / side
         triangles = _triangle_table(vertices, faces)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from im2hands.geometry.inside_numpy import PAIRS_PER_CHUNK, group_bounds, runs
+from im2hands.geometry.inside_numpy import PAIRS_PER_CHUNK, cells_per_side, group_bounds, runs
 
 SIDE = 512
+"""Side of the stretched box."""
 
 
 def parity_inside(
@@ -31,9 +32,10 @@ def parity_inside(
     points = (points - low) / size * (SIDE - 1) + 0.5
     inside = np.zeros(len(points), bool)
     near = np.flatnonzero(((points >= 0) & (points <= SIDE)).all(axis=1))
-    starts, entries = _hash(corners)
-    cells = np.minimum(points[near, :2].astype(np.int64), SIDE - 1)
-    cell = cells[:, 0] * SIDE + cells[:, 1]
+    side = cells_per_side(len(faces))
+    starts, entries = _columns(corners, side)
+    cells = _cells(points[near], side)
+    cell = cells[:, 0] * side + cells[:, 1]
     counts = starts[cell + 1] - starts[cell]
     for start, stop in group_bounds(np.cumsum(counts) // PAIRS_PER_CHUNK):
         part = slice(start, stop)
@@ -43,15 +45,18 @@ def parity_inside(
     return inside
 
 
-def _hash(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of every unit column that their bounding box touches: first entry of each column, entries."""
-    first = np.clip(corners[..., :2].min(axis=1).astype(np.int64), 0, SIDE - 1)
-    last = np.clip(corners[..., :2].max(axis=1).astype(np.int64), 0, SIDE - 1)
+def _cells(stretched: np.ndarray, side: int) -> np.ndarray:
+    return np.clip((stretched[..., :2] * (side / SIDE)).astype(np.int64), 0, side - 1)
+
+
+def _columns(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of every column that their bounding box touches: first entry of each column, entries."""
+    first, last = _cells(corners.min(axis=1), side), _cells(corners.max(axis=1), side)
     size = last - first + 1
     face, offset = runs(size[:, 0] * size[:, 1])
-    cell = (first[face, 0] + offset // size[face, 1]) * SIDE + first[face, 1] + offset % size[face, 1]
+    cell = (first[face, 0] + offset // size[face, 1]) * side + first[face, 1] + offset % size[face, 1]
     order = np.argsort(cell, kind="stable")
-    return np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=SIDE**2))]), face[order]
+    return np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=side**2))]), face[order]
 
 
 def _odd_both_ways(points: np.ndarray, row: np.ndarray, corners: np.ndarray, triangle: np.ndarray) -> np.ndarray:

@@ -177,3 +177,12 @@ def test_unknown_rule_and_wrong_shape_are_refused():
         inside_mesh(np.zeros((1, 3)), *sphere(), rule="even")
     with pytest.raises(DataError, match="three coordinates"):
         inside_mesh(np.zeros((4, 2)), *sphere())
+
+
+def test_without_numba_the_portable_form_answers(monkeypatch):
+    monkeypatch.setattr("im2hands.geometry.inside.CompiledColumns", None)
+    vertices, faces = sphere()
+    points = np.random.default_rng(0).uniform(-1.1, 1.1, (100, 3))
+    np.testing.assert_array_equal(inside_mesh(points, vertices, faces), exact(vertices, faces, points) != 0)
+    with pytest.raises(DataError, match="numba"):
+        InsideTest(vertices, faces, "numba")
