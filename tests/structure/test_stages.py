@@ -15,7 +15,7 @@ STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.ste
 
 def rules() -> set[str]:
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    return set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    return set(re.findall(r"^\s*rule (\w+):", text, re.MULTILINE))
 
 
 def test_every_stage_has_its_rule_and_the_reverse():
