@@ -25,6 +25,8 @@ PRINCIPAL, PRINCIPAL_DEVIATION = np.array([167.0, 256.0]), 6.0
 ASPECT_DEVIATION = 0.001
 NAMES = tuple(f"{400200 + 13 * k:06d}" for k in range(64))
 ENOUGH_INSIDE, DRAWS, MORE_DRAWS = 0.995, 20, 400
+FOREARM_COSINE = 0.75
+"""Forearms that point more directly at a camera count against it."""
 MIN_VALID_JOINTS = 31
 """Of 42 joints inside the image: the least with which a two-hand annotation counts as valid."""
 
@@ -58,10 +60,12 @@ def draw_rig(
     cameras: int,
     vertices: Float[np.ndarray, "frames vertices 3"],
     joints: Float[np.ndarray, "frames 42 3"],
+    forearms: Float[np.ndarray, "arms 3"],
 ) -> list[RigCamera]:
     """The cameras of a capture, each drawn again until it sees (nearly) all of every pose, the best of twenty otherwise.
 
-    vertices, joints: of all frames of the capture, world, metres.
+    vertices, joints: of all frames of the capture, world, metres.  forearms: unit directions of all forearms, from the wrist;
+    cameras towards which one points would see little else.
     Raises DataError if no camera is found that sees most joints of every frame.
     """
     rng = np.random.default_rng(seed_of(seed, split, capture, "rig"))
@@ -75,21 +79,29 @@ def draw_rig(
             (edges[sector], edges[sector + 1]),
             vertices,
             joints,
+            forearms,
         )
         for name, sector in zip(names, sectors, strict=True)
     ]
 
 
 def _best_camera(
-    name: str, rng: np.random.Generator, azimuth: tuple[float, float], vertices: np.ndarray, joints: np.ndarray
+    name: str,
+    rng: np.random.Generator,
+    azimuth: tuple[float, float],
+    vertices: np.ndarray,
+    joints: np.ndarray,
+    forearms: np.ndarray,
 ) -> RigCamera:
-    best, best_share = None, -1.0
+    best, best_share = None, -np.inf
     for attempt in range(MORE_DRAWS):
         if attempt >= DRAWS and best is not None:
             break
         drawn = _draw_camera(name, rng, azimuth)
         valid = inside_image(drawn.camera.project(joints)).sum(1).min()
         share = inside_image(drawn.camera.project(vertices)).mean(1).min()
+        towards = (forearms @ -drawn.rotation[2]).max(initial=0.0)
+        share -= max(0.0, towards - FOREARM_COSINE)
         if valid >= MIN_VALID_JOINTS and share > best_share:
             best, best_share = drawn, share
         if best_share >= ENOUGH_INSIDE:

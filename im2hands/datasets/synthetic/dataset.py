@@ -18,8 +18,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.synthetic.annotations import (
@@ -31,9 +29,10 @@ from im2hands.datasets.synthetic.annotations import (
     subject_text,
     write_annotations,
 )
+from im2hands.datasets.synthetic.arms import ArmHolder
 from im2hands.datasets.synthetic.cameras import HEIGHT, WIDTH, RigCamera, draw_rig
-from im2hands.datasets.synthetic.forearm import draw_bend
-from im2hands.datasets.synthetic.pairs import PairSampler, runs_through
+from im2hands.datasets.synthetic.forearm import Arm
+from im2hands.datasets.synthetic.pairs import PairSampler
 from im2hands.datasets.synthetic.plan import SPLITS, HardCase, PlannedCapture, PlannedSequence, Settings, plan
 from im2hands.datasets.synthetic.render import HandPainter, Picture
 from im2hands.datasets.synthetic.sequences import Fit, SequenceId, draw_sequence, pose_fits
@@ -52,14 +51,11 @@ SOURCES = ("datasets/synthetic", "rendering", "hands")
 
 @dataclass(frozen=True)
 class PictureTask:
-    """An image to make: everything a worker needs to know.
-
-    bends: of the wrists, for the forearms.  camera_number: place of the camera in its rig.
-    """
+    """An image to make: everything a worker needs to know. camera_number: place of the camera in its rig."""
 
     path: str
     fits: Mapping[Side, Fit]
-    bends: Mapping[Side, Float[np.ndarray, "3"]]
+    arms: Mapping[Side, Arm]
     camera: RigCamera
     camera_number: int
     identity: SequenceId
@@ -113,7 +109,7 @@ def draw_picture(task: PictureTask) -> Picture:
     tone = skin_tone(person, identity.subject)
     return _painter().draw(
         task.fits,
-        task.bends,
+        task.arms,
         task.camera.camera,
         HEIGHT,
         WIDTH,
@@ -139,32 +135,43 @@ def _annotate(
     """The rig of a capture, its annotated frames and the images to make. fits: per sequence and frame."""
     posed = pose_fits(_sampler().models, [frame for sequence in fits for frame in sequence])
     vertices, keypoints = (np.concatenate([posed[side][k] for side in Side], axis=1) for k in (0, 1))
-    rig = draw_rig(settings.seed, SPLITS.index(capture.split), capture.capture, settings.cameras, vertices, keypoints)
+    holders = [ArmHolder(_painter().forearms, sequence.identity) for sequence in capture.sequences]
+    places = [
+        (sequence, holder, place, both)
+        for sequence, holder, sequence_fits in zip(capture.sequences, holders, fits, strict=True)
+        for place, both in enumerate(sequence_fits)
+    ]
+    bends = [
+        holder.bends(both, {side: posed[side][0][row] for side in Side})
+        for row, (_, holder, _, both) in enumerate(places)
+    ]
+    directions = [holder.directions(both, bend) for (_, holder, _, both), bend in zip(places, bends, strict=True)]
+    rig = draw_rig(
+        settings.seed,
+        SPLITS.index(capture.split),
+        capture.capture,
+        settings.cameras,
+        vertices,
+        keypoints,
+        np.concatenate(directions),
+    )
     names = tuple(camera.name for camera in rig)
-    frames, tasks, row = [], [], 0
-    for sequence, sequence_fits in zip(capture.sequences, fits, strict=True):
-        rng = sequence.identity.rng(0, 0)
-        wanted = {side: side.mirror_axis_angles(draw_bend(rng)) for side in Side}
-        for place, (frame_idx, hard, both) in enumerate(
-            zip(sequence.frame_numbers, sequence.hard, sequence_fits, strict=True)
-        ):
-            points = {side: posed[side][1][row] for side in Side}
-            bends = {
-                side: _free_bend(wanted[side], both, side, posed[side.other][0][row], points[side][0]) for side in Side
-            }
-            row += 1
-            frame = AnnotatedFrame(
-                capture.capture,
-                capture.subject,
-                sequence.name,
-                frame_idx,
-                hard,
-                both,
-                *annotated_joints(points, sequence.identity, place, hard),
-                names if hard is None else names[:1],
-            )
-            frames.append(frame)
-            tasks += _tasks(root / "images" / capture.split, settings, frame, bends, rig, sequence.identity, place)
+    frames, tasks = [], []
+    for row, (sequence, holder, place, both) in enumerate(places):
+        hard = sequence.hard[place]
+        frame = AnnotatedFrame(
+            capture.capture,
+            capture.subject,
+            sequence.name,
+            sequence.frame_numbers[place],
+            hard,
+            both,
+            *annotated_joints({side: posed[side][1][row] for side in Side}, sequence.identity, place, hard),
+            names if hard is None else names[:1],
+        )
+        arms = holder.arms(both, bends[row], {side: posed[side][0][row] for side in Side}, rig)
+        frames.append(frame)
+        tasks += _tasks(root / "images" / capture.split, settings, frame, arms, rig, sequence.identity, place)
     return rig, frames, tasks
 
 
@@ -172,7 +179,7 @@ def _tasks(
     folder: Path,
     settings: Settings,
     frame: AnnotatedFrame,
-    bends: Mapping[Side, np.ndarray],
+    arms: Mapping[Side, Arm],
     rig: list[RigCamera],
     identity: SequenceId,
     place: int,
@@ -181,7 +188,7 @@ def _tasks(
         PictureTask(
             str(folder / frame.file_name(camera.name)),
             {side: frame.fits[side] for side in frame.sides},
-            bends,
+            arms,
             camera,
             number,
             identity,
@@ -193,17 +200,6 @@ def _tasks(
         for number, camera in enumerate(rig)
         if camera.name in frame.cameras
     ]
-
-
-def _free_bend(
-    wanted: np.ndarray, fits: Mapping[Side, Fit], side: Side, other: np.ndarray, wrist: np.ndarray
-) -> np.ndarray:
-    """As much of the wanted bend of a wrist as keeps the forearm out of the other hand."""
-    root = Rotation.from_rotvec(fits[side].pose[:3]).as_matrix()
-    for share in (1.0, 0.5):
-        if not runs_through(other, wrist, _painter().forearms[side].direction(root, share * wanted)):
-            return share * wanted
-    return np.zeros(3)
 
 
 @cache
@@ -233,10 +229,12 @@ def _compile() -> None:
     """Compiles the renderer once, before the workers start."""
     sequence = PlannedSequence(SequenceId(0, 0, 0, 0, 0), "", (0,), (None,))
     fits = _draw_fits(sequence)[0]
-    camera = RigCamera("", np.array([0, 1000.0, -1000]), np.diag([-1.0, -1, 1]), np.full(2, 100.0), np.full(2, 32.0))
-    _painter().draw(
-        fits, dict.fromkeys(Side, np.zeros(3)), camera.camera, 64, 64, 1, np.full(3, 0.5), 0, np.random.default_rng(0)
-    )
+    straight = Arm(np.zeros(3), np.zeros(3))
+    camera = RigCamera(
+        "", np.array([0, 1000.0, -1000]), np.diag([-1.0, -1, 1]), np.full(2, 100.0), np.full(2, 32.0)
+    ).camera
+    rng = np.random.default_rng(0)
+    _painter().draw(fits, dict.fromkeys(Side, straight), camera, 64, 64, 1, np.full(3, 0.5), 0, rng)
 
 
 def _write_picture(task: PictureTask) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.synthetic.backdrop import backdrop
-from im2hands.datasets.synthetic.forearm import Forearm
+from im2hands.datasets.synthetic.forearm import Arm, Forearm
 from im2hands.datasets.synthetic.sequences import Fit
 from im2hands.datasets.synthetic.skin import BLOOD, NAIL, PALM, SkinFields, paint
 from im2hands.geometry.cameras import Camera, project
@@ -105,7 +105,7 @@ class HandPainter:
     def draw(
         self,
         fits: Mapping[Side, Fit],
-        bends: Mapping[Side, Float[np.ndarray, "3"]],
+        arms: Mapping[Side, Arm],
         camera: Camera,
         height: int,
         width: int,
@@ -116,10 +116,9 @@ class HandPainter:
     ) -> Picture:
         """The picture of the hands of `fits`.
 
-        bends: rotation vector of each wrist (see `forearm.draw_bend`).  tone, skin_seed: of the person.
-        rng: light, background and noise.
+        tone, skin_seed: of the person.  rng: light, background and noise.
         """
-        scene = self._scene(fits, bends, camera)
+        scene = self._scene(fits, arms, camera)
         rows, columns = height * supersampling, width * supersampling
         far = scene.vertices[:, 2] >= ARM_ENDS
         drawn = scene.vertices[np.flatnonzero(far)[np.cumsum(far) - 1]]  # any far vertex in place of a near one
@@ -133,12 +132,12 @@ class HandPainter:
         middle = (slice(supersampling // 2, None, supersampling),) * 2
         return Picture(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), *_maps(scene, raster, middle))
 
-    def _scene(self, fits: Mapping[Side, Fit], bends: Mapping[Side, np.ndarray], camera: Camera) -> Scene:
+    def _scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
         coarse, faces, offset = [], [], 0
         for side, fit in fits.items():
             hand = self.models[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
             root = Rotation.from_rotvec(fit.pose[:3]).as_matrix()
-            arm = self.forearms[side].vertices(hand, root, bends[side])
+            arm = self.forearms[side].vertices(hand, root, arms[side].bend, arms[side].elbow)
             coarse.append(camera.to_camera(np.concatenate([hand, arm])))
             faces.append(self.forearms[side].faces + offset)
             offset += len(coarse[-1])

@@ -158,7 +158,7 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
                 crease = max(crease, 0.35 * back * (0.5 + 0.5 * math.sin(along * 2.6 + 5 * patch)))
 
         red = min(1.0, 0.45 * knuckle + max(blotch + 0.12, 0.0) * 0.8 + 0.35 * crease + 0.25 * palm)
-        shade = (1 + 0.30 * blotch) * (1 + 0.15 * patch) * (1 + 0.12 * grain) * (1 - 0.38 * crease) * (1 - 0.30 * rim)
+        shade = (1 + 0.24 * blotch) * (1 + 0.11 * patch) * (1 + 0.11 * grain) * (1 - 0.38 * crease) * (1 - 0.30 * rim)
         if speck > 0.93 and palm < 0.3:
             shade *= 1 - 1.8 * (speck - 0.93) / 0.07 * 0.25
         mix = palm * 0.65 * darkness
