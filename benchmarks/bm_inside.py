@@ -39,7 +39,8 @@ def compare(benchmark: Benchmark, job: str, vertices: np.ndarray, faces: np.ndar
     points = mixed_points(vertices, faces)
     forms = {
         "ours, numpy form": lambda: inside_mesh(points, vertices, faces, backend="numpy"),
-        "ours, published parity rule": lambda: inside_mesh(points, vertices, faces, rule="parity"),
+        "ours, published parity rule": lambda: inside_mesh(points, vertices, faces, "parity"),
+        "ours, published parity rule, numpy form": lambda: inside_mesh(points, vertices, faces, "parity", "numpy"),
         "trimesh contains with embreex": lambda: trimesh.Trimesh(vertices, faces, process=False).contains(points),
         "libigl fast_winding_number": lambda: igl.fast_winding_number(vertices, faces, points) > 0.5,
     }

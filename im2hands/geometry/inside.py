@@ -23,6 +23,7 @@ from im2hands.io.errors import DataError
 
 try:
     from im2hands.geometry.inside_numba import CompiledColumns
+    from im2hands.geometry.inside_parity_numba import compiled_parity_inside
 except ImportError:  # the portable form does the same without numba, more slowly
     CompiledColumns = None
 
@@ -47,11 +48,11 @@ class InsideTest:
         self.vertices, self.faces = checked_mesh(vertices, faces, name)
         if backend == "numba" and CompiledColumns is None:
             raise DataError("the compiled inside test needs the package numba; install it or use the backend numpy.")
-        self._kind = NumpyColumns if backend == "numpy" or CompiledColumns is None else CompiledColumns
+        self._compiled = backend != "numpy" and CompiledColumns is not None
 
     @cached_property
     def _columns(self) -> NumpyColumns:
-        return self._kind(self.vertices, self.faces)
+        return (CompiledColumns if self._compiled else NumpyColumns)(self.vertices, self.faces)
 
     def winding(self, points: Float[np.ndarray, "*batch 3"]) -> Int[np.ndarray, "*batch"]:
         """Winding number of each point: 1 inside a shell, 2 inside two, 0 outside. Raises DataError for NaN points."""
@@ -64,7 +65,8 @@ class InsideTest:
             return self.winding(points) != 0
         if rule != "parity":
             raise DataError(f"unknown rule {rule!r} of the inside test; use parity or winding.")
-        return parity_inside(self.vertices, self.faces, _checked_points(points)).reshape(np.shape(points)[:-1])
+        label = compiled_parity_inside if self._compiled else parity_inside
+        return label(self.vertices, self.faces, _checked_points(points)).reshape(np.shape(points)[:-1])
 
     def labels(self, points: Float[np.ndarray, "*batch 3"], rule: Rule = "winding") -> Labels:
         """Occupancy labels by a rule, with the number of points on which the two rules disagree."""

@@ -26,14 +26,11 @@ def parity_inside(
     points: Float[np.ndarray, "points 3"],
 ) -> Bool[np.ndarray, " points"]:
     """Labels by the published rule, for a checked mesh (mesh.checked_mesh) and finite points."""
-    low = vertices.min(axis=0)
-    size = np.maximum(vertices.max(axis=0) - low, np.finfo(np.float64).tiny)
-    corners = ((vertices - low) / size * (SIDE - 1) + 0.5)[faces]
-    points = (points - low) / size * (SIDE - 1) + 0.5
+    corners, points = stretched(vertices, vertices)[faces], stretched(vertices, points)
     inside = np.zeros(len(points), bool)
     near = np.flatnonzero(((points >= 0) & (points <= SIDE)).all(axis=1))
     side = cells_per_side(len(faces))
-    starts, entries = _columns(corners, side)
+    starts, entries = columns(corners, side)
     cells = _cells(points[near], side)
     cell = cells[:, 0] * side + cells[:, 1]
     counts = starts[cell + 1] - starts[cell]
@@ -45,12 +42,23 @@ def parity_inside(
     return inside
 
 
+def stretched(
+    vertices: Float[np.ndarray, "vertices 3"], points: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points 3"]:
+    """Points after the affine map that takes the box of `vertices` to [0.5, 511.5] on every axis."""
+    low = vertices.min(axis=0)
+    size = np.maximum(vertices.max(axis=0) - low, np.finfo(np.float64).tiny)
+    return (points - low) / size * (SIDE - 1) + 0.5
+
+
 def _cells(stretched: np.ndarray, side: int) -> np.ndarray:
     return np.clip((stretched[..., :2] * (side / SIDE)).astype(np.int64), 0, side - 1)
 
 
-def _columns(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of every column that their bounding box touches: first entry of each column, entries."""
+def columns(
+    corners: Float[np.ndarray, "faces 3 3"], side: int
+) -> tuple[Int[np.ndarray, " columns+1"], Int[np.ndarray, " entries"]]:
+    """Triangles (stretched) of every one of side² columns that their bounding box touches: first entry of each, entries."""
     first, last = _cells(corners.min(axis=1), side), _cells(corners.max(axis=1), side)
     size = last - first + 1
     face, offset = runs(size[:, 0] * size[:, 1])

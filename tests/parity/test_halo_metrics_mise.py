@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from im2hands.geometry.inside import inside_mesh
 from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases.halo_metrics_mise import CASE, field_of
+from im2hands.parity.cases.halo_metrics_mise import CASE, CONTAINS, field_of
 from tests.naive.inside import published_parity
 from tests.naive.octree import naive_dense, naive_search
 
@@ -25,6 +26,13 @@ def test_every_output_agrees(golden):
     assert len(comparisons) == 3 + 11 + 3 + 5 * 5
     assert not [comparison for comparison in comparisons if not comparison.passed]
     assert golden.unused == []
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize(("field", "mesh", "points"), CONTAINS)
+def test_both_forms_of_the_occupancy_test_agree(golden, field, mesh, points, backend):
+    vertices, faces = golden[f"contains_{mesh}_verts"], golden[f"contains_{mesh}_faces"]
+    np.testing.assert_array_equal(inside_mesh(golden[points], vertices, faces, "parity", backend), golden[field])
 
 
 @pytest.mark.parametrize("mesh", ["torus", "box"])
