@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
 
+from im2hands.io.errors import Im2HandsError
 from im2hands.io.progress import progress
 
 Task = TypeVar("Task")
@@ -17,16 +20,28 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Task], Result], tasks: Sequence[Task], threads: int, label: str, unit: str = "it"
 ) -> Iterator[Result]:
-    """Yields function(task) in order, with progress; each worker runs its libraries on one thread.
+    """Yields function(task) in order, with progress; each worker runs OpenCV on one thread.
 
-    function: a module-level function (workers import it by name); with threads <= 1 it runs in this process.
+    function: a module-level function or a partial of one (workers import it by name); with threads <= 1 it runs in this
+    process. Workers are forked from a clean server process, never from this one: OpenCV's threads do not survive a fork.
+    A script that calls this with threads > 1 needs the usual guard `if __name__ == "__main__"`.
+    Raises what `function` raises, and Im2HandsError if a worker dies.
     """
     workers = min(threads, len(tasks))
     if workers <= 1:
         yield from progress(map(function, tasks), label, total=len(tasks), unit=unit)
         return
-    with multiprocessing.get_context("fork").Pool(workers, initializer=_single_threaded) as pool:
-        yield from progress(pool.imap(function, tasks), label, total=len(tasks), unit=unit)
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([getattr(function, "func", function).__module__])
+    with ProcessPoolExecutor(workers, mp_context=server, initializer=_single_threaded) as pool:
+        try:
+            yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
+        except BrokenProcessPool:
+            raise Im2HandsError(
+                f"{label}: a worker process was killed, probably for want of memory; run again with fewer threads."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
