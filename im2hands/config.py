@@ -127,6 +127,9 @@ class HaloTraining(Section):
     lr: PositiveFloat = Field(description="learning rate of Adam")
     schedule: Literal["constant", "cosine"] = Field(description="learning rate over the steps")
     loss: Literal["mse", "bce"] = Field(description="mse of the occupancy is published; bce of the largest bone logit")
+    initial_weights: Literal["published", "geometric"] = Field(
+        description="published: random; geometric: every bone starts as a soft ball, which learns many times faster"
+    )
     width: PositiveInt = Field(description="width of the bone decoders; 64 is published")
     uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
     validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")

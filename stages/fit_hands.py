@@ -3,7 +3,7 @@
 from im2hands.config import Behaviour, FitHands
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import fit_hands, write_hands
-from im2hands.datasets.interhand26m import InterHand26M
+from im2hands.datasets.interhand26m import InterHand26M, dataset_name
 from im2hands.hands.model_files import load_hand_models
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
@@ -34,6 +34,7 @@ def main(
     sources = {kind: dataset.annotation_file(split, kind) for kind in ("joint_3d", "MANO_NeuralAnnot")}
     sources |= {"frames": frames, **{f"hand_model_{side.value}": models[side].source for side in models}}
     settings = params.model_dump() | {"angle_clamp": angle_clamp, "degenerate_hands": degenerate_hands}
+    settings["dataset"] = dataset_name(root)
     write_hands(output, audit, table, notes, Provenance(settings, sources=sources))
     print(f"{split}: {len(table)} hands; in the audit: {notes.summary()}")
 

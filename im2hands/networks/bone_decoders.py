@@ -25,6 +25,9 @@ LEAK = 0.1
 """Negative slope of the activation between the layers."""
 FEATURE_LAYER = 2
 """The layer to whose input point features are appended."""
+BALL_RADIUS, BALL_SLOPE = 0.03, 60.0
+"""Of the geometric initialisation: palm units (12 mm), logit per palm unit."""
+BALL_STEEPNESS, BALL_NOISE, BALL_RESIDUAL_SHARE = 40.0, 0.5, 0.3
 CACHED_POINTS = 256
 """Points per piece of an evaluation on a CPU: at width 64 the activations of a layer take 1 MB."""
 PUBLISHED_WIDTH, PUBLISHED_LENGTH_HIDDEN, PUBLISHED_TRANSLATION_CODE = 64, 40, 8
@@ -84,6 +87,11 @@ class _GroupedLinear(torch.autograd.Function):
         return on_rows, on_weight, on_bias, None
 
 
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """No mixed precision: coordinates rounded to bf16 would move by a millimetre."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def _parts(sizes: list[int]) -> Iterator[tuple[int, slice]]:
     start = 0
     for bone, size in enumerate(sizes):
@@ -115,6 +123,29 @@ class BoneDecoders(nn.Module):
         inputs = [3 + 1 + BONES + translation_code, width, width + features, width, width]
         self.layers = nn.ModuleList(BoneLinear(n, width) for n in inputs[:4])
         self.layers.append(BoneLinear(width, 1))
+
+    @torch.no_grad()
+    def start_as_balls(self, centres: Float[Tensor, "16 3"]) -> None:
+        """Geometric initialisation: every bone starts as a soft ball about its centre instead of as noise.
+
+        centres: in the frame of each bone, palm units.  Each first-layer unit measures the signed distance from a random plane
+        through the centre; the residual layers start near the identity and the last one subtracts a multiple of the units'
+        mean, which grows with the distance from the centre, from a positive bias. From the default initialisation a few bones
+        win everywhere and the others, which then get no gradient, never learn. (After SAL, CVPR 2020, section 4.)
+        """
+        first, *residual, last = self.layers
+        normals = torch.randn_like(first.weight[:, :, :3]) * BALL_STEEPNESS
+        first.weight[:, :, :3] = normals
+        offsets = torch.einsum("kwi,ki->kw", normals, centres.to(normals))
+        first.bias.copy_(BALL_NOISE * torch.randn_like(first.bias) - offsets)
+        for layer in residual:
+            layer.weight *= BALL_RESIDUAL_SHARE
+            layer.bias *= BALL_RESIDUAL_SHARE
+        mean_of_units = BALL_STEEPNESS / math.sqrt(
+            2 * math.pi
+        )  # per palm unit from the centre, of units max(0, normal . x)
+        last.weight.copy_(-BALL_SLOPE / (mean_of_units * self.width) * (1 + 0.1 * torch.randn_like(last.weight)))
+        last.bias.fill_(BALL_SLOPE * BALL_RADIUS)
 
     def forward(
         self,
@@ -148,12 +179,17 @@ class BoneDecoders(nn.Module):
         if torch.is_grad_enabled() and points.device.type != "cpu":
             return self._all_logits(weights, points, features).amax(dim=-1)
         largest, bones = self._winners(weights, points, features)
-        return self._logits_of_bones(bones, weights, points, features) if torch.is_grad_enabled() else largest
+        if not torch.is_grad_enabled():
+            return largest
+        with _full_precision(points):
+            return self._logits_of_bones(bones, weights, points, features)
 
     def _all_logits(self, weights: _FoldedWeights, points: Tensor, features: Tensor | None) -> Tensor:
         batch, count = points.shape[:2]
         bias = weights.first_bias.flatten(0, 1)[:, None]
-        hidden = torch.baddbmm(bias, points.expand(BONES, -1, -1, -1).flatten(0, 1), weights.first.flatten(0, 1))
+        repeated = points.expand(BONES, -1, -1, -1).flatten(0, 1)
+        with _full_precision(points):
+            hidden = torch.baddbmm(bias, repeated, weights.first.flatten(0, 1))
         hidden = F.leaky_relu_(hidden, LEAK).view(BONES, batch * count, self.width)
         for place, (weight, bias) in enumerate(weights.hidden, start=1):
             hidden = torch.baddbmm(bias, hidden, weight)
@@ -207,6 +243,10 @@ class BoneDecoders(nn.Module):
 
     def _folded_weights(self, bone_from_palm: Tensor, bone_lengths: Tensor) -> _FoldedWeights:
         """The layers as maps of palm-frame points: transforms, constants and residual connections folded in."""
+        with _full_precision(bone_lengths):
+            return self._folded_weights_in_full(bone_from_palm, bone_lengths)
+
+    def _folded_weights_in_full(self, bone_from_palm: Tensor, bone_lengths: Tensor) -> _FoldedWeights:
         layer, encoder = self.layers[0], self.translation_encoder
         on_point, on_constants = layer.weight[:, :, :3], layer.weight[:, :, 3:]
         rotation, translation = bone_from_palm[:, :, :3, :3], bone_from_palm[:, :, :3, 3]

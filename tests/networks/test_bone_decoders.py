@@ -1,0 +1,136 @@
+"""Folded, batched bone decoders against the plain form, and what callers rely on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from im2hands.networks import bone_decoders
+from im2hands.networks.bone_decoders import BoneDecoders
+from tests.naive.bone_decoders import naive_bone_logits
+
+TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-12)]
+
+
+def random_hands(hands: int, points: int, dtype: torch.dtype, features: int = 0) -> tuple:
+    """Random points and rigid bone frames (palm units), bone lengths (m), point features or None."""
+    generator = torch.Generator().manual_seed(points + 1)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    frames = torch.eye(4, dtype=torch.float64).repeat(hands, 16, 1, 1)
+    frames[:, :, :3, :3] = torch.linalg.qr(random(hands, 16, 3, 3))[0]
+    frames[:, :, :3, 3] = 0.3 * random(hands, 16, 3)
+    inputs = 0.3 * random(hands, points, 3), frames, 0.03 + 0.01 * random(hands, 16)
+    extra = random(hands, points, features) if features else None
+    return tuple(tensor.to(dtype) for tensor in inputs) + (None if extra is None else extra.to(dtype),)
+
+
+def decoders_of(dtype: torch.dtype, features: int = 0, width: int = 24) -> BoneDecoders:
+    torch.manual_seed(0)
+    decoders = BoneDecoders(width, features=features)
+    decoders.start_as_balls(0.2 * torch.randn(16, 3))
+    return decoders.to(dtype)
+
+
+def values_and_gradients(decoders: BoneDecoders, function, inputs: tuple) -> list[torch.Tensor]:
+    """Output, then gradients of a fixed function of it for every weight and every input."""
+    inputs = [None if tensor is None else tensor.clone().requires_grad_(True) for tensor in inputs]
+    output = function(*inputs)
+    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    leaves = [*decoders.parameters(), *(tensor for tensor in inputs if tensor is not None)]
+    gradients = torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)
+    return [output, *(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True))]
+
+
+def assert_same(ours: list[torch.Tensor], naive: list[torch.Tensor], tolerance: float) -> None:
+    for a, b in zip(ours, naive, strict=True):
+        scale = max(1.0, b.abs().max().item()) if b.numel() else 1.0
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("features", [0, 19])
+@pytest.mark.parametrize("points", [0, 1, 33])
+def test_logits_equal_naive(dtype, tolerance, features, points):
+    """Folding constants, transforms and residuals changes the cost, not values or gradients."""
+    decoders, inputs = decoders_of(dtype, features), random_hands(3, points, dtype, features)
+    naive = values_and_gradients(decoders, lambda *x: naive_bone_logits(decoders, *x), inputs)
+    assert_same(values_and_gradients(decoders, decoders, inputs), naive, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("features", [0, 19])
+@pytest.mark.parametrize("points", [0, 1, 33])
+def test_strongest_equals_largest_naive_logit(dtype, tolerance, features, points):
+    """Computing only the winner with a graph gives the gradients of the maximum over all bones."""
+    decoders, inputs = decoders_of(dtype, features), random_hands(3, points, dtype, features)
+    naive = values_and_gradients(decoders, lambda *x: naive_bone_logits(decoders, *x).amax(-1), inputs)
+    assert_same(values_and_gradients(decoders, decoders.strongest, inputs), naive, tolerance)
+
+
+def test_strongest_does_not_depend_on_pieces(monkeypatch):
+    """Cutting the points so that activations fit the cache is invisible, up to the order of sums."""
+    decoders, inputs = decoders_of(torch.float64), random_hands(2, 50, torch.float64)
+    with torch.no_grad():
+        whole = decoders.strongest(*inputs)
+        monkeypatch.setattr(bone_decoders, "CACHED_POINTS", 7)
+        torch.testing.assert_close(decoders.strongest(*inputs), whole, rtol=0, atol=1e-13)
+        torch.testing.assert_close(decoders(*inputs).amax(-1), whole, rtol=0, atol=1e-13)
+
+
+def test_hands_do_not_mix():
+    """A hand's logits are the same alone as in a batch."""
+    decoders, (points, frames, lengths, _) = decoders_of(torch.float64), random_hands(3, 9, torch.float64)
+    with torch.no_grad():
+        together = decoders.strongest(points, frames, lengths)
+        for hand in range(3):
+            own = slice(hand, hand + 1)
+            alone = decoders.strongest(points[own], frames[own], lengths[own])
+            torch.testing.assert_close(alone, together[own], rtol=0, atol=1e-13)
+
+
+def test_a_rotation_of_the_palm_frame_changes_nothing():
+    """Points enter only through their place in the bone frames."""
+    decoders, (points, frames, lengths, _) = decoders_of(torch.float64), random_hands(1, 20, torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
+    turned = frames.clone()
+    turned[:, :, :3, :3] = frames[:, :, :3, :3] @ turn
+    with torch.no_grad():
+        expected = decoders(points, frames, lengths)
+        torch.testing.assert_close(decoders(points @ turn, turned, lengths), expected, rtol=0, atol=1e-12)
+
+
+def test_features_are_demanded_and_refused():
+    points, frames, lengths, features = random_hands(1, 4, torch.float32, 19)
+    with pytest.raises(ValueError, match="take 19 features per point, got 0"):
+        decoders_of(torch.float32, 19).strongest(points, frames, lengths)
+    with pytest.raises(ValueError, match="take 0 features per point, got 19"):
+        decoders_of(torch.float32)(points, frames, lengths, features)
+
+
+def test_balls_are_positive_at_their_centres_and_negative_far_away():
+    torch.manual_seed(3)
+    decoders, centres = BoneDecoders(64), 0.2 * torch.randn(16, 3)
+    decoders.start_as_balls(centres)
+    identity = torch.eye(4).repeat(1, 16, 1, 1)
+    directions = torch.nn.functional.normalize(torch.randn(16, 100, 3), dim=-1)
+    with torch.no_grad():
+        at_centre = decoders(centres[None], identity, torch.full((1, 16), 0.03))[0].diagonal()
+        far = (centres[:, None] + 0.15 * directions).reshape(1, -1, 3)
+        own = decoders(far, identity, torch.full((1, 16), 0.03)).view(16, 100, 16)
+    assert (at_centre > 0).all()
+    assert (torch.stack([own[bone, :, bone] for bone in range(16)]) < 0).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_gpu_equals_cpu(mixed):
+    decoders, (points, frames, lengths, _) = decoders_of(torch.float32, width=64), random_hands(2, 200, torch.float32)
+    expected = decoders.strongest(points, frames, lengths).detach()
+    with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+        ours = decoders.cuda().strongest(points.cuda(), frames.cuda(), lengths.cuda())
+    deviation = (ours.float().cpu() - expected).abs() / (1 + expected.abs())
+    assert deviation.max() < (0.1 if mixed else 1e-3)

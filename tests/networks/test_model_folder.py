@@ -1,0 +1,73 @@
+"""Model folders: what is written comes back, and damage is noticed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
+from im2hands.networks.halo import HaloNetwork, load_halo
+from im2hands.networks.model_folder import ModelCard, read_model, write_model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    network = HaloNetwork(width=8)
+    card = ModelCard("halo", network.architecture, {"kind": "trained"}, "made-up", "none", metrics={"val_iou": 0.5})
+    write_model(tmp_path, network.state_dict(), card)
+    return tmp_path
+
+
+def test_round_trip(folder):
+    network, card = load_halo(folder)
+    torch.manual_seed(0)
+    expected = HaloNetwork(width=8).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+    assert card.metrics == {"val_iou": 0.5}
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_writing_twice_gives_the_same_bytes(folder, tmp_path_factory):
+    weights, card = read_model(folder, "halo")
+    other = tmp_path_factory.mktemp("other")
+    write_model(other, weights, card)
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+
+
+def test_another_network_is_refused(folder):
+    with pytest.raises(CheckpointError, match="holds weights of halo, not of intaghand"):
+        read_model(folder, "intaghand")
+
+
+def test_missing_folder_and_weights(folder, tmp_path):
+    with pytest.raises(DataError, match="model card is missing"):
+        read_model(tmp_path / "nowhere", "halo")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match="weights are missing"):
+        read_model(folder, "halo")
+
+
+def test_changed_weights_are_noticed(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="not what card.json was written for"):
+        read_model(folder, "halo")
+
+
+def test_a_card_that_does_not_describe_the_weights(folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["architecture"]["width"] = 9
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="do not fit the network"):
+        load_halo(folder)
+    del card["network"]
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(DamagedFileError, match="not a model card"):
+        load_halo(folder)
