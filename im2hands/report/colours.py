@@ -24,7 +24,7 @@ ERROR_STOPS = (
 )
 """Share of the scale -> colour; linear in between. Lightness falls all the way."""
 
-SCALE_LIMITS_MM = (1, 2, 5, 10, 20, 50, 100)
+SCALE_LIMITS_MM = (1, 2, 3, 5, 10, 15, 20, 30, 50, 100)
 
 
 def error_colours(errors_mm: Float[np.ndarray, " n"], limit_mm: float) -> Float[np.ndarray, "n 3"]:
@@ -34,7 +34,7 @@ def error_colours(errors_mm: Float[np.ndarray, " n"], limit_mm: float) -> Float[
     return np.stack([np.interp(share, stops, [colour[i] for _, colour in ERROR_STOPS]) for i in range(3)], -1)
 
 
-def scale_limit(errors_mm: Float[np.ndarray, " n"], share: float = 0.98) -> int:
+def scale_limit(errors_mm: Float[np.ndarray, " n"], share: float = 0.95) -> int:
     """The smallest round limit (mm) that `share` of the distances do not exceed; the largest if none does."""
     if not len(errors_mm):
         return SCALE_LIMITS_MM[0]

@@ -23,6 +23,7 @@
   renderer.setClearAlpha(0);
 
   const FIELD_OF_VIEW = 24; // degrees
+  const FILLED = 0.84; // part of the view's height or width that the hands fill at first
   const scene = new THREE.Scene();
   const camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 10, 10000);
   const controls = new THREE.OrbitControls(camera, canvas);
@@ -145,21 +146,30 @@
     ask();
   }
 
-  function radius() {
-    let largest = 1;
-    for (const part of data.pairs[state.pair].parts) {
-      if (part.role !== "truth") continue;
-      const far = part.low.map((low, i) => Math.max(Math.abs(low), Math.abs(low + part.span[i])));
-      largest = Math.max(largest, Math.hypot(...far));
+  // The smallest distance at which the true hands fill the view, seen along the photograph's direction.
+  function fittingDistance(towards, aspect) {
+    const right = new THREE.Vector3().crossVectors(camera.up, towards).normalize();
+    const up = new THREE.Vector3().crossVectors(towards, right);
+    const slope = FILLED * Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+    const point = new THREE.Vector3();
+    let distance = 1;
+    for (const mesh of groupOf(state.pair).children) {
+      if (mesh.userData.role !== "truth") continue;
+      const positions = mesh.geometry.getAttribute("position");
+      for (let i = 0; i < positions.count; i++) {
+        point.fromBufferAttribute(positions, i);
+        const reach = Math.max(Math.abs(point.dot(up)), Math.abs(point.dot(right)) / aspect);
+        distance = Math.max(distance, point.dot(towards) + reach / slope);
+      }
     }
-    return largest;
+    return distance;
   }
 
   function lookLikeThePhotograph() {
     const width = state.mode === "compare" ? stage.clientWidth / 2 : stage.clientWidth;
-    const narrow = Math.min(1, width / stage.clientHeight);
-    const distance = (0.72 * radius()) / Math.sin((FIELD_OF_VIEW * Math.PI) / 360) / narrow;
-    camera.position.set(...data.pairs[state.pair].eye).setLength(distance);
+    const towards = new THREE.Vector3(...data.pairs[state.pair].eye).normalize();
+    const distance = fittingDistance(towards, width / stage.clientHeight);
+    camera.position.copy(towards).multiplyScalar(distance);
     controls.target.set(0, 0, 0);
     controls.minDistance = distance / 6;
     controls.maxDistance = distance * 3;
