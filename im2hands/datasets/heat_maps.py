@@ -77,7 +77,7 @@ def pass_through_jpeg(
 ) -> UInt8[np.ndarray, "files h w 3"]:
     """The published storage: three maps as the colour channels of one JPEG, as they come back from the file.
 
-    n must be a multiple of 3. Chroma subsampling leaks between the three; see `docs/limitations.md`.
+    n must be a multiple of 3. Chroma subsampling leaks between the three maps, by up to a fifth of the height.
     """
     if len(maps) % MAPS_PER_FILE:
         raise ValueError(f"{len(maps)} heat maps do not fill files of {MAPS_PER_FILE}")

@@ -6,7 +6,7 @@ up to the tensors, which are RGB. Left comes before right in everything but the 
 `heat_maps` chooses between two targets: `published` repeats the JPEG files of the original data, whose maps leave their 2-D
 labels by up to one heat-map pixel under rotation and mirroring, and mirrors labels one pixel beside the image; `consistent`
 draws the maps from the augmented joints and mirrors labels with the image.
-Source: IntagHand (CVPR 2022), training data loader; described in `docs/conventions.md`.
+Source: IntagHand (CVPR 2022), training data.
 """
 
 from __future__ import annotations

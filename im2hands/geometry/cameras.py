@@ -76,7 +76,7 @@ def square_crop(pixels: Float[np.ndarray, "n 2"], size: int = CROP_SIZE, hand_sh
     """The map from image pixels to crop pixels that puts the bounding box of `pixels` in the middle of a square.
 
     The crop is size x size; the longer side of the box fills `hand_share` of it. Translation and uniform scale only:
-    crop = scale * (image - box centre) + size / 2 (IntagHand pre-processing, `docs/conventions.md`).
+    crop = scale * (image - box centre) + size / 2 (IntagHand, CVPR 2022, pre-processing).
 
     Raises DataError for a box without extent or with non-finite corners.
     """

@@ -132,3 +132,13 @@ def test_reading_some_hands_reads_these_hands(tmp_path):
     assert some.hand_ids == [whole.hand_ids[row] for row in (3, 258, 270)]
     assert np.array_equal(some.array("vertices"), whole.array("vertices")[[3, 258, 270]])
     assert len(HandTable.read(tmp_path / "h.parquet", ["vertices"], [])) == 0
+
+
+def test_joints_that_are_not_annotated_do_not_count(interhand):
+    """Files hold placeholders there, such as (1, 1, 1), or numbers that are not finite."""
+    entry = interhand.joints["0"]["5"]
+    entry["world_coord"][2], entry["world_coord"][3] = [1e4, 1e4, 1e4], [float("nan")] * 3
+    entry["joint_valid"][2] = [0]
+    _, hands, audit = fit(interhand)
+    assert audit == [] and hands.array("joint_distance_mm")[0] < 5
+    assert hands.array("annotation_valid")[0].sum() == 19
