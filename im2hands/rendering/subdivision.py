@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-ROUNDNESS = 0.75
+ROUNDNESS = 0.5
+"""Exact on circular arcs: a half of what the tangent planes ask for."""
 
 
 class Subdivision:
