@@ -260,7 +260,8 @@ class BoneDecoders(nn.Module):
             first=torch.einsum("kwi,bkij->kbjw", on_point, rotation),
             first_bias=first_bias,
             hidden=[
-                ((m.weight[..., : self.width] + identity).transpose(1, 2), m.bias[:, None]) for m in self.layers[1:4]
+                ((m.weight[..., : self.width] + identity).transpose(1, 2).contiguous(), m.bias[:, None])
+                for m in self.layers[1:4]
             ],
             on_features=self.layers[FEATURE_LAYER].weight[..., self.width :].transpose(1, 2),
         )

@@ -7,6 +7,7 @@ label, best weights by validation IoU. The other settings are ours and train fas
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from im2hands.datasets import occupancy_items
+from im2hands.datasets import occupancy_items, queries
 from im2hands.datasets.occupancy_items import (
     LabelledHands,
     OccupancyBatch,
@@ -44,7 +45,8 @@ COMPAT_OPTIONS = ("angle_clamp", "degenerate_hands", "label_rule")
 LICENCES = {
     "InterHand2.6M": "trained on InterHand2.6M (CC BY-NC 4.0) with MANO fits (MANO licence): non-commercial research only",
 }
-CODE = (bone_decoders, halo, occupancy_items, checkpoints, determinism, loop)
+CODE = (bone_decoders, halo, queries, occupancy_items, checkpoints, determinism, loop, sys.modules[__name__])
+"""Modules whose text counts as the version of the code: a checkpoint of other code is not taken up."""
 
 
 class HaloTask(NetworkTask):

@@ -24,7 +24,7 @@ def random_hands(hands: int, points: int, dtype: torch.dtype, features: int = 0)
     frames[:, :, :3, 3] = 0.3 * random(hands, 16, 3)
     inputs = 0.3 * random(hands, points, 3), frames, 0.03 + 0.01 * random(hands, 16)
     extra = random(hands, points, features) if features else None
-    return tuple(tensor.to(dtype) for tensor in inputs) + (None if extra is None else extra.to(dtype),)
+    return (*(tensor.to(dtype) for tensor in inputs), None if extra is None else extra.to(dtype))
 
 
 def decoders_of(dtype: torch.dtype, features: int = 0, width: int = 24) -> BoneDecoders:

@@ -113,7 +113,7 @@ def test_hostile_file_is_refused_and_nothing_runs(tmp_path):
 
 def test_hostile_pickle_without_an_archive_is_refused(tmp_path):
     (tmp_path / "f.pt").write_bytes(pickle.dumps(Hostile(tmp_path / "ran"), protocol=2))
-    with pytest.raises(CheckpointError, match="f.pt"):
+    with pytest.raises(CheckpointError, match=r"f\.pt"):
         read_published(tmp_path / "f.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -136,7 +136,7 @@ def test_truncated_file_is_one_sentence(checkpoint, tmp_path, share):
     content = checkpoint.read_bytes()
     broken = tmp_path / "broken.pt"
     broken.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match="broken.pt: damaged or not a PyTorch weight file") as caught:
+    with pytest.raises(CheckpointError, match=r"broken\.pt: damaged or not a PyTorch weight file") as caught:
         read_published(broken)
     assert "\n" not in str(caught.value)
 

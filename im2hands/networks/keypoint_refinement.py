@@ -1,0 +1,174 @@
+"""Keypoint refinement: keypoints of a hand pair and its photograph to better keypoints.
+
+Every joint carries a code of its identity and its position; a few layers let it exchange with its neighbours in the hand's
+skeleton and look, alone, at the image; a small head gives its new position. The hands meet only in the image and in the common
+origin of the positions (`hands.frames.RefinementKeypoints`: millimetres, camera axes, relative to the left middle base).
+
+Joints are in STANDARD order. Source: Im2Hands (CVPR 2023), keypoint refinement network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.hands.joints import PARENTS
+from im2hands.hands.sides import Side
+from im2hands.hands.unfolding import Behaviour
+from im2hands.io.errors import CheckpointError
+from im2hands.networks.attention import QueryImageAttention
+from im2hands.networks.graph_blocks import GraphLayer
+from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
+from im2hands.networks.model_folder import ModelCard, read_model
+
+NAME = "keypoint_refinement"
+JOINTS = len(PARENTS)
+IMAGE_SIZE = 64
+"""Side of the feature map that the joints look at."""
+GRID, HEADS = 8, 4
+IDENTITY_CODE, POSITION_CODE, HIDDEN, GROWTH = 16, 32, 32, 16
+"""Channels of a joint's identity, of its position, inside position encoders and heads, and of what a layer's graph adds."""
+PUBLISHED_TOKEN_WIDTHS = (64, 82, 96, 112)
+"""Width of the image tokens per layer; 82, where 80 would be regular, is the published size."""
+PUBLISHED_IMAGE_CHANNELS = 256
+UNUSED_CHANNELS = 32
+
+
+def joint_graph() -> Float[Tensor, "21 21"]:
+    """The published graph of the joints: a joint receives the sum of its children; finger tips receive nothing."""
+    graph = torch.zeros(JOINTS, JOINTS)
+    for joint, parent in enumerate(PARENTS):
+        if parent >= 0:
+            graph[parent, joint] = 1
+    return graph
+
+
+class RefinementLayer(nn.Module):
+    """Exchange along the skeleton, then a look at the image; left and right hands have their own weights.
+
+    inputs: channels of a joint; GROWTH more come out.
+    """
+
+    def __init__(self, inputs: int, image_channels: int, token_width: int, dropout: float) -> None:
+        super().__init__()
+        outputs = inputs + GROWTH
+        self.graph, self.image_attention = nn.ModuleDict(), nn.ModuleDict()
+        for side in Side:
+            self.graph[side.value] = GraphLayer(joint_graph(), inputs, GROWTH, dropout=dropout)
+            self.image_attention[side.value] = QueryImageAttention(
+                IMAGE_SIZE, image_channels, GRID, token_width, outputs, HEADS, dropout
+            )
+
+    def forward(
+        self, joints: Float[Tensor, "batch 21 inputs"], image: Float[Tensor, "batch channels 64 64"], side: Side
+    ) -> Float[Tensor, "batch 21 outputs"]:
+        joints = torch.cat([joints, self.graph[side.value](joints)], dim=-1)
+        return self.image_attention[side.value](image, joints)
+
+
+class KeypointRefinementNetwork(nn.Module):
+    """Refines the keypoints of both hands.
+
+    encoder: depth of the image encoder.  token_widths: one layer each.  image_channels: of the map that joints look at.
+    joint_regressors: "published" lets the left hand's head give the joints of both hands (the right one is never used nor
+    trained); "consistent" uses each hand's own.
+
+    `unused_image_layer` has no influence; published files hold it.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        token_widths: Sequence[int] = PUBLISHED_TOKEN_WIDTHS,
+        image_channels: int = PUBLISHED_IMAGE_CHANNELS,
+        joint_regressors: Behaviour = "consistent",
+        dropout: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if joint_regressors not in ("published", "consistent"):
+            raise ValueError(f"joint_regressors is published or consistent, not {joint_regressors!r}")
+        self.architecture: dict[str, Any] = {
+            "encoder": encoder,
+            "token_widths": list(token_widths),
+            "image_channels": image_channels,
+        }
+        self.joint_regressors: Behaviour = joint_regressors
+        self.image_encoder = ImageEncoder(encoder)
+        seen = self.image_encoder.channels[-1] + 2 * DECODER_CHANNELS
+        self.image_projection = nn.Conv2d(seen, image_channels, 1)
+        self.unused_image_layer = nn.Conv2d(image_channels, UNUSED_CHANNELS, 1)
+        width = IDENTITY_CODE + POSITION_CODE
+        last = width + GROWTH * len(token_widths)
+        self.identities, self.position_encoders, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for side in Side:
+            self.identities[side.value] = nn.Embedding(JOINTS, IDENTITY_CODE)
+            self.position_encoders[side.value] = _two_layers(3, POSITION_CODE, dropout)
+            self.heads[side.value] = _two_layers(last, 3, dropout)
+        self.layers = nn.ModuleList(
+            RefinementLayer(width + GROWTH * place, image_channels, tokens, dropout)
+            for place, tokens in enumerate(token_widths)
+        )
+
+    def forward(self, images: Float[Tensor, "batch 3 256 256"], keypoints: RefinementKeypoints) -> RefinementKeypoints:
+        """Refined keypoints in the frame of the given ones.
+
+        images: as `image_encoder.normalise` makes them.
+        """
+        return self.refine(self.image_map(images), keypoints)
+
+    def image_map(self, images: Float[Tensor, "batch 3 256 256"]) -> Float[Tensor, "batch channels 64 64"]:
+        """What the joints look at; once per image, whatever the number of keypoint estimates."""
+        return self.projected(self.image_encoder(images))
+
+    def projected(self, features: ImageFeatures) -> Float[Tensor, "batch channels 64 64"]:
+        """The map of an image that has been encoded already."""
+        maps = [features.backbone[-1], features.of_heat_maps[-1], features.of_dense_maps[-1]]
+        return self.image_projection(torch.cat(maps, dim=1))
+
+    def refine(
+        self, image: Float[Tensor, "batch channels 64 64"], keypoints: RefinementKeypoints
+    ) -> RefinementKeypoints:
+        """Refined keypoints from the image's map; computed in the dtype of the weights."""
+        hands = {Side.LEFT: keypoints.left, Side.RIGHT: keypoints.right}
+        refined = {side: self.refine_hand(image, joints.to(image.dtype), side) for side, joints in hands.items()}
+        return RefinementKeypoints(refined[Side.LEFT], refined[Side.RIGHT], keypoints.origin)
+
+    def refine_hand(
+        self, image: Float[Tensor, "batch channels 64 64"], joints: Float[Tensor, "batch 21 3"], side: Side
+    ) -> Float[Tensor, "batch 21 3"]:
+        """Refined joints of one hand (mm)."""
+        identity = self.identities[side.value].weight.expand(len(joints), -1, -1)
+        codes = torch.cat([identity, self.position_encoders[side.value](joints)], dim=-1)
+        for layer in self.layers:
+            codes = layer(codes, image, side)
+        head = Side.LEFT if self.joint_regressors == "published" else side
+        return self.heads[head.value](codes)
+
+
+def _two_layers(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, outputs))
+
+
+def load_keypoint_refinement(
+    folder: str | os.PathLike, device: str | torch.device = "cpu"
+) -> tuple[KeypointRefinementNetwork, ModelCard]:
+    """The network of a model folder, ready to evaluate, and its card.
+
+    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    """
+    weights, card = read_model(folder, NAME)
+    try:
+        network = KeypointRefinementNetwork(**card.architecture, joint_regressors=card.compat["joint_regressors"])
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
+            "train or import the model again."
+        ) from None
+    return network.eval().requires_grad_(False).to(device), card

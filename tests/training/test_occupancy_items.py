@@ -1,0 +1,101 @@
+"""Batches are functions of (seed, step), every hand comes once per round, labels belong to their points."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from im2hands.datasets.occupancy_items import LabelledHands, TrainingSteps, ValidationBatches, points_per_set
+from im2hands.io.errors import DataError
+from tests.training.conftest import write_split
+
+
+@pytest.fixture(scope="module")
+def hands(balls):
+    return LabelledHands(balls / "queries/train/manifest.json", balls / "train.parquet")
+
+
+def steps_of(hands, seed=0, batch_hands=5):
+    return TrainingSteps(hands, batch_hands, points_per_set(hands, 256, 0.5), seed)
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def test_labels_belong_to_points_and_bones_to_hands(hands):
+    batch = steps_of(hands)[3]
+    radii = batch.bone_lengths[:, :1] / 0.4
+    assert torch.equal(batch.labels > 0.5, batch.points.norm(dim=-1) < radii)
+    assert batch.points.shape == (5, 256, 3)
+    assert batch.bone_from_palm.shape == (5, 16, 4, 4)
+
+
+def test_a_step_is_the_same_whoever_asks_and_when(hands):
+    steps = steps_of(hands)
+    first = steps[17]
+    for other in (3, 16, 18):
+        steps[other]
+    assert same(steps[17], first)
+    assert same(pickle.loads(pickle.dumps(steps_of(hands)))[17], first)
+    assert not same(steps_of(hands, seed=1)[17], first)
+
+
+def test_two_loader_workers_give_what_none_gives(hands):
+    steps = steps_of(hands)
+    alone, together = (list(DataLoader(steps, sampler=range(7, 12), batch_size=None, num_workers=n)) for n in (0, 2))
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_every_hand_comes_once_per_round_in_changing_order(hands):
+    steps = steps_of(hands, batch_hands=4)
+    rounds = [torch.cat([steps[3 * turn + i].bone_lengths[:, 0] for i in range(3)]) for turn in range(3)]
+    for found in rounds:
+        assert torch.equal(found.sort().values, hands.bone_lengths[:, 0].sort().values)
+    assert not torch.equal(rounds[0], rounds[1])
+
+
+def test_uniform_share_is_split_over_the_stored_sets(hands):
+    assert points_per_set(hands, 101, 0.5) == {"near_surface": 51, "uniform_cube": 25, "uniform_hand": 25}
+    assert points_per_set(hands, 100, 0.0) == {"near_surface": 100}
+    assert points_per_set(hands, 3, 1.0) == {"uniform_cube": 1, "uniform_hand": 2}
+
+
+def test_a_set_that_is_not_stored_is_named(tmp_path):
+    write_split(tmp_path, "train", 2, {"near_surface": 0, "uniform_cube": 64, "uniform_hand": 0})
+    hands = LabelledHands(tmp_path / "queries/train/manifest.json", tmp_path / "train.parquet")
+    assert points_per_set(hands, 64, 1.0) == {"uniform_cube": 64}
+    with pytest.raises(DataError, match="holds no near_surface points"):
+        points_per_set(hands, 64, 0.5)
+    with pytest.raises(DataError, match="64 uniform_cube points, but 100 are asked for"):
+        TrainingSteps(hands, 1, {"uniform_cube": 100}, 0)[0]
+
+
+def test_validation_is_fixed_and_prefers_the_uniform_points_of_the_hand(hands):
+    validation = ValidationBatches(hands, points_per_hand=100, most_hands=3)
+    assert validation.set_name == "uniform_hand"
+    assert validation.chosen == [0, 6, 11]
+    assert len(validation) == 1
+    whole = hands.queries.points(6, "uniform_hand")
+    assert np.array_equal(validation[0].points[1].numpy(), whole.points[:100])
+    with pytest.raises(IndexError):
+        validation[1]
+
+
+def test_hands_of_another_run_are_refused(balls, tmp_path):
+    write_split(tmp_path, "train", 2)
+    with pytest.raises(DataError, match=r"has no row for hand 1_0_left .*\(10 missing\)"):
+        LabelledHands(balls / "queries/train/manifest.json", tmp_path / "train.parquet")
+
+
+def test_a_damaged_shard_is_named(balls, tmp_path):
+    shutil.copytree(balls / "queries/train", tmp_path / "queries")
+    shard = sorted((tmp_path / "queries").glob("*.arrow"))[0]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"0000-of-0002\.arrow"):
+        LabelledHands(tmp_path / "queries/manifest.json", balls / "train.parquet")

@@ -1,0 +1,238 @@
+"""Training learns, and a killed one ends with the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from im2hands.datasets.occupancy_items import TrainingSteps
+from im2hands.io.errors import Im2HandsError
+from im2hands.networks.halo import load_halo
+from im2hands.training.halo import train_halo
+from im2hands.training.loop import LoopSettings
+from tests.training.conftest import write_split
+
+ROOT = Path(__file__).parents[2]
+FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
+
+
+def run(balls: Path, folder: Path, **changes) -> dict:
+    """Trains in `folder` for 25 steps, validating every 10."""
+    loop = {"steps": 25, "validate_every": 10, "learning_rate": 5e-3, "schedule": "cosine", "seed": 1}
+    others = {"batch_hands": 3, "points_per_hand": 128, "uniform_share": 0.5, "validation_points": 256, "width": 8}
+    loop |= {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
+    return train_halo(
+        train=balls / "queries/train/manifest.json",
+        val=balls / "queries/val/manifest.json",
+        train_hands=balls / "train.parquet",
+        val_hands=balls / "val.parquet",
+        output=folder / "model",
+        checkpoint_folder=folder / "checkpoints",
+        logs=folder / "logs",
+        settings=LoopSettings(**loop),
+        **{**others, **changes},
+    )
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / "model" / name).read_bytes() for name in FILES}
+
+
+def interrupted_at(monkeypatch, step: int) -> None:
+    """Makes the data of a step raise, as if the process had ended there."""
+    original = TrainingSteps.__getitem__
+
+    def stop(self, index):
+        if index == step:
+            raise ConnectionAbortedError("stopped by the test")
+        return original(self, index)
+
+    monkeypatch.setattr(TrainingSteps, "__getitem__", stop)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(balls, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(balls, folder)
+    return folder
+
+
+def test_outputs(undisturbed, balls):
+    card = json.loads((undisturbed / "model/card.json").read_text())
+    metrics = json.loads((undisturbed / "model/metrics.json").read_text())
+    assert card["dataset"] == "balls"
+    assert card["compat"] == {"angle_clamp": "consistent", "label_rule": "consistent"}
+    assert card["metrics"] == metrics
+    assert set(metrics) == {"step", "steps", "val_iou", "val_loss", "val_hands", "val_set"}
+    network, _ = load_halo(undisturbed / "model")
+    assert network.architecture["width"] == 8
+    assert [p.name for p in (undisturbed / "checkpoints").iterdir()] == ["finished.ckpt"]
+    assert list((undisturbed / "logs").glob("events.out.tfevents.*"))
+
+
+def test_training_is_repeatable(balls, undisturbed, tmp_path):
+    """Two loader processes or none, global generators used or not: the same bytes in every output."""
+    torch.rand(3)
+    run(balls, tmp_path, workers=2)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_it_fits_one_shape_closely(tmp_path):
+    """Overfits equal balls; of the pieces of a training (labels, frames, loss, score, best weights) none may be wrong."""
+    for split in ("train", "val"):
+        write_split(tmp_path, split, 4, radii=(0.2, 0.2))
+    metrics = run(tmp_path, tmp_path, steps=200, validate_every=100, width=16)
+    assert metrics["val_iou"] > 0.9
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_both_losses_and_both_initialisations_fall(balls, tmp_path, loss):
+    run(balls, tmp_path, loss=loss, initial_weights="published", steps=60, validate_every=30)
+    with (tmp_path / "model/curves.csv").open() as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file) if row["train_loss"]]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("step", [4, 10, 17, 24])
+def test_interrupted_training_ends_with_the_same_bits(balls, undisturbed, tmp_path, monkeypatch, step):
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, step)
+        with pytest.raises(ConnectionAbortedError):
+            run(balls, tmp_path)
+    assert not (tmp_path / "model").exists()
+    run(balls, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_curves_have_one_row_per_step_after_a_resume(balls, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 17)
+        with pytest.raises(ConnectionAbortedError):
+            run(balls, tmp_path)
+    run(balls, tmp_path)
+    with (tmp_path / "model/curves.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == list(range(1, 26))
+
+
+def test_half_written_checkpoint_is_not_taken(balls, undisturbed, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 17)
+        with pytest.raises(ConnectionAbortedError):
+            run(balls, tmp_path)
+    last = tmp_path / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:2000])
+    (tmp_path / "checkpoints/.last.x.part.ckpt").write_bytes(b"left over")
+    run(balls, tmp_path)
+    assert "Starting afresh" in capsys.readouterr().err
+    assert outputs(tmp_path) == outputs(undisturbed)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["finished.ckpt"]
+
+
+def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 17)
+        with pytest.raises(ConnectionAbortedError):
+            run(balls, tmp_path, learning_rate=1e-3)
+    run(balls, tmp_path)
+    assert "belongs to other parameters" in capsys.readouterr().err
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_finished_training_is_trained_anew_when_forced(balls, undisturbed, tmp_path, monkeypatch):
+    """Its archived state must not make a forced run return the old model at once."""
+    run(balls, tmp_path)
+    asked = []
+    original = TrainingSteps.__getitem__
+    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, i: asked.append(i) or original(self, i))
+    run(balls, tmp_path)
+    assert asked == list(range(25))
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_finished_training_can_be_made_longer(balls, tmp_path, monkeypatch):
+    """With a constant learning rate a longer run goes on from the finished one and ends where a long one ends."""
+    run(balls, tmp_path / "a", schedule="constant", steps=20)
+    asked = []
+    original = TrainingSteps.__getitem__
+    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, i: asked.append(i) or original(self, i))
+    run(balls, tmp_path / "a", schedule="constant", steps=30)
+    assert asked == list(range(20, 30))
+    run(balls, tmp_path / "b", schedule="constant", steps=30)
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(balls, tmp_path):
+    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
+        run(balls, tmp_path, learning_rate=1e30, schedule="constant")
+
+
+PARAMS = {
+    "steps": 120,
+    "batch_hands": 3,
+    "points_per_hand": 128,
+    "lr": 0.005,
+    "schedule": "cosine",
+    "loss": "mse",
+    "initial_weights": "geometric",
+    "width": 8,
+    "uniform_share": 0.5,
+    "validate_every": 10,
+    "validation_points": 256,
+    "gradient_clip": 1.0,
+    "precision": "auto",
+}
+
+
+def stage(balls: Path, folder: Path) -> list[str]:
+    arguments = {
+        "train": balls / "queries/train/manifest.json",
+        "val": balls / "queries/val/manifest.json",
+        "train-hands": balls / "train.parquet",
+        "val-hands": balls / "val.parquet",
+        "checkpoints": folder / "checkpoints",
+        "output": folder / "model",
+        "logs": folder / "logs",
+        "seed": 1,
+        "params": json.dumps(PARAMS),
+    }
+    command = [sys.executable, "-m", "stages.train_halo"]
+    return command + [str(word) for name, value in arguments.items() for word in (f"--{name}", value)]
+
+
+@pytest.mark.slow
+def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
+    """kill -9 as soon as checkpoints appear, twice, then to the end."""
+    subprocess.run(stage(balls, tmp_path / "whole"), cwd=ROOT, check=True, capture_output=True)
+    last = tmp_path / "killed/checkpoints/last.ckpt"
+    for _ in range(2):
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        process = subprocess.Popen(stage(balls, tmp_path / "killed"), cwd=ROOT, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (last.exists() and last.stat().st_mtime_ns > before):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed/model").exists()
+    subprocess.run(stage(balls, tmp_path / "killed"), cwd=ROOT, check=True, capture_output=True)
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["32", "auto", "16-mixed"])
+def test_training_on_a_gpu(balls, tmp_path, precision):
+    settings = {"steps": 200, "validate_every": 100, "learning_rate": 1e-2, "width": 16, "precision": precision}
+    metrics = run(balls, tmp_path, device=torch.device("cuda", 0), workers=2, **settings)
+    assert metrics["val_iou"] > 0.85
