@@ -13,6 +13,7 @@ IMPLEMENTED = (
     "halo_decoder",
     "halo_metrics_mise",
     "intaghand_preprocess",
+    "metrics",
 )
 
 NOT_IMPLEMENTED = (
@@ -20,7 +21,6 @@ NOT_IMPLEMENTED = (
     Case("ref_occ", frozenset({"img_global", "right_query_centred", "right_fps0"})),
     Case("kpts_ref", frozenset({"left_joints_mm", "right_joints_gt_mm"})),
     Case("intaghand_network", frozenset({"keys_json", "graph_L_used_0", "lossin_p2d_r"})),
-    Case("metrics", frozenset({"ih_hand_type", "ih_inv_trans", "right_gt_joints_kinematic"})),
 )
 
 
