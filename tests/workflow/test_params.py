@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from im2hands.config import json_schema
 from workflow.parameters import READS, arguments
 
 ROOT = Path(__file__).parents[2]
@@ -29,27 +30,29 @@ def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, content
 
 
+def allowed_words(key: str) -> list[Any]:
+    """The values of an enumeration, of a key or of its list's items; none for numbers and free text."""
+    schema = json_schema()
+    node = schema
+    for part in key.split("."):
+        node = node["properties"][part]
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node.get("enum") or node.get("items", {}).get("enum", [])
+
+
 def other_value(key: str, value: Any) -> Any:
     """An allowed value that differs."""
-    special = {
-        "compat": "published",
-        "training.halo.schedule": "constant",
-        "training.halo.loss": "bce",
-        "training.halo.precision": "32",
-        "reconstruct.grid": "published",
-        "reconstruct.resolution": 128,
-        "reconstruct.formats": ["ply"],
-        "evaluate.penetration": "boolean",
-    }
-    if key in special:
-        return special[key]
+    words = allowed_words(key)
+    if isinstance(value, list):
+        return [word for word in words if word not in value][:1]
     if key.startswith("options."):
         return "published"
+    if words:
+        return next(word for word in words if word != value)
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int):
-        return value + 1
-    return value * 0.5
+    return value + 1 if isinstance(value, int) else value * 0.5
 
 
 def dvc_root_causes(checkout) -> set[str]:

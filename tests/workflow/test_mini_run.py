@@ -1,0 +1,150 @@
+"""The whole graph with the real stages on the smallest parameters: once, again, from DVC, and killed at random moments."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.workflow.checkout import Checkout, make_checkout
+
+MINI = Path(__file__).parent / "mini.yaml"
+KILLS = 6
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
+
+
+def configured(path: Path) -> Checkout:
+    checkout = make_checkout(path, fake_stages=False)
+    checkout.run(sys.executable, "-m", "im2hands.cli", "configure", str(MINI))
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Checkout, float]:
+    """A checkout after one whole run, and the seconds that it took."""
+    checkout = configured(tmp_path_factory.mktemp("undisturbed") / "checkout")
+    start = time.monotonic()
+    checkout.snakemake()
+    return checkout, time.monotonic() - start
+
+
+def outputs(checkout: Checkout) -> dict[str, str]:
+    """Path -> content hash of everything that DVC tracks, but for wall-clock times."""
+    stages = yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"]
+    hashes = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    return {path: value for path, value in hashes.items() if "timings" not in path}
+
+
+def test_run_leaves_nothing_to_do_for_either_tool(undisturbed):
+    checkout, _ = undisturbed
+    assert checkout.plan() == {}
+    assert "up to date" in checkout.dvc("status")
+    assert "Running stage" not in checkout.dvc("repro")
+    changed = checkout.run("git", "status", "--porcelain", "--untracked-files=no").stdout.split()
+    assert changed == ["M", "params.yaml"]
+
+
+def test_results_are_there(undisturbed):
+    results = undisturbed[0].path / "results"
+    table = pd.read_parquet(results / "tables/shape_given_keypoints.parquet")
+    assert len(table) == 1
+    assert (results / "report.html").stat().st_size > 10_000
+    assert list((results / "halo/model/glb").rglob("*.glb"))
+
+
+def test_second_checkout_gets_everything_from_dvc(undisturbed, tmp_path):
+    """push, clone, pull, adopt: nothing left to do; the metrics of both agree."""
+    first = undisturbed[0].copy(tmp_path / "first")
+    first.run("git", "add", "dvc.lock", "params.yaml")
+    first.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    store = ("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
+    first.dvc(*store)
+    first.dvc("push")
+    clone = Checkout(tmp_path / "clone")
+    first.run("git", "clone", "--quiet", str(first.path), str(clone.path))
+    clone.dvc(*store)
+    clone.dvc("pull")
+    clone.run(sys.executable, "-m", "workflow.adopt")
+    assert clone.plan() == {}
+    assert "up to date" in clone.dvc("status")
+    assert clone.dvc("metrics", "show") == first.dvc("metrics", "show")
+
+
+def test_killed_runs_reach_the_result_of_an_undisturbed_one(undisturbed, tmp_path):
+    """SIGKILL of the whole process group, the same command again, until it is done: same bytes, wall-clock times apart."""
+    reference, seconds = undisturbed
+    seed = int(os.environ.get("IM2HANDS_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"seed of the kills: {seed} (IM2HANDS_TEST_SEED repeats it)")
+    moments = random.Random(seed)
+    checkout = configured(tmp_path / "checkout")
+    killed = 0
+    while killed < KILLS:
+        if run_for(checkout, moments.uniform(0.03, 0.2) * seconds):
+            break
+        killed += 1
+        checkout.snakemake("--unlock")
+    assert killed >= 5, f"seed {seed}: only {killed} kills before the run was done"
+    checkout.snakemake()
+    assert checkout.plan() == {}
+    table = "results/tables/shape_given_keypoints.csv"
+    assert (checkout.path / table).read_text() == (reference.path / table).read_text()
+    assert outputs(checkout) == outputs(reference)
+
+
+def run_for(checkout: Checkout, seconds: float) -> bool:
+    """Starts the workflow and kills it after a while; whether it finished before."""
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    with open(checkout.path / "killed.log", "ab") as log:
+        command = [sys.executable, "-m", "snakemake"]
+        process = subprocess.Popen(
+            command, cwd=checkout.path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        return process.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        left = wait_until_gone(checkout.path)
+        assert not left, f"processes outlived their group: {left}"
+        return False
+
+
+def wait_until_gone(folder: Path, patience_s: float = 10.0) -> list[str]:
+    """Command lines of processes that still work in `folder` after a while."""
+    if not Path("/proc/self/cwd").exists():
+        return []
+    end = time.monotonic() + patience_s
+    while True:
+        left = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (entry / "cwd").resolve() == folder.resolve():
+                    left.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.1)
+
+
+def test_damaged_checkpoint_does_not_stop_a_training(undisturbed, tmp_path):
+    """A checkpoint that a crash cut short is no reason to give up: the training starts again and ends the same."""
+    checkout = undisturbed[0].copy(tmp_path / "copy")
+    shutil.rmtree(checkout.path / "models/halo")
+    folder = checkout.path / "checkpoints/halo"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        file.write_bytes(b"cut short")
+    checkout.snakemake("--", "all_train_halo")
+    before = (undisturbed[0].path / "models/halo/model.safetensors").read_bytes()
+    assert (checkout.path / "models/halo/model.safetensors").read_bytes() == before
