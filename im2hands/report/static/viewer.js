@@ -146,7 +146,7 @@
     ask();
   }
 
-  // The smallest distance at which the true hands fill the view, seen along the photograph's direction.
+  // The distance at which truth and prediction fill the view, seen along the photograph's direction.
   function fittingDistance(towards, aspect) {
     const right = new THREE.Vector3().crossVectors(camera.up, towards).normalize();
     const up = new THREE.Vector3().crossVectors(towards, right);
@@ -154,7 +154,6 @@
     const point = new THREE.Vector3();
     let distance = 1;
     for (const mesh of groupOf(state.pair).children) {
-      if (mesh.userData.role !== "truth") continue;
       const positions = mesh.geometry.getAttribute("position");
       for (let i = 0; i < positions.count; i++) {
         point.fromBufferAttribute(positions, i);
