@@ -120,7 +120,7 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {
         "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
-        "plots": [{"models/halo/curves.csv": {"x": "step", "y": ["loss", "validation_iou"]}}],
+        "plots": [{"models/halo/curves.csv": {"x": "step", "y": ["train_loss", "val_loss", "val_iou"]}}],
     }
     return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
 

@@ -61,11 +61,12 @@ def main() -> None:
 
 
 def _digest(value: str) -> str:
+    """Hash of a file's or a folder's content; a value that is no path as it stands."""
     path = Path(value)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else value
+    if value.startswith("{") or not path.exists():
+        return value
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 if __name__ == "__main__":

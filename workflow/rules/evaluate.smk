@@ -33,7 +33,8 @@ rule make_tables:
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
         code=sources("stages/make_tables.py"),
     output:
-        tables=multiext("results/tables/shape_given_keypoints", ".csv", ".md", ".tex", ".parquet"),
+        table=report("results/tables/shape_given_keypoints.csv", caption="../report/tables.rst", category="Results"),
+        other_formats=multiext("results/tables/shape_given_keypoints", ".md", ".tex", ".parquet"),
         protocol=multiext("results/tables/protocol_card", ".json", ".md"),
         metrics="results/tables/metrics.json",
     log:
@@ -66,7 +67,7 @@ rule make_report:
         curves="models/halo/curves.csv",
         code=sources("stages/make_report.py"),
     output:
-        report="results/report.html",
+        report=report("results/report.html", caption="../report/report.rst", category="Results"),
     log:
         "logs/make_report.log",
     benchmark:

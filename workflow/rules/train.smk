@@ -12,7 +12,7 @@ rule train_halo:
         model="models/halo/model.safetensors",
         card="models/halo/card.json",
         metrics="models/halo/metrics.json",
-        curves="models/halo/curves.csv",
+        curves=report("models/halo/curves.csv", caption="../report/curves.rst", category="Training"),
     log:
         "logs/train_halo.log",
     benchmark:
