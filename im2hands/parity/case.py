@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,18 +57,31 @@ class Golden(Mapping):
     def unused(self) -> list[str]:
         return sorted(set(self._fields) - self.read - self.compared)
 
-    def compare(self, name: str, ours: Any, tolerance: str | None = None, where: Any = ...) -> Comparison:
+    def compare(
+        self,
+        name: str,
+        ours: Any,
+        tolerance: str | None = None,
+        where: Any = ...,
+        relative_to: Literal["largest", "each"] | None = None,
+    ) -> Comparison:
         """Our value of a field against the file's.
 
         tolerance: key in this case's tolerance table (default: the field's own name, then `default`).
         where: index or mask of the part that is compared (default: all of it).
+        relative_to: deviations are fractions of the part's largest magnitude, or of each golden number (of 1 where it is 0).
         NaN equals NaN; shapes must agree; text, integers and booleans must be equal.
         """
         if name not in self._fields:
             raise DataError(f"{self.path}: the golden file has no field `{name}`, which this case compares.")
         self.compared.add(name)
-        allowed = tolerance_of(self.case, tolerance or name)
-        return Comparison(name, largest_deviation(ours, self._fields[name][where], allowed), allowed.absolute)
+        allowed, golden = tolerance_of(self.case, tolerance or name), self._fields[name][where]
+        if relative_to and golden.dtype.kind == "f" and np.shape(ours) == golden.shape:
+            scale = np.abs(golden.astype(np.float64))
+            scale = scale.max(initial=0.0, where=np.isfinite(scale)) if relative_to == "largest" else scale
+            scale = np.where(scale > 0, scale, 1.0)
+            ours, golden = np.asarray(ours, np.float64) / scale, golden / scale
+        return Comparison(name, largest_deviation(ours, golden, allowed), allowed.absolute)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ IMPLEMENTED = (
     "halo_metrics_mise",
     "intaghand_preprocess",
     "metrics",
+    "kpts_ref",
 )
 
 NOT_IMPLEMENTED = (
     Case("init_occ", frozenset({"right_point_feature", "empty_left_left_shape"})),
     Case("ref_occ", frozenset({"img_global", "right_query_centred", "right_fps0"})),
-    Case("kpts_ref", frozenset({"left_joints_mm", "right_joints_gt_mm"})),
     Case("intaghand_network", frozenset({"keys_json", "graph_L_used_0", "lossin_p2d_r"})),
 )
 
