@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
+
 ADOPT = (sys.executable, "-m", "workflow.adopt")
 
 

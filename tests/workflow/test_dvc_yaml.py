@@ -13,6 +13,8 @@ import yaml
 
 from workflow.parameters import READS, dvc_params
 
+pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ import yaml
 from im2hands.config import json_schema
 from workflow.parameters import READS, arguments
 
+pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
+
 ROOT = Path(__file__).parents[2]
 AFTER_TRAINING = {"train_halo", "reconstruct", "evaluate", "make_tables", "make_report"}
 

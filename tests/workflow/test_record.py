@@ -10,6 +10,8 @@ import pytest
 
 from workflow.record import audit_line, remove_stale_shards
 
+pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
+
 
 def recorded(output: str) -> list[str]:
     lines = [line for line in output.splitlines() if line.startswith("Recorded in dvc.lock: ")]
