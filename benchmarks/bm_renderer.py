@@ -3,10 +3,14 @@
 `python -m benchmarks.bm_renderer`
 """
 
+from __future__ import annotations
+
+from benchmarks.harness import Benchmark  # first: it sets the number of threads
+
+# isort: split
 import numpy as np
 import trimesh
 
-from benchmarks.harness import Benchmark  # first: it sets one thread
 from im2hands.datasets.synthetic.dataset import draw_picture, picture_tasks
 from im2hands.datasets.synthetic.plan import Settings
 from im2hands.geometry.cameras import project, square_crop

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +36,7 @@ def ordered_map(
         return
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([getattr(function, "func", function).__module__])
-    with ProcessPoolExecutor(workers, mp_context=server, initializer=_single_threaded) as pool:
+    with ProcessPoolExecutor(workers, mp_context=server, initializer=_start_worker) as pool:
         try:
             yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
         except BrokenProcessPool:
@@ -49,5 +52,12 @@ def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _single_threaded() -> None:
+def _start_worker() -> None:
     cv2.setNumThreads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Ends this worker when the process that asked for it is gone, even killed: workers would wait for tasks for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

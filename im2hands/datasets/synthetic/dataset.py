@@ -84,7 +84,6 @@ def make_split(
     _write_shared(root, Path(hand_model), settings)
     torch.set_num_threads(1)
     captures = plan(settings, split)
-    _sampler(), _painter()  # before the workers start, so that they share it
     sequences = [sequence for capture in captures for sequence in capture.sequences]
     fits = ordered_map(_draw_fits, sequences, threads, f"poses of {split}", unit="sequence")
     fits_of = dict(zip([sequence.identity for sequence in sequences], fits, strict=True))
@@ -226,7 +225,7 @@ def _draw_fits(sequence: PlannedSequence) -> list[dict[Side, Fit]]:
 
 
 def _compile() -> None:
-    """Compiles the renderer once, before the workers start."""
+    """Compiles the renderer once and leaves it in numba's cache, before the workers start."""
     sequence = PlannedSequence(SequenceId(0, 0, 0, 0, 0), "", (0,), (None,))
     fits = _draw_fits(sequence)[0]
     straight = Arm(np.zeros(3), np.zeros(3))

@@ -13,7 +13,7 @@ from im2hands.datasets.synthetic.plan import Settings
 from im2hands.hands.model_files import builtin_hand_models
 
 MINI = Settings(
-    poses={"train": 6, "val": 1, "test": 2},
+    poses={"train": 4, "val": 1, "test": 2},
     subjects={"train": 1, "val": 1, "test": 1},
     cameras=2,
     scale=1.0,

@@ -251,8 +251,9 @@ def test_resuming_keeps_whole_images_and_repairs_the_others(mini, tmp_path):
     assert third.stat().st_mtime_ns == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_a_killed_run_continues_to_the_same_bytes(mini, tmp_path):
-    """kill -9 in the middle of the images, then the same command again."""
+    """kill -9 in the middle of the images: no worker stays behind, and the same command again completes the set."""
     params = {
         key: getattr(mini.settings, key)
         for key in ("poses", "subjects", "cameras", "scale", "supersampling", "jpeg_quality")
@@ -265,6 +266,7 @@ def test_a_killed_run_continues_to_the_same_bytes(mini, tmp_path):
         json.dumps(params),
         "--seed",
         str(mini.settings.seed),
+        *("--threads", "2"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
@@ -272,12 +274,31 @@ def test_a_killed_run_continues_to_the_same_bytes(mini, tmp_path):
     while len(list((tmp_path / "root").rglob("image*.jpg"))) < 3:
         assert run.poll() is None and time.monotonic() < deadline, "no image was written"
         time.sleep(0.02)
+    workers = descendants(run.pid)
     run.send_signal(signal.SIGKILL)
     run.wait()
+    assert len(workers) > 2
+    while any(runs(pid) for pid in workers):
+        assert time.monotonic() < deadline, "workers stayed behind"
+        time.sleep(0.05)
     assert not (tmp_path / "root" / "manifest_test.json").exists()
     make_split(tmp_path / "root", tmp_path / "hand_model", mini.settings, "test", threads=1)
     again = files(tmp_path / "root")
     assert again == {name: content for name, content in files(mini.root).items() if name in again}
+
+
+def descendants(pid):
+    """Processes below a process (Linux)."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def runs(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_other_settings_clear_the_old_images(mini, tmp_path):
