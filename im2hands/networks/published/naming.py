@@ -1,0 +1,50 @@
+"""How published state dicts name the blocks that several networks share, and what we call them.
+
+A table is a list of regular expressions and replacements, applied one after another from the published name to ours. The way
+back needs no second table: a network's key list (`layout.PublishedLayout`) says which published names there are.
+"""
+
+from __future__ import annotations
+
+import re
+
+Renames = tuple[tuple[str, str], ...]
+
+IMAGE_ENCODER: Renames = (
+    (r"\bhms_decoder\.", r"heat_map_decoder."),
+    (r"\bdp_decoder\.", r"dense_map_decoder."),
+    (r"\.models\.0\.", r".stages.0."),
+    (r"\.models\.(\d)\.1\.", r".stages.\1.0."),
+    (r"\.models\.(\d)\.3\.", r".stages.\1.2."),
+    (r"_decoder\.final_layer\.", r"_decoder.last."),
+)
+"""ImageEncoder; the backbone keeps torchvision's names."""
+
+SELF_ATTENTION: Renames = (
+    (r"\.ff\.layer_norm\.", r".feed_forward.norm."),
+    (r"\.ff\.fc1\.", r".feed_forward.expand."),
+    (r"\.ff\.fc2\.", r".feed_forward.contract."),
+    (r"\.layer_norm\.", r".norm."),
+    (r"\.w_qs\.", r".query."),
+    (r"\.w_ks\.", r".key."),
+    (r"\.w_vs\.", r".value."),
+    (r"\.fc\.", r".output."),
+)
+"""SelfAttention."""
+
+IMAGE_ATTENTION: Renames = (
+    (r"\.encoder\.position_embeddings\.", r".tokens.positions."),
+    (r"\.encoder\.proj\.", r".tokens.patches."),
+    (r"\.encoder\.self_attn\.", r".tokens.attention."),
+    (r"\.attn\.fc\.", r".to_query."),
+    (r"\.attn\.Attn\.", r".attention."),
+    *SELF_ATTENTION,
+)
+"""QueryImageAttention."""
+
+
+def renamed(name: str, table: Renames) -> str:
+    """A name after all replacements of a table."""
+    for pattern, replacement in table:
+        name = re.sub(pattern, replacement, name)
+    return name
