@@ -1,4 +1,4 @@
-"""Fields that the golden cases of all image networks share: probes of large tensors, gradient norms, the image encoder's maps."""
+"""Fields that the golden cases of all image networks share: probes of large tensors, gradient norms, the encoder's maps."""
 
 from __future__ import annotations
 

@@ -11,18 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from im2hands.networks.graph_blocks import ChebyshevLinear, GraphBlock, GraphLayer
+from im2hands.networks.published.naming import GRAPH_BLOCKS, renamed
 from im2hands.parity.weights_rule import rule_weights
 from tests.naive.graph_blocks import naive_block, naive_chebyshev, naive_graph_layer
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-12)]
-PUBLISHED_NAMES = (
-    ("GCN_blocks.", "blocks."),
-    ("norm1.", "unused_norm."),
-    ("norm2.", "first_norm."),
-    ("norm3.", "norm."),
-    ("fc1.", "first."),
-    ("fc2.", "second."),
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +25,10 @@ def golden() -> dict[str, np.ndarray]:
         return {name: content[name] for name in names}
 
 
-def ours(published: str) -> str:
-    for theirs, name in PUBLISHED_NAMES:
-        published = published.replace(theirs, name)
-    return published
-
-
 def load_rule_weights(module: nn.Module, golden: dict, case: str) -> None:
     shapes = json.loads(golden[f"{case}_keys"].tobytes())
     weights = rule_weights(shapes, int(golden["seed"]))
-    module.load_state_dict({ours(key): tensor for key, tensor in weights.items()})
+    module.load_state_dict({renamed(f".{key}", GRAPH_BLOCKS)[1:]: tensor for key, tensor in weights.items()})
     module.eval()
 
 

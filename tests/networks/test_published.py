@@ -13,7 +13,7 @@ import torch
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.halo import load_halo
 from im2hands.networks.published import halo
-from im2hands.networks.published.importing import export_halo, import_weights
+from im2hands.networks.published.importing import export_weights, import_weights
 from im2hands.networks.published.reader import read_published
 from im2hands.parity.weights_rule import rule_weights
 
@@ -51,7 +51,7 @@ def test_import_then_export_keeps_every_bit_key_and_place(checkpoint, tmp_path):
     assert "loaded: 196 tensors" in lines
     assert "initial: 0 tensors" in lines
     assert "ignored: 0 tensors" in lines
-    export_halo(tmp_path / "model", tmp_path / "back.pt")
+    export_weights(tmp_path / "model", tmp_path / "back.pt")
     before, after = read_published(checkpoint).weights, read_published(tmp_path / "back.pt").weights
     assert list(after) == list(before) == list(halo.LAYOUT.shapes)
     assert all(torch.equal(before[key], after[key]) for key in before)

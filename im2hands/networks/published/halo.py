@@ -11,7 +11,8 @@ from torch import Tensor
 
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.bone_decoders import BONES
-from im2hands.networks.published.layout import PublishedLayout
+from im2hands.networks.halo import NAME, HaloNetwork, load_halo
+from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
 
 LAYOUT = PublishedLayout.named("halo")
 PREFIX = "decoder."
@@ -77,3 +78,14 @@ def architecture_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             raise CheckpointError(f"tensor {PREFIX + key} has shape {tuple(tensor.shape)}; HALO's is a matrix.")
         found[name] = tensor.shape[axis]
     return found
+
+
+PUBLISHED = PublishedNetwork(
+    name=NAME,
+    layout=LAYOUT,
+    build=lambda weights: HaloNetwork(**architecture_of(weights)),
+    load=load_halo,
+    from_published=from_published,
+    to_published=to_published,
+    compat={"angle_clamp": "published"},
+)

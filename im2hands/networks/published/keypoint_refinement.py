@@ -16,11 +16,12 @@ from torch import Tensor
 from im2hands.hands.frames import MILLIMETRES, RefinementKeypoints
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.networks.published.layout import PublishedLayout
+from im2hands.io.errors import CheckpointError
+from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
+from im2hands.networks.published.naming import GRAPH_BLOCKS, IMAGE_ATTENTION, IMAGE_ENCODER, Renames, renamed
 
 LAYOUT = PublishedLayout.named("keypoint_refinement")
-
-Renames = tuple[tuple[str, str], ...]
 
 PLACES: Renames = (
     (r"^(left|right)_id_emb\.", r"identities.\1."),
@@ -28,38 +29,8 @@ PLACES: Renames = (
     (r"^(left|right)_reg\.", r"heads.\1."),
     (r"^img_proj_layer\.", r"image_projection."),
     (r"^img_final_layer\.", r"unused_image_layer."),
-    (r"^gcn_layers\.(\d+)\.graph_(left|right)\.GCN_blocks\.", r"layers.\1.graph.\2.blocks."),
+    (r"^gcn_layers\.(\d+)\.graph_(left|right)\.", r"layers.\1.graph.\2."),
     (r"^gcn_layers\.(\d+)\.img_ex_(left|right)\.", r"layers.\1.image_attention.\2."),
-)
-GRAPH_BLOCKS: Renames = (
-    (r"\.norm1\.", r".unused_norm."),
-    (r"\.norm2\.", r".first_norm."),
-    (r"\.norm3\.", r".norm."),
-    (r"\.fc1\.", r".first."),
-    (r"\.fc2\.", r".second."),
-)
-ATTENTION: Renames = (
-    (r"\.encoder\.position_embeddings\.", r".tokens.positions."),
-    (r"\.encoder\.proj\.", r".tokens.patches."),
-    (r"\.encoder\.self_attn\.", r".tokens.attention."),
-    (r"\.attn\.fc\.", r".to_query."),
-    (r"\.attn\.Attn\.", r".attention."),
-    (r"\.ff\.layer_norm\.", r".feed_forward.norm."),
-    (r"\.ff\.fc1\.", r".feed_forward.expand."),
-    (r"\.ff\.fc2\.", r".feed_forward.contract."),
-    (r"\.layer_norm\.", r".norm."),
-    (r"\.w_qs\.", r".query."),
-    (r"\.w_ks\.", r".key."),
-    (r"\.w_vs\.", r".value."),
-    (r"\.fc\.", r".output."),
-)
-IMAGE_ENCODER: Renames = (
-    (r"\.hms_decoder\.", r".heat_map_decoder."),
-    (r"\.dp_decoder\.", r".dense_map_decoder."),
-    (r"\.models\.0\.", r".stages.0."),
-    (r"\.models\.(\d)\.1\.", r".stages.\1.0."),
-    (r"\.models\.(\d)\.3\.", r".stages.\1.2."),
-    (r"_decoder\.final_layer\.", r"_decoder.last."),
 )
 POINTWISE = re.compile(r"(left|right)_(pt_emb|reg)\.\d\.weight")
 IDENTITIES = re.compile(r"(left|right)_id_emb\.weight")
@@ -67,10 +38,11 @@ IDENTITIES = re.compile(r"(left|right)_id_emb\.weight")
 
 def our_name(published: str) -> str:
     """Our name of a published key."""
-    name = _renamed(published, PLACES)
-    for part, table in (("image_encoder.", IMAGE_ENCODER), (".graph.", GRAPH_BLOCKS), (".image_attention.", ATTENTION)):
+    name = renamed(published, PLACES)
+    tables = {"image_encoder.": IMAGE_ENCODER, ".graph.": GRAPH_BLOCKS, ".image_attention.": IMAGE_ATTENTION}
+    for part, table in tables.items():
         if part in name:
-            name = _renamed(name, table)
+            name = renamed(name, table)
     return name
 
 
@@ -87,16 +59,34 @@ def from_published(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """Published state dict from that of a KeypointRefinementNetwork of any size with 4 layers: same keys, order and bits."""
+    """Published state dict from that of KeypointRefinementNetwork: same keys, same order, same bits.
+
+    Raises CheckpointError for a network of other than the published sizes.
+    """
     published: OrderedDict[str, Tensor] = OrderedDict()
-    for key in LAYOUT.shapes:
-        tensor = state[our_name(key)]
-        if POINTWISE.fullmatch(key):
+    for key, shape in LAYOUT.shapes.items():
+        tensor = state.get(our_name(key))
+        if tensor is not None and POINTWISE.fullmatch(key):
             tensor = tensor.unsqueeze(-1)
-        elif IDENTITIES.fullmatch(key):
+        elif tensor is not None and IDENTITIES.fullmatch(key):
             tensor = reorder(tensor, JointOrder.STANDARD, JointOrder.MANO)
+        if tensor is None or tensor.shape != shape:
+            raise CheckpointError(
+                f"a {NAME} network without {key} of shape {shape} has no published layout; only the published sizes have."
+            )
         published[key] = tensor
     return published
+
+
+PUBLISHED = PublishedNetwork(
+    name=NAME,
+    layout=LAYOUT,
+    build=lambda _: KeypointRefinementNetwork(joint_regressors="published"),
+    load=load_keypoint_refinement,
+    from_published=from_published,
+    to_published=to_published,
+    compat={"joint_regressors": "published"},
+)
 
 
 def written_joints(
@@ -125,9 +115,3 @@ def from_written_joints(
     """Joints of a file of the published script in STANDARD order with the wrist in its place (world, m)."""
     joints = reorder(written, JointOrder.MANO, JointOrder.STANDARD)
     return joints - joints[:, :1] + wrist[:, None].to(joints.dtype)
-
-
-def _renamed(name: str, table: Renames) -> str:
-    for pattern, replacement in table:
-        name = re.sub(pattern, replacement, name)
-    return name

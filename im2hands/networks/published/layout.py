@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from im2hands.io.errors import CheckpointError
+from im2hands.networks.model_folder import ModelCard
 from im2hands.networks.published.reader import PublishedFile
 
 
@@ -30,6 +32,24 @@ class PublishedLayout:
     def matches_in(self, file: PublishedFile) -> int:
         """How many tensors of the file bear a key of this layout."""
         return len(self.shapes.keys() & file.weights.keys())
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedNetwork:
+    """A network of ours whose weights also exist in published files.
+
+    name: the network's.  build: the network with random weights; sizes are read off a file's tensors.
+    load: network and card of a model folder.  from_published, to_published: our state dict from the published one, and back
+    with its keys, order and bits.  compat: options that published weights were made for.
+    """
+
+    name: str
+    layout: PublishedLayout
+    build: Callable[[Mapping[str, Tensor]], nn.Module]
+    load: Callable[[str | os.PathLike], tuple[nn.Module, ModelCard]]
+    from_published: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    to_published: Callable[[Mapping[str, Tensor]], OrderedDict[str, Tensor]]
+    compat: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,16 @@ IMAGE_ATTENTION: Renames = (
 )
 """QueryImageAttention."""
 
+GRAPH_BLOCKS: Renames = (
+    (r"\bGCN_blocks\.", r"blocks."),
+    (r"\.norm1\.", r".unused_norm."),
+    (r"\.norm2\.", r".first_norm."),
+    (r"\.norm3\.", r".norm."),
+    (r"\.fc1\.", r".first."),
+    (r"\.fc2\.", r".second."),
+)
+"""GraphLayer."""
+
 
 def renamed(name: str, table: Renames) -> str:
     """A name after all replacements of a table."""

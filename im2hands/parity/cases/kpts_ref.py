@@ -87,15 +87,22 @@ def _forward(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Com
     yield from compare_image_features(golden, features, "forward")
     image = network.projected(features)
     yield from compare_probe(golden, "img_feature", image, "forward")
+    yield from compare_refinement(golden, network, image, given)
 
+
+@torch.no_grad()
+def compare_refinement(
+    golden: Golden, network: KeypointRefinementNetwork, image: Tensor, given: RefinementKeypoints
+) -> Iterator[Comparison]:
+    """All that comes after the image's map: the layers, the refined joints, and what the published script writes of them."""
     seen = _Seen(network)
     refined = network.refine(image, given)
+    seen.stop()
     for name, tensor in seen.tensors.items():
         if tensor.shape[1] == 21:
             yield golden.compare(name, _published_order(tensor), "forward", relative_to="largest")
         else:
             yield from compare_probe(golden, name, tensor, "forward")
-    seen.stop()
     for side in SIDES:
         ours = _published_order(of_side(refined, side))
         yield golden.compare(f"{side.value}_out", ours, "forward", relative_to="largest")

@@ -1,0 +1,352 @@
+"""Keypoint refinement against its plain form and the reference's numbers, its options, its training and its files."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.hands.joints import JOINT_NAMES, JointOrder, reorder
+from im2hands.hands.sides import Side
+from im2hands.io.errors import CheckpointError
+from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, joint_graph, load_keypoint_refinement
+from im2hands.networks.model_folder import ModelCard, write_model
+from im2hands.networks.published import keypoint_refinement as published
+from im2hands.networks.published.importing import export_weights, import_weights
+from im2hands.networks.published.reader import read_published
+from im2hands.parity.case import Golden, GoldenFolder
+from im2hands.parity.cases.kpts_ref import CASE, compare_refinement, keypoints_of, network_of, of_side, wrist_of
+from im2hands.parity.network_fields import golden_image
+from im2hands.parity.weights_rule import rule_weights
+from im2hands.training.keypoint_losses import published_optimizer, refinement_loss, refinement_scores
+from tests.naive.keypoint_refinement import naive_refinement
+
+FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
+TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-11)]
+SIDES = (Side.LEFT, Side.RIGHT)
+
+
+def small_network(dtype: torch.dtype = torch.float32, **options) -> KeypointRefinementNetwork:
+    torch.manual_seed(0)
+    network = KeypointRefinementNetwork("resnet18", token_widths=(12, 22), image_channels=6, **options)
+    return network.to(dtype)
+
+
+def random_case(batch: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, RefinementKeypoints]:
+    """An image map and keypoints (mm), as if measured: double precision."""
+    generator = torch.Generator().manual_seed(batch)
+    image = torch.randn(batch, 6, 64, 64, generator=generator, dtype=torch.float64).to(dtype)
+    left, right = 0.1 * torch.randn(2, batch, 21, 3, generator=generator, dtype=torch.float64)
+    return image, RefinementKeypoints.of(left, right)
+
+
+@pytest.fixture(scope="module")
+def golden() -> Golden:
+    return FOLDER.find(CASE.name)
+
+
+@pytest.fixture(scope="module")
+def golden_run(golden):
+    """The full-size network with the case's weights, its image map and its keypoints."""
+    network = network_of(golden)
+    with torch.no_grad():
+        image = network.image_map(golden_image(int(golden["seed_image"]), 1))
+    return network, image, keypoints_of(golden, "pred")
+
+
+def deviation_from_golden(golden: Golden, left: Tensor, right: Tensor) -> float:
+    """Largest deviation of refined joints, as a fraction of the largest value."""
+    worst = 0.0
+    for side, ours in ((Side.LEFT, left), (Side.RIGHT, right)):
+        expected = golden[f"{side.value}_out"]
+        ours = reorder(ours, JointOrder.STANDARD, JointOrder.MANO).detach().numpy()
+        worst = max(worst, float(np.abs(ours - expected).max() / np.abs(expected).max()))
+    return worst
+
+
+def values_and_gradients(function, network: nn.Module, image: Tensor, keypoints: RefinementKeypoints) -> list:
+    """Both hands' outputs, then gradients for the image map and every weight (None where there is none)."""
+    image = image.clone().requires_grad_()
+    output = torch.cat(function(network, image, keypoints), dim=1)
+    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    leaves = [image, *network.parameters()]
+    return [output, *torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)]
+
+
+def fast(network: KeypointRefinementNetwork, image: Tensor, keypoints: RefinementKeypoints) -> tuple[Tensor, Tensor]:
+    refined = network.refine(image, keypoints)
+    return refined.left, refined.right
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("joint_regressors", ["published", "consistent"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_network_equals_naive(dtype, tolerance, joint_regressors, batch):
+    """Sharing the image's tokens between joints changes the cost, not values or gradients."""
+    network = small_network(dtype, joint_regressors=joint_regressors).eval()
+    inputs = random_case(batch, dtype)
+    ours = values_and_gradients(fast, network, *inputs)
+    naive = values_and_gradients(naive_refinement, network, *inputs)
+    for a, b in zip(ours, naive, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=0, atol=tolerance * max(1.0, b.abs().max().item()))
+
+
+def test_naive_form_gives_the_reference_numbers(golden, golden_run):
+    with torch.no_grad():
+        assert deviation_from_golden(golden, *naive_refinement(*golden_run)) < 1e-5
+
+
+@pytest.mark.parametrize("mistake", ["symmetric graph", "norm eps", "standard order of codes", "own heads"])
+def test_a_wrong_detail_is_noticed(golden, golden_run, mistake):
+    """Each changed alone, a number of the reference is missed by more than its tolerance."""
+    network = copy.deepcopy(golden_run[0])
+    for module in network.modules():
+        if mistake == "norm eps" and isinstance(module, nn.LayerNorm):
+            module.eps = 1e-5
+        if mistake == "symmetric graph" and hasattr(module, "graph") and isinstance(module.graph, Tensor):
+            module.graph.copy_(module.graph + module.graph.T)
+    if mistake == "standard order of codes":
+        for codes in network.identities.values():
+            codes.weight.data = reorder(codes.weight.data, JointOrder.STANDARD, JointOrder.MANO)
+    if mistake == "own heads":
+        network.joint_regressors = "consistent"
+    assert all(comparison.passed for comparison in compare_refinement(golden, *golden_run))
+    assert not all(comparison.passed for comparison in compare_refinement(golden, network, *golden_run[1:]))
+
+
+def test_parents_receive_from_children():
+    graph = joint_graph()
+    received = {JOINT_NAMES[i]: [JOINT_NAMES[j] for j in graph[i].nonzero()[:, 0]] for i in range(21)}
+    assert received["wrist"] == ["thumb1", "index1", "middle1", "ring1", "little1"]
+    assert received["ring2"] == ["ring3"]
+    assert received["little4"] == []
+    assert graph.sum() == 20
+
+
+def test_published_regressors_use_the_left_head_for_both_hands():
+    network = small_network(joint_regressors="published").eval()
+    image, keypoints = random_case(2)
+    left, right = fast(network, image, keypoints)
+    (left.sum() + right.sum()).backward()
+    assert all(parameter.grad is None for parameter in network.heads["right"].parameters())
+    with torch.no_grad():
+        network.heads["right"][3].bias += 1
+        torch.testing.assert_close(fast(network, image, keypoints)[1], right, rtol=0, atol=0)
+        network.heads["left"][3].bias += 1
+        torch.testing.assert_close(fast(network, image, keypoints)[1], right + 1)
+
+
+def test_consistent_regressors_are_one_per_side():
+    network = small_network().eval()
+    image, keypoints = random_case(2)
+    before = fast(network, image, keypoints)
+    with torch.no_grad():
+        network.heads["right"][3].bias += 1
+        after = fast(network, image, keypoints)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    torch.testing.assert_close(after[1], before[1] + 1)
+    with pytest.raises(ValueError, match="published or consistent, not 'both'"):
+        small_network(joint_regressors="both")
+
+
+def test_hands_meet_only_in_the_image():
+    """Moving the right hand leaves the refined left one as it is."""
+    network = small_network().eval()
+    image, keypoints = random_case(2)
+    moved = RefinementKeypoints(keypoints.left, keypoints.right + 5, keypoints.origin)
+    before, after = fast(network, image, keypoints), fast(network, image, moved)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    assert not torch.allclose(after[1], before[1])
+
+
+def test_whole_network_from_the_photograph():
+    """Image to joints in one call; the origin stays, so that `in_camera` gives metres."""
+    network = small_network().eval()
+    _, keypoints = random_case(2)
+    with torch.no_grad():
+        refined = network(torch.randn(2, 3, 256, 256), keypoints)
+    assert refined.left.shape == refined.right.shape == (2, 21, 3)
+    assert refined.origin is keypoints.origin
+    left, _ = refined.in_camera()
+    torch.testing.assert_close(left, refined.left.double() / 1000 + keypoints.origin)
+
+
+def test_dropout_acts_in_training_only():
+    network, (image, keypoints) = small_network(dropout=0.3), random_case(1)
+    with torch.no_grad():
+        assert not torch.equal(fast(network, image, keypoints)[0], fast(network, image, keypoints)[0])
+        network.eval()
+        assert torch.equal(fast(network, image, keypoints)[0], fast(network, image, keypoints)[0])
+    rates = {module.p for module in KeypointRefinementNetwork("resnet18").modules() if isinstance(module, nn.Dropout)}
+    assert rates == {0.01}
+
+
+# ---- training
+
+
+def test_loss_ignores_where_a_hand_stands():
+    _, true = random_case(3)
+    predicted = RefinementKeypoints(true.left + 4, true.right - 7, true.origin)
+    assert refinement_loss(predicted, true).item() < 1e-18
+    assert refinement_scores(predicted, true, true)["jpe"].max() < 1e-9
+
+
+def test_loss_and_scores_by_hand():
+    """One left fingertip 3 mm off in one of two samples; the given joints are 6 mm off there."""
+    _, true = random_case(2)
+    left, given_left = true.left.clone(), true.left.clone()
+    left[1, 20, 0] += 3
+    given_left[1, 20, 2] += 6
+    predicted = RefinementKeypoints(left.float(), true.right.float(), true.origin)
+    given = RefinementKeypoints(given_left, true.right, true.origin)
+    assert refinement_loss(predicted, true).item() == pytest.approx(9 / (2 * 21 * 3), rel=1e-4)
+    scores = refinement_scores(predicted, given, true)
+    assert scores["joint_err"].mean().item() == pytest.approx(refinement_loss(predicted, true).item())
+    np.testing.assert_allclose(scores["joint_err"], [0, 9 / 63], atol=1e-4)
+    np.testing.assert_allclose(scores["jpe"], [0, 3 / 42], atol=1e-4)
+    np.testing.assert_allclose(scores["in_jpe"], [0, 6 / 42], atol=1e-9)
+
+
+def test_loss_counts_the_middle_base_as_root():
+    """Moving only the middle base moves all other joints relative to it."""
+    _, true = random_case(1)
+    left = true.left.clone()
+    left[:, 9, 1] += 2
+    predicted = RefinementKeypoints(left, true.right, true.origin)
+    assert refinement_loss(predicted, true).item() == pytest.approx(4 * 20 / 63)
+
+
+def test_three_optimiser_steps_follow_adams_formula():
+    """Constant 1e-4, betas 0.9 and 0.999, eps 1e-8, no decay; what has no gradient stays as it is."""
+    network = small_network(torch.float64, joint_regressors="published").eval()
+    image, given = random_case(2, torch.float64)
+    _, true = random_case(2)
+    true = RefinementKeypoints(true.left + torch.randn_like(true.left), true.right, true.origin)
+    optimizer = published_optimizer(network.parameters())
+    expected = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in expected.items()}
+    losses = []
+    for step in (1, 2, 3):
+        optimizer.zero_grad()
+        loss = refinement_loss(network.refine(image, given), true)
+        loss.backward()
+        losses.append(loss.item())
+        for name, parameter in network.named_parameters():
+            if parameter.grad is not None:
+                first, second = moments[name]
+                first.mul_(0.9).add_(0.1 * parameter.grad)
+                second.mul_(0.999).add_(0.001 * parameter.grad**2)
+                update = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+                expected[name] -= 1e-4 * update
+        optimizer.step()
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(parameter.detach(), expected[name], rtol=0, atol=1e-12)
+    assert losses[2] < losses[0]
+    initial = small_network(torch.float64).state_dict()
+    for unused in ("unused_image_layer.weight", "heads.right.0.weight", "image_encoder.resnet.fc.weight"):
+        assert torch.equal(network.state_dict()[unused], initial[unused])
+
+
+# ---- published files
+
+
+@pytest.fixture(scope="module")
+def imported(golden, tmp_path_factory):
+    """A file in the published structure and the model folder made from it."""
+    folder = tmp_path_factory.mktemp("published")
+    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
+    state = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4}]}
+    content = {"model": weights, "optimizer": state, "epoch_it": 7, "it": 4000, "loss_val_best": np.float64(81.5)}
+    torch.save(content, folder / "model_best.pt")
+    lines = list(import_weights([folder / "model_best.pt"], folder / "model"))
+    return folder, weights, lines
+
+
+def test_layout_is_the_published_one():
+    shapes = published.LAYOUT.shapes
+    assert len(shapes) == 882
+    counted = {key: shape for key, shape in shapes.items() if "running_" not in key and "num_batches" not in key}
+    assert sum(int(np.prod(shape)) for shape in counted.values()) == 39_672_016
+
+
+def test_import_then_export_keeps_every_bit_key_and_place(imported):
+    folder, weights, lines = imported
+    assert lines[1:] == ["loaded: 882 tensors", "initial: 0 tensors", "ignored: 0 tensors"]
+    export_weights(folder / "model", folder / "back.pt")
+    back = read_published(folder / "back.pt")
+    assert list(back.weights) == list(weights)
+    assert all(torch.equal(back.weights[key], weights[key]) for key in weights)
+    assert all(back.weights[key].dtype == weights[key].dtype for key in weights)
+    assert back.notes == {"epoch_it": 7, "it": 4000}
+
+
+def test_imported_network_gives_the_reference_numbers(imported, golden, golden_run):
+    network, card = load_keypoint_refinement(imported[0] / "model")
+    assert card.compat == {"joint_regressors": "published"}
+    assert card.origin["notes"]["loss_val_best"] == 81.5
+    with torch.no_grad():
+        refined = network.refine(*golden_run[1:])
+    assert deviation_from_golden(golden, refined.left, refined.right) < 1e-5
+
+
+def test_a_data_parallel_prefix_and_missing_tensors_are_reported(imported, tmp_path):
+    weights = OrderedDict((f"module.{key}", tensor) for key, tensor in imported[1].items())
+    del weights["module.right_reg.3.bias"]
+    torch.save(weights, tmp_path / "plain.pt")
+    lines = list(import_weights([tmp_path / "plain.pt"], tmp_path / "model"))
+    assert lines[1:4] == ["loaded: 881 tensors", "initial: 1 tensors", "  right_reg.3.bias"]
+
+
+def test_other_sizes_have_no_published_layout(tmp_path):
+    network = small_network()
+    card = ModelCard(
+        network="keypoint_refinement",
+        architecture=network.architecture,
+        origin={"kind": "trained"},
+        dataset="none",
+        licence="none",
+        compat={"joint_regressors": "consistent"},
+    )
+    write_model(tmp_path / "model", network.state_dict(), card)
+    again, _ = load_keypoint_refinement(tmp_path / "model")
+    assert again.joint_regressors == "consistent"
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())
+    with pytest.raises(CheckpointError, match="only the published sizes"):
+        export_weights(tmp_path / "model", tmp_path / "back.pt")
+
+
+def test_written_joints_are_the_refined_ones_but_for_their_place(golden_run, golden):
+    """The published script's files, read back, are the refined joints turned into world axes, with the wrist in place."""
+    _, _, keypoints = golden_run
+    rotation = torch.from_numpy(golden["R"])
+    wrists = {side: wrist_of(golden, side) for side in SIDES}
+    written = published.written_joints(keypoints, rotation, wrists[Side.LEFT], wrists[Side.RIGHT])
+    for side in SIDES:
+        world = published.from_written_joints(written[side], wrists[side])
+        assert (world[:, 0] - wrists[side]).abs().max() < 1e-12
+        turned = of_side(keypoints, side) / 1000 @ rotation.double()
+        torch.testing.assert_close(world - world[:, :1], turned - turned[:, :1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_reference_numbers(golden, golden_run):
+    network, _, keypoints = golden_run
+    on_gpu = RefinementKeypoints(keypoints.left.cuda(), keypoints.right.cuda(), keypoints.origin.cuda())
+    network = copy.deepcopy(network).cuda()
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.no_grad():
+            refined = network(golden_image(int(golden["seed_image"]), 1).cuda(), on_gpu)
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
+    assert deviation_from_golden(golden, refined.left.cpu(), refined.right.cpu()) < 1e-5
