@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from im2hands.config import SPLITS
+from workflow.paths import annotation_folder
+
 ROOT = Path(__file__).parents[2]
 
 PLAN = {
@@ -42,25 +45,30 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
 
 
 def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
-    """With and without the top folder of the downloads; pickled hand models; nothing is synthesized."""
-    for top in ("", "InterHand2.6M_5fps_batch1/"):
-        checkout = empty.copy(tmp_path / f"copy{len(top)}")
-        data = tmp_path / f"data{len(top)}"
-        for split in ("train", "val", "test"):
-            for kind in ("data", "camera", "joint_3d", "MANO_NeuralAnnot"):
-                file = data / f"{top}annotations/{split}/InterHand2.6M_{split}_{kind}.json"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("{}")
-        for side in ("RIGHT", "LEFT"):
-            (data / f"MANO_{side}.pkl").touch()
-        checkout.change("dataset.root", str(data))
-        checkout.change("dataset.hand_model", str(data))
-        left = {rule: count for rule, count in PLAN.items() if rule not in ("write_hand_model", "synthesize_dataset")}
-        assert checkout.plan() == left
-        checkout.run(sys.executable, "-m", "workflow.dvc_stages")
-        text = (checkout.path / "dvc.yaml").read_text()
-        assert f"${{dataset.root}}/{top}annotations/train/InterHand2.6M_train_data.json" in text
-        assert "synthesize_dataset" not in text
+    """With the top folder of the downloads, and pickled hand models; nothing is synthesized."""
+    data, top = tmp_path / "data", "InterHand2.6M_5fps_batch1"
+    for split in SPLITS:
+        for kind in ("data", "camera", "joint_3d", "MANO_NeuralAnnot"):
+            file = data / top / f"annotations/{split}/InterHand2.6M_{split}_{kind}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
+    for side in ("RIGHT", "LEFT"):
+        (data / f"MANO_{side}.pkl").touch()
+    checkout = empty.copy(tmp_path / "copy")
+    checkout.change("dataset.root", str(data))
+    checkout.change("dataset.hand_model", str(data))
+    left = {rule: count for rule, count in PLAN.items() if rule not in ("write_hand_model", "synthesize_dataset")}
+    assert checkout.plan() == left
+    checkout.run(sys.executable, "-m", "workflow.dvc_stages")
+    text = (checkout.path / "dvc.yaml").read_text()
+    assert f"${{dataset.root}}/{top}/annotations/train/InterHand2.6M_train_data.json" in text
+    assert "synthesize_dataset" not in text
+
+
+@pytest.mark.parametrize("top", ["", "InterHand2.6M_5fps_batch1", "InterHand2.6M_30fps_batch1"])
+def test_annotations_are_found_with_and_without_a_top_folder(tmp_path, top):
+    (tmp_path / top / "annotations").mkdir(parents=True)
+    assert annotation_folder({"dataset": {"root": str(tmp_path)}}) == (tmp_path / top / "annotations").as_posix()
 
 
 def test_every_stage_has_a_target(empty):
