@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
         The same as `forward` on the sequence [query, tokens] of each query, of which only the query's row is kept; without
         gradients on a CPU it runs in pieces that stay in the cache.
         """
-        if queries.requires_grad or torch.is_grad_enabled() or queries.device.type != "cpu":
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or queries.device.type != "cpu":
             return self._attend_each(queries, tokens)
         pieces = queries.split(CACHED_QUERIES, dim=1)
         return torch.cat([self._attend_each(piece, tokens) for piece in pieces], dim=1)

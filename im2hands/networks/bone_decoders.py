@@ -176,7 +176,7 @@ class BoneDecoders(nn.Module):
         """
         self._check_features(features)
         weights = self._folded_weights(bone_from_palm, bone_lengths)
-        if torch.is_grad_enabled() and points.device.type != "cpu":
+        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and points.device.type != "cpu"):
             return self._all_logits(weights, points, features).amax(dim=-1)
         largest, bones = self._winners(weights, points, features)
         if not torch.is_grad_enabled():

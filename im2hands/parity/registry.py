@@ -15,10 +15,10 @@ IMPLEMENTED = (
     "intaghand_preprocess",
     "metrics",
     "kpts_ref",
+    "init_occ",
 )
 
 NOT_IMPLEMENTED = (
-    Case("init_occ", frozenset({"right_point_feature", "empty_left_left_shape"})),
     Case("ref_occ", frozenset({"img_global", "right_query_centred", "right_fps0"})),
     Case("intaghand_network", frozenset({"keys_json", "graph_L_used_0", "lossin_p2d_r"})),
 )

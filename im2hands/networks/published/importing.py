@@ -11,11 +11,11 @@ import torch
 from im2hands.io.atomic import atomic_path, read_json
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
-from im2hands.networks.published import halo, keypoint_refinement
+from im2hands.networks.published import halo, initial_occupancy, keypoint_refinement
 from im2hands.networks.published.layout import Overlay, PublishedNetwork, overlay
 from im2hands.networks.published.reader import PublishedFile, read_published
 
-NETWORKS = (halo.PUBLISHED, keypoint_refinement.PUBLISHED)
+NETWORKS = (halo.PUBLISHED, initial_occupancy.PUBLISHED, keypoint_refinement.PUBLISHED)
 LISTED_KEYS = 12
 """Keys of one kind that a report spells out before it only counts."""
 COUNTERS = ("epoch_it", "it")
@@ -25,59 +25,83 @@ COUNTERS = ("epoch_it", "it")
 def import_weights(files: Sequence[str | os.PathLike], folder: str | os.PathLike) -> Iterator[str]:
     """Writes the model folder from published files; yields the lines of a report on every key.
 
-    The network is the one that knows most of the file's keys; of several, the one the folder is named after.
-    Raises CheckpointError if a file is refused, damaged, or of no known network.
+    A folder named after a network makes that network, also from files of the networks it starts from (HALO's decoder,
+    IntagHand's image encoder); later files overwrite what earlier ones gave. Any other folder gets the network that knows
+    most of the first file's keys.
+    Raises CheckpointError if a file is refused, damaged, or has nothing for the network.
     """
-    if len(files) != 1:
-        raise CheckpointError(f"expected one weight file for {folder}, got {len(files)}; import one network at a time.")
-    file = read_published(files[0])
-    yield from report_lines(file, import_network(file, recognised(file, folder), folder), folder)
+    if not files:
+        raise CheckpointError(f"no weight file was given for {folder}; name at least one.")
+    read = [read_published(file) for file in files]
+    published = recognised(read[0], folder)
+    yield from report_lines(read, import_network(read, published, folder), folder)
 
 
 def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwork:
-    """The network whose weights a file holds. Raises CheckpointError if there is none, or no single one."""
+    """The network that a folder is named after, else the one whose weights a file holds.
+
+    Raises CheckpointError if there is none, or no single one.
+    """
+    named = [network for network in NETWORKS if network.name == Path(folder).name]
+    if named:
+        return named[0]
     found = {network: network.layout.matches_in(file) for network in NETWORKS}
     most = max(found.values())
     names = ", ".join(network.name for network in NETWORKS)
     if not most:
         raise CheckpointError(
             f"{file.path}: none of its {len(file.weights)} tensors (the first is {next(iter(file.weights))}) belongs to a "
-            f"known network ({names})."
+            f"known network ({names}); to start a network from parts of another one, name the folder after it."
         )
     best = [network for network, matches in found.items() if matches == most]
-    named = [network for network in best if network.name == Path(folder).name]
-    if len(best) > 1 and not named:
+    if len(best) > 1:
         raise CheckpointError(
             f"{file.path}: its tensors fit {' and '.join(network.name for network in best)} alike; "
             "name the folder after the network that is meant."
         )
-    return (named or best)[0]
+    return best[0]
 
 
-def import_network(file: PublishedFile, published: PublishedNetwork, folder: str | os.PathLike) -> Overlay:
-    """Writes the model folder of a network from a published file."""
+def import_network(
+    files: Sequence[PublishedFile], published: PublishedNetwork, folder: str | os.PathLike
+) -> list[Overlay]:
+    """Writes the model folder of a network from published files; what each of them gave."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = published.build(file.weights)
-    result = overlay(file, published.to_published(network.state_dict()), published.name)
+        network = published.build(files[0].weights)
+    weights = published.to_published(network.state_dict())
+    results: list[Overlay] = []
+    for file in files:
+        results.append(overlay(file, weights, published))
+        weights = results[-1].weights
+    loaded, initial = totals(results)
     card = ModelCard(
         network=published.name,
         architecture=network.architecture,
         origin={
             "kind": "imported",
-            "file": file.path.name,
-            "sha256": file.sha256,
-            "notes": file.notes,
-            "loaded": len(result.loaded),
-            "initial": list(result.initial),
-            "ignored": list(result.ignored),
+            "file": ", ".join(file.path.name for file in files),
+            "sha256": ", ".join(file.sha256 for file in files),
+            "notes": {name: value for file in files for name, value in file.notes.items()},
+            "loaded": len(loaded),
+            "fitted": sorted({key for result in results for key in result.fitted}),
+            "initial": initial,
+            "ignored": [key for result in results for key in result.ignored],
         },
         dataset="that of the published weights",
         licence="the licence of the published weights",
         compat=published.compat,
     )
-    write_model(folder, published.from_published(result.weights), card)
-    return result
+    write_model(folder, published.from_published(weights), card)
+    return results
+
+
+def totals(results: Sequence[Overlay]) -> tuple[list[str], list[str]]:
+    """Keys that some file filled, and keys that none did; with the reason where a file held another shape."""
+    loaded = {key for result in results for key in result.loaded}
+    reasons = {key: reason for result in results for key, reason in result.mismatched.items()}
+    keys = list(results[0].weights)
+    return [key for key in keys if key in loaded], [reasons.get(key, key) for key in keys if key not in loaded]
 
 
 def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -96,12 +120,24 @@ def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:
         torch.save({"model": weights, **notes}, temporary)
 
 
-def report_lines(file: PublishedFile, result: Overlay, folder: str | os.PathLike) -> Iterator[str]:
-    """What was loaded, what kept its initial value, what was ignored."""
-    yield f"{file.path} -> {Path(folder)}"
-    yield f"loaded: {len(result.loaded)} tensors"
-    for title, keys in (("initial", result.initial), ("ignored", result.ignored)):
-        yield f"{title}: {len(keys)} tensors"
-        yield from (f"  {key}" for key in keys[:LISTED_KEYS])
-        if len(keys) > LISTED_KEYS:
-            yield f"  and {len(keys) - LISTED_KEYS} more"
+def report_lines(
+    files: Sequence[PublishedFile], results: Sequence[Overlay], folder: str | os.PathLike
+) -> Iterator[str]:
+    """What each file gave, what of it was ignored, and what kept its initial value after all of them."""
+    for file, result in zip(files, results, strict=True):
+        yield f"{file.path} -> {Path(folder)}"
+        yield f"loaded: {len(result.loaded)} tensors"
+        if result.fitted:
+            yield from _listed("filled up with zeros", result.fitted)
+        if len(files) > 1:
+            yield from _listed("ignored", result.ignored)
+    yield from _listed("initial", totals(results)[1])
+    if len(files) == 1:
+        yield from _listed("ignored", results[0].ignored)
+
+
+def _listed(title: str, keys: Sequence[str]) -> Iterator[str]:
+    yield f"{title}: {len(keys)} tensors"
+    yield from (f"  {key}" for key in keys[:LISTED_KEYS])
+    if len(keys) > LISTED_KEYS:
+        yield f"  and {len(keys) - LISTED_KEYS} more"

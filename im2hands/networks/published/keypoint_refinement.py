@@ -19,7 +19,14 @@ from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork, load_keypoint_refinement
 from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
-from im2hands.networks.published.naming import GRAPH_BLOCKS, IMAGE_ATTENTION, IMAGE_ENCODER, Renames, renamed
+from im2hands.networks.published.naming import (
+    GRAPH_BLOCKS,
+    IMAGE_ATTENTION,
+    IMAGE_ENCODER,
+    Renames,
+    renamed,
+    same_or_intaghands,
+)
 
 LAYOUT = PublishedLayout.named("keypoint_refinement")
 
@@ -85,6 +92,7 @@ PUBLISHED = PublishedNetwork(
     load=load_keypoint_refinement,
     from_published=from_published,
     to_published=to_published,
+    sources=same_or_intaghands,
     compat={"joint_regressors": "published"},
 )
 

@@ -34,13 +34,25 @@ class PublishedLayout:
         return len(self.shapes.keys() & file.weights.keys())
 
 
+def same_key(key: str) -> tuple[str, ...]:
+    """The keys of a file that may fill a published key: that one alone."""
+    return (key,)
+
+
+def as_it_is(_: str, tensor: Tensor, __: tuple[int, ...]) -> Tensor:
+    return tensor
+
+
 @dataclass(frozen=True, eq=False)
 class PublishedNetwork:
     """A network of ours whose weights also exist in published files.
 
     name: the network's.  build: the network with random weights; sizes are read off a file's tensors.
-    load: network and card of a model folder.  from_published, to_published: our state dict from the published one, and back
-    with its keys, order and bits.  compat: options that published weights were made for.
+    load: network and card of a model folder.
+    from_published, to_published: our state dict from the published one, and back with its keys, order and bits.
+    sources: keys under which files, also those of other networks, may hold the tensor of a published key, best first.
+    fitted: such a tensor brought to the published key's shape, where there is a meaningful way.
+    compat: options that published weights were made for.
     """
 
     name: str
@@ -49,6 +61,8 @@ class PublishedNetwork:
     load: Callable[[str | os.PathLike], tuple[nn.Module, ModelCard]]
     from_published: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     to_published: Callable[[Mapping[str, Tensor]], OrderedDict[str, Tensor]]
+    sources: Callable[[str], tuple[str, ...]] = same_key
+    fitted: Callable[[str, Tensor, tuple[int, ...]], Tensor] = as_it_is
     compat: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,39 +70,49 @@ class PublishedNetwork:
 class Overlay:
     """Weights of a file laid over a network's initial ones, and what became of every key.
 
-    initial: keys that kept their initial value, because the file lacks them or holds another shape.
+    loaded: keys that were filled.  fitted: those of them whose shape was changed to do so.
+    initial: keys that kept their value, because the file lacks them; mismatched: because it holds another shape.
     ignored: keys of the file that the network has no place for.
     """
 
     weights: OrderedDict[str, Tensor]
     loaded: tuple[str, ...]
+    fitted: tuple[str, ...]
     initial: tuple[str, ...]
+    mismatched: Mapping[str, str]
     ignored: tuple[str, ...]
 
 
-def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: str) -> Overlay:
+def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: PublishedNetwork) -> Overlay:
     """The file's tensors where key and shape agree with `initial` (published keys), the initial ones elsewhere.
 
     Raises CheckpointError if nothing of the file fits.
     """
     weights: OrderedDict[str, Tensor] = OrderedDict()
-    loaded, kept = [], []
+    loaded, fitted, kept, used = [], [], [], set()
+    mismatched = {}
     for key, start in initial.items():
-        found = file.weights.get(key)
-        if found is None:
-            kept.append(key)
-        elif found.shape != start.shape:
-            kept.append(f"{key} (shape {tuple(found.shape)} in the file, {tuple(start.shape)} here)")
-        else:
-            loaded.append(key)
-            weights[key] = found.to(start.dtype)
-            continue
         weights[key] = start
+        source = next((name for name in network.sources(key) if name in file.weights), None)
+        if source is None:
+            kept.append(key)
+            continue
+        used.add(source)
+        found = file.weights[source]
+        tensor = network.fitted(key, found, tuple(start.shape))
+        if tensor.shape != start.shape:
+            kept.append(key)
+            mismatched[key] = f"{key} (shape {tuple(found.shape)} in the file, {tuple(start.shape)} here)"
+            continue
+        weights[key] = tensor.to(start.dtype)
+        loaded.append(key)
+        if tensor is not found:
+            fitted.append(key)
     if not loaded:
         example = next(iter(file.weights))
         raise CheckpointError(
-            f"{file.path}: none of its {len(file.weights)} tensors (the first is {example}) belongs to {network}; "
+            f"{file.path}: none of its {len(file.weights)} tensors (the first is {example}) belongs to {network.name}; "
             "is it the checkpoint of another network?"
         )
-    ignored = tuple(key for key in file.weights if key not in initial)
-    return Overlay(weights, tuple(loaded), tuple(kept), ignored)
+    ignored = tuple(key for key in file.weights if key not in used)
+    return Overlay(weights, tuple(loaded), tuple(fitted), tuple(kept), mismatched, ignored)

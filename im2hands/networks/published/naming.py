@@ -53,6 +53,17 @@ GRAPH_BLOCKS: Renames = (
 """GraphLayer."""
 
 
+OF_ENCODER, ENCODER_OF_INTAGHAND = "image_encoder.", "encoder."
+"""Beginning of the image encoder's keys in Im2Hands' files and in IntagHand's, from which Im2Hands starts."""
+
+
+def same_or_intaghands(key: str) -> tuple[str, ...]:
+    """Keys of a file that may fill a published key: the same, or IntagHand's for the image encoder."""
+    if key.startswith(OF_ENCODER):
+        return key, ENCODER_OF_INTAGHAND + key.removeprefix(OF_ENCODER)
+    return (key,)
+
+
 def renamed(name: str, table: Renames) -> str:
     """A name after all replacements of a table."""
     for pattern, replacement in table:
