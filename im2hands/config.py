@@ -132,6 +132,14 @@ class HaloTraining(Section):
     )
     width: PositiveInt = Field(description="width of the bone decoders; 64 is published")
     uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
+    size_spread: float = Field(
+        ge=0,
+        le=0.5,
+        description="training hands are scaled at random, standard deviation of the logarithm; 0 is published",
+    )
+    weight_average: float = Field(
+        ge=0, lt=1, description="the kept weights are a running mean with this decay; 0, the last ones, is published"
+    )
     validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")
     validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
     gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0 leaves it")

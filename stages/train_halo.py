@@ -35,6 +35,7 @@ def main(
             learning_rate=params.lr,
             schedule=params.schedule,
             gradient_clip=params.gradient_clip,
+            weight_average=params.weight_average,
             precision=params.precision,
             workers=min(4, threads // 2) if device.type == "cuda" else 0,
             seed=seed,
@@ -46,6 +47,7 @@ def main(
         width=params.width,
         loss=params.loss,
         initial_weights=params.initial_weights,
+        size_spread=params.size_spread,
         device=device,
         threads=threads,
     )

@@ -40,6 +40,14 @@ class OccupancyBatch:
     bone_from_palm: Float[Tensor, "hands 16 4 4"]
     bone_lengths: Float[Tensor, "hands 16"]
 
+    def scaled(self, factors: Float[Tensor, " hands"]) -> OccupancyBatch:
+        """The batch of hands that are `factors` times as large."""
+        frames = self.bone_from_palm.clone()
+        frames[:, :, :3, 3] *= factors[:, None, None]
+        return OccupancyBatch(
+            self.points * factors[:, None, None], self.labels, frames, self.bone_lengths * factors[:, None]
+        )
+
     def to(self, device: torch.device, non_blocking: bool = True) -> OccupancyBatch:
         moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in vars(self).items()}
         return OccupancyBatch(**moved)
@@ -141,20 +149,27 @@ class TrainingSteps(Dataset):
 
     Every hand comes once per round, in a new random order each round, with a new random block of its points.
     counts: points per hand of each set, see points_per_set.
+    size_spread: hands are made larger or smaller by a random factor, this is the standard deviation of its logarithm. Points,
+    bone frames and lengths scale together, so that the labels stay true.
     """
 
-    def __init__(self, hands: LabelledHands, batch_hands: int, counts: Mapping[str, int], seed: int) -> None:
+    def __init__(
+        self, hands: LabelledHands, batch_hands: int, counts: Mapping[str, int], seed: int, size_spread: float = 0.0
+    ) -> None:
         self.hands, self.batch_hands, self.counts, self.seed = hands, batch_hands, counts, seed
+        self.size_spread = size_spread
         self._round: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, step: int) -> OccupancyBatch:
-        hands, points = [], []
+        hands, points, factors = [], [], []
         for place in range(step * self.batch_hands, (step + 1) * self.batch_hands):
             hand = self._hand_at(place)
             random = np.random.default_rng(seed_of(self.seed, "query points", place))
             hands.append(hand)
             points.append(self.hands.queries.block(hand, random, self.counts))
-        return self.hands.batch(hands, points)
+            factors.append(np.exp(self.size_spread * random.standard_normal()))
+        batch = self.hands.batch(hands, points)
+        return batch.scaled(torch.tensor(factors, dtype=torch.float32)) if self.size_spread else batch
 
     def _hand_at(self, place: int) -> int:
         """The hand at a place in the endless sequence of rounds."""

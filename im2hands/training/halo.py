@@ -40,6 +40,8 @@ from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 Loss = Literal["mse", "bce"]
 InitialWeights = Literal["published", "geometric"]
 THRESHOLD = 0.5
+POINTS_PER_THREAD = 4096
+"""Of a step at width 64. With fewer, threads save little, and on a busy machine they wait for one another most of the time."""
 CPU = torch.device("cpu")
 COMPAT_OPTIONS = ("angle_clamp", "degenerate_hands", "label_rule")
 LICENCES = {
@@ -95,18 +97,22 @@ def train_halo(
     width: int = bone_decoders.PUBLISHED_WIDTH,
     loss: Loss = "mse",
     initial_weights: InitialWeights = "geometric",
+    size_spread: float = 0.0,
     device: torch.device = CPU,
     threads: int = 1,
 ) -> dict[str, Any]:
     """Trains, resuming if it was interrupted, and writes the model folder; returns the metrics of the kept weights.
 
-        train, val: manifests of query shards.  train_hands, val_hands: the hand tables they were made from.
-        output: receives model.safetensors, card.json, metrics.json, curves.csv.
-        checkpoint_folder: resume state.
-    logs: curves while it runs.  threads: of the CPU.
-        Raises DataError if data are missing or do not fit together.
+    train, val: manifests of query shards.  train_hands, val_hands: the hand tables they were made from.
+    output: receives model.safetensors, card.json, metrics.json, curves.csv.
+    checkpoint_folder: resume state.  logs: curves while it runs.
+    initial_weights: "published" is PyTorch's default for linear layers; "geometric" starts every bone as a soft ball.
+    size_spread: of random hand sizes, see TrainingSteps.
+    threads: of the CPU at most; small steps use fewer.
+    Raises DataError if data are missing or do not fit together.
     """
-    deterministic_torch(threads)
+    points_of_full_width = batch_hands * points_per_hand * width / bone_decoders.PUBLISHED_WIDTH
+    deterministic_torch(min(threads, max(1, round(points_of_full_width / POINTS_PER_THREAD))))
     hands, held_out = LabelledHands(train, train_hands), LabelledHands(val, val_hands)
     counts = points_per_set(hands, points_per_hand, uniform_share)
     validation = ValidationBatches(held_out, validation_points)
@@ -116,6 +122,7 @@ def train_halo(
         "width": width,
         "loss": loss,
         "initial_weights": initial_weights,
+        "size_spread": size_spread,
         "validation_points": validation.points_per_hand,
         **{name: value for name, value in asdict(settings).items() if name not in ("workers", "seed")},
     }
@@ -130,7 +137,7 @@ def train_halo(
     if initial_weights == "geometric":
         network.decoders.start_as_balls(hands.bone_centres())
     task = HaloTask(network, settings, loss)
-    steps = TrainingSteps(hands, batch_hands, counts, settings.seed)
+    steps = TrainingSteps(hands, batch_hands, counts, settings.seed, size_spread)
     result = run_training(task, steps, validation, checkpoints_of_run, logs, device, "train_halo")
 
     made_of = upstream_parameters(train, train_hands)

@@ -36,8 +36,10 @@ class LoopSettings:
     """How long and how fast to train.
 
     steps: optimiser steps.  validate_every: steps between validations.  schedule: of the learning rate, constant or half a
-    cosine down to zero at the last step.  gradient_clip: largest norm, 0 for none.  precision: `auto` is 32 bits on a CPU and
-    bf16-mixed (16-mixed without bf16 hardware) on a GPU.  workers: loader processes; they do not change the result.
+    cosine down to zero at the last step.  gradient_clip: largest norm, 0 for none.
+    weight_average: the weights that are validated and kept are a running mean with this decay, 0 for the last weights.
+    precision: `auto` is 32 bits on a CPU and bf16-mixed (16-mixed without bf16 hardware) on a GPU.
+    workers: loader processes; they do not change the result.
     """
 
     steps: int
@@ -45,6 +47,7 @@ class LoopSettings:
     learning_rate: float
     schedule: Literal["constant", "cosine"] = "constant"
     gradient_clip: float = 0.0
+    weight_average: float = 0.0
     precision: str = "auto"
     workers: int = 0
     seed: int = 0
@@ -79,6 +82,7 @@ class NetworkTask(L.LightningModule):
         self.network, self.settings = network, settings
         self.start_step = 0
         self.best: dict[str, Any] | None = None
+        self.average: dict[str, Tensor] | None = None
         self._losses: list[Tensor] = []
         self._scores: dict[str, list[Tensor]] = {}
 
@@ -108,9 +112,34 @@ class NetworkTask(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._losses.append(outputs["loss"].detach())
+        self._average_weights()
         interval = max(1, self.settings.validate_every // CURVE_ROWS_PER_VALIDATION)
         if self.step % interval == 0 or self.step == self.settings.stretch_end(self.step - 1):
             self._log_training()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        if not self.settings.weight_average:
+            return
+        weights = self.network.state_dict()
+        if self.average is None:
+            self.average = {name: tensor.clone() for name, tensor in weights.items()}
+        share = 1 - min(self.settings.weight_average, self.step / (self.step + 9))  # early means must forget the start
+        for name, tensor in weights.items():
+            if tensor.is_floating_point():
+                self.average[name] = self.average[name].to(tensor.device).lerp_(tensor, share)
+            else:
+                self.average[name] = tensor.clone()
+
+    def _exchange_average(self) -> None:
+        """Puts the averaged weights into the network and the network's into their place; twice is nothing."""
+        if self.average is not None:
+            current = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            self.network.load_state_dict(self.average)
+            self.average = current
+
+    def on_validation_epoch_start(self) -> None:
+        self._exchange_average()
 
     def _log_training(self) -> None:
         mean = torch.stack(self._losses).mean().item()
@@ -134,6 +163,7 @@ class NetworkTask(L.LightningModule):
         if score is not None and math.isfinite(score) and (self.best is None or score > self.best["score"]):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
             self.best = {"score": score, "step": self.step, "means": means, "weights": weights}
+        self._exchange_average()
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Numbers of the current step to all loggers."""
@@ -160,6 +190,7 @@ class _Resume(L.Callback):
                 "optimizer": task.optimizers().optimizer.state_dict(),
                 "precision": trainer.precision_plugin.state_dict(),
                 "best": task.best,
+                "average": task.average,
                 "curves": self.curves.state(),
             }
         )
@@ -229,7 +260,7 @@ def run_training(
     curves = CurvesLogger(logs / "curves.csv")
     state = checkpoints.find(settings.steps)
     if state is not None:
-        task.start_step, task.best = state["step"], state["best"]
+        task.start_step, task.best, task.average = state["step"], state["best"], state["average"]
         task.network.load_state_dict(state["network"])
         curves.restore(state["curves"])
     if task.start_step < settings.steps:
@@ -278,6 +309,7 @@ def _fit(
 
 def _result(task: NetworkTask, curves: CurvesLogger) -> TrainingResult:
     if task.best is None:
+        task._exchange_average()
         weights = {name: tensor.detach().cpu() for name, tensor in task.network.state_dict().items()}
         return TrainingResult(weights, {"step": task.settings.steps}, curves.text())
     metrics = {"step": task.best["step"], "steps": task.settings.steps, **task.best["means"]}

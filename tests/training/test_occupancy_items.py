@@ -36,6 +36,18 @@ def test_labels_belong_to_points_and_bones_to_hands(hands):
     assert batch.bone_from_palm.shape == (5, 16, 4, 4)
 
 
+def test_hands_of_random_size_keep_true_labels(hands):
+    """The radius of a ball is told by its bone lengths, which scale with its points."""
+    steps = TrainingSteps(hands, 12, points_per_set(hands, 256, 0.5), 0, size_spread=0.3)
+    batch, plain = steps[0], steps_of(hands, batch_hands=12)[0]
+    factors = batch.bone_lengths[:, 0] / plain.bone_lengths[:, 0]
+    assert factors.std() > 0.1
+    torch.testing.assert_close(batch.points, plain.points * factors[:, None, None])
+    assert torch.equal(batch.labels, plain.labels)
+    inside = batch.points.norm(dim=-1) < batch.bone_lengths[:, :1] / 0.4
+    assert (inside != (batch.labels > 0.5)).float().mean() < 1e-3
+
+
 def test_a_step_is_the_same_whoever_asks_and_when(hands):
     steps = steps_of(hands)
     first = steps[17]

@@ -27,8 +27,22 @@ FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
 
 def run(balls: Path, folder: Path, **changes) -> dict:
     """Trains in `folder` for 25 steps, validating every 10."""
-    loop = {"steps": 25, "validate_every": 10, "learning_rate": 5e-3, "schedule": "cosine", "seed": 1}
-    others = {"batch_hands": 3, "points_per_hand": 128, "uniform_share": 0.5, "validation_points": 256, "width": 8}
+    loop = {
+        "steps": 25,
+        "validate_every": 10,
+        "learning_rate": 5e-3,
+        "schedule": "cosine",
+        "seed": 1,
+        "weight_average": 0.9,
+    }
+    others = {
+        "size_spread": 0.05,
+        "batch_hands": 3,
+        "points_per_hand": 128,
+        "uniform_share": 0.5,
+        "validation_points": 256,
+        "width": 8,
+    }
     loop |= {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
     return train_halo(
         train=balls / "queries/train/manifest.json",
@@ -113,6 +127,15 @@ def test_interrupted_training_ends_with_the_same_bits(balls, undisturbed, tmp_pa
     assert outputs(tmp_path) == outputs(undisturbed)
 
 
+def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(balls, tmp_path):
+    """The average changes what is kept, never the course of the training."""
+    for decay in (0.0, 0.9):
+        run(balls, tmp_path / str(decay), weight_average=decay)
+    rows = [list(csv.DictReader((tmp_path / decay / "model/curves.csv").open())) for decay in ("0.0", "0.9")]
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
+    assert [row["val_loss"] for row in rows[0]] != [row["val_loss"] for row in rows[1]]
+
+
 def test_curves_have_one_row_per_step_after_a_resume(balls, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         interrupted_at(patched, 17)
@@ -186,6 +209,8 @@ PARAMS = {
     "initial_weights": "geometric",
     "width": 8,
     "uniform_share": 0.5,
+    "size_spread": 0.05,
+    "weight_average": 0.9,
     "validate_every": 10,
     "validation_points": 256,
     "gradient_clip": 1.0,
