@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -125,16 +126,50 @@ def test_arguments_do_not_depend_on_the_order_of_keys():
 
 @pytest.mark.slow
 def test_both_tools_agree_on_every_parameter(finished):
-    """Each leaf changed alone: the rules with changed params or missing files are the stages that DVC names."""
+    """Each leaf changed alone: work begins at the same stages for both, and whatever DVC names Snakemake repeats.
+
+    DVC also names later stages that read the parameter themselves; Snakemake lists these as behind an updated input.
+    """
     file = finished.path / "params.yaml"
     original = file.read_text()
+    before = stages_before(yaml.safe_load((finished.path / "dvc.yaml").read_text())["stages"])
     disagreements = {}
     for key, value in leaves(shipped()):
-        if key.startswith("dataset."):
-            continue  # another dataset is another graph; see test_graph.py
+        if key.startswith("dataset.") or is_idle(key):
+            continue  # another dataset is another graph: see test_graph.py
         finished.change(key, other_value(key, value))
-        snakemake = {rule for rule in finished.plan_and_causes()[1] if not rule.startswith("gather_")}
-        if snakemake != dvc_root_causes(finished):
-            disagreements[key] = snakemake, dvc_root_causes(finished)
+        jobs, causes = finished.plan_and_causes()
+        causes = {rule for rule in causes if not rule.startswith("gather_")}
+        named = dvc_root_causes(finished)
+        if not causes or first(causes, before) != first(named, before) or not named <= set(jobs):
+            disagreements[key] = causes, named
         file.write_text(original)
     assert disagreements == {}
+
+
+def is_idle(key: str) -> bool:
+    """A number for a split that has no shards: no job reads it, while DVC watches whole sections and would repeat one."""
+    section, *_, last = key.split(".")
+    shards = shipped()[section].get("shards") if isinstance(shipped()[section], dict) else None
+    return isinstance(shards, dict) and shards.get(last) == 0 and not key.startswith(f"{section}.shards")
+
+
+def stages_before(stages: dict[str, Any]) -> dict[str, set[str]]:
+    """Stage -> all stages that it builds upon, from the deps and outs of dvc.yaml."""
+    names = {"${dataset.root}": "data/raw/synthetic", "${dataset.hand_model}": "data/hand_model"}
+    before: dict[str, set[str]] = {}
+    for name, stage in stages.items():  # in the order of the data
+        deps = [reduce(lambda path, item: path.replace(*item), names.items(), dep) for dep in stage["deps"]]
+        direct = {
+            earlier
+            for earlier in before
+            for out in stages[earlier]["outs"] + stages[earlier].get("metrics", [])
+            if any(f"{dep}/".startswith(f"{out}/") or f"{out}/".startswith(f"{dep}/") for dep in deps)
+        }
+        before[name] = direct.union(*(before[earlier] for earlier in direct))
+    return before
+
+
+def first(stages: set[str], before: dict[str, set[str]]) -> set[str]:
+    """Those that build upon none of the others."""
+    return {stage for stage in stages if not before[stage] & stages}
