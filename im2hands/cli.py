@@ -61,11 +61,15 @@ def parity(
 def import_weights(
     files: Annotated[list[Path], typer.Argument(help="published checkpoint files")],
     to: Annotated[Path, typer.Option(help="model folder to write, e.g. models/halo")],
+    graphs: Annotated[
+        Path | None,
+        typer.Option(help="folder of IntagHand's graph files: graph_{left,right}.pkl, v_color.pkl, upsample.pkl"),
+    ] = None,
 ) -> None:
     """Read published weights without executing anything from them, and write safetensors with a model card."""
     from im2hands.networks.published.importing import import_weights as import_files
 
-    for line in import_files(files, to):
+    for line in import_files(files, to, graphs):
         typer.echo(line)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from im2hands.io.errors import DamagedFileError
 
 
-class _Inert:
+class InertObject:
     """Stands for an object of a package that is not needed: holds the pickled state and does nothing."""
 
     state: Mapping[str, Any] = {}
@@ -26,14 +26,14 @@ class _Inert:
         self.state = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
 
 
-class _Leaf(_Inert):
+class _Leaf(InertObject):
     """chumpy.ch.Ch: an array in the attribute `x`."""
 
     def dense(self, name: str) -> np.ndarray:
         return dense_array(self.state["x"], name)
 
 
-class _Select(_Inert):
+class _Select(InertObject):
     """chumpy.reordering.Select: entries `idxs` of the flattened array `a`, in `preferred_shape`."""
 
     def dense(self, name: str) -> np.ndarray:
@@ -41,7 +41,7 @@ class _Select(_Inert):
         return values.reshape(self.state["preferred_shape"])
 
 
-class _SparseColumns(_Inert):
+class _SparseColumns(InertObject):
     """scipy's compressed sparse column matrix."""
 
     def dense(self, name: str) -> np.ndarray:
@@ -57,7 +57,7 @@ UNREADABLE = (AttributeError, KeyError, IndexError, TypeError, ValueError, Recur
 
 def dense_array(value: Any, name: str) -> np.ndarray:
     """The plain numeric array behind a pickled value. name: for errors.  Raises DamagedFileError if there is none."""
-    if isinstance(value, _Inert):
+    if isinstance(value, InertObject):
         try:
             return value.dense(name)
         except UNREADABLE as error:
@@ -75,7 +75,7 @@ def _reconstruct(kind: type, base: type, state: Any) -> Any:
 
 def _empty(kind: type, *arguments: Any) -> Any:
     """copyreg.__newobj__ for inert classes only."""
-    if not (isinstance(kind, type) and issubclass(kind, _Inert)):
+    if not (isinstance(kind, type) and issubclass(kind, InertObject)):
         raise pickle.UnpicklingError(f"it asks for an object of {kind!r}, which no hand model holds")
     return kind()
 

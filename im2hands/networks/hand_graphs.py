@@ -6,7 +6,7 @@ The decoder uses the three coarsest levels, 16, 8 and 4 finest nodes to a node.
 
 Matching depends on the order in which vertices of equal degree are visited. Published graph files were made with an unstable
 sort and cannot be rebuilt (`published.graph_files` reads them); here the sort is stable, and graphs are kept with the weights.
-Source: IntagHand (CVPR 2022), section 3.3; Defferrard et al., Convolutional neural networks on graphs (NeurIPS 2016), section 2.2.
+Source: IntagHand (CVPR 2022), section 3.3; Defferrard et al., Convolutional neural networks on graphs (NeurIPS 2016), 2.2.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class HandGraph:
             )
         if any(laplacian.shape != (size, size) for laplacian, size in zip(self.laplacians, sizes, strict=True)):
             raise DataError("the Laplacians of a hand graph must be square matrices.")
-        if not torch.equal(self.vertex_of_node[self.node_of_vertex], torch.arange(vertices)):
+        if not torch.equal(
+            self.vertex_of_node[self.node_of_vertex], torch.arange(vertices, device=self.node_of_vertex.device)
+        ):
             raise DataError("a hand graph's two orders of vertices do not belong together.")
 
     @property
@@ -55,13 +57,17 @@ class HandGraph:
         """Nodes of the used levels, coarse to fine."""
         return tuple(len(laplacian) for laplacian in self.laplacians)
 
-    def pooled(self, values: Float[Tensor, "*batch vertices channels"], level: int) -> Float[Tensor, "*batch nodes channels"]:
+    def pooled(
+        self, values: Float[Tensor, "*batch vertices channels"], level: int
+    ) -> Float[Tensor, "*batch nodes channels"]:
         """Means of vertex values over the nodes of a used level (0 is the coarsest)."""
         per_node = FINE_PER_NODE[level]
         nodes = values[..., self.vertex_of_node.to(values.device), :]
         return nodes.unflatten(-2, (-1, per_node)).mean(-2)
 
-    def spread(self, nodes: Float[Tensor, "*batch nodes channels"], level: int) -> Float[Tensor, "*batch vertices channels"]:
+    def spread(
+        self, nodes: Float[Tensor, "*batch nodes channels"], level: int
+    ) -> Float[Tensor, "*batch vertices channels"]:
         """For every vertex the value of the node that it belongs to."""
         return nodes[..., self.node_of_vertex.to(nodes.device) // FINE_PER_NODE[level], :]
 

@@ -16,11 +16,11 @@ IMPLEMENTED = (
     "metrics",
     "kpts_ref",
     "init_occ",
+    "intaghand_network",
 )
 
 NOT_IMPLEMENTED = (
     Case("ref_occ", frozenset({"img_global", "right_query_centred", "right_fps0"})),
-    Case("intaghand_network", frozenset({"keys_json", "graph_L_used_0", "lossin_p2d_r"})),
 )
 
 

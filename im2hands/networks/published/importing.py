@@ -11,29 +11,35 @@ import torch
 from im2hands.io.atomic import atomic_path, read_json
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
-from im2hands.networks.published import halo, initial_occupancy, keypoint_refinement
+from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement
 from im2hands.networks.published.layout import Overlay, PublishedNetwork, overlay
 from im2hands.networks.published.reader import PublishedFile, read_published
 
-NETWORKS = (halo.PUBLISHED, initial_occupancy.PUBLISHED, keypoint_refinement.PUBLISHED)
+NETWORKS = (halo.PUBLISHED, initial_occupancy.PUBLISHED, keypoint_refinement.PUBLISHED, intaghand.PUBLISHED)
 LISTED_KEYS = 12
 """Keys of one kind that a report spells out before it only counts."""
 COUNTERS = ("epoch_it", "it")
 """Notes of a published file that go back into an exported one."""
 
 
-def import_weights(files: Sequence[str | os.PathLike], folder: str | os.PathLike) -> Iterator[str]:
+def import_weights(
+    files: Sequence[str | os.PathLike], folder: str | os.PathLike, graphs: str | os.PathLike | None = None
+) -> Iterator[str]:
     """Writes the model folder from published files; yields the lines of a report on every key.
 
     A folder named after a network makes that network, also from files of the networks it starts from (HALO's decoder,
     IntagHand's image encoder); later files overwrite what earlier ones gave. Any other folder gets the network that knows
-    most of the first file's keys.
+    most of the first file's keys. graphs: folder of the graph files that IntagHand's weights were trained with.
     Raises CheckpointError if a file is refused, damaged, or has nothing for the network.
     """
     if not files:
         raise CheckpointError(f"no weight file was given for {folder}; name at least one.")
     read = [read_published(file) for file in files]
     published = recognised(read[0], folder)
+    if graphs is not None:
+        if published.with_graphs is None:
+            raise CheckpointError(f"{folder}: the network {published.name} takes no graph files; leave out {graphs}.")
+        published = published.with_graphs(graphs)
     yield from report_lines(read, import_network(read, published, folder), folder)
 
 
@@ -117,7 +123,7 @@ def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:
     notes = {name: value for name, value in card.origin.get("notes", {}).items() if name in COUNTERS}
     with atomic_path(path) as temporary:
         weights = {key: tensor.contiguous() for key, tensor in published.to_published(network.state_dict()).items()}
-        torch.save({"model": weights, **notes}, temporary)
+        torch.save({published.entry: weights, **notes} if published.entry else weights, temporary)
 
 
 def report_lines(

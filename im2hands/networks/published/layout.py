@@ -53,6 +53,8 @@ class PublishedNetwork:
     sources: keys under which files, also those of other networks, may hold the tensor of a published key, best first.
     fitted: such a tensor brought to the published key's shape, where there is a meaningful way.
     compat: options that published weights were made for.
+    entry: name under which a published file holds the state dict; None where the file is the state dict itself.
+    with_graphs: the same network on the graph files of a folder, for networks that need such files to be built.
     """
 
     name: str
@@ -64,6 +66,8 @@ class PublishedNetwork:
     sources: Callable[[str], tuple[str, ...]] = same_key
     fitted: Callable[[str, Tensor, tuple[int, ...]], Tensor] = as_it_is
     compat: Mapping[str, str] = field(default_factory=dict)
+    entry: str | None = "model"
+    with_graphs: Callable[[str | os.PathLike], PublishedNetwork] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""IntagHand's losses, their weights and the published schedule.
+
+3-D positions are in the frame of `networks.intaghand` (origin: left middle base, mean palm 0.095 m), 2-D positions in pixels of
+the 256 x 256 crop. All terms are means over all elements; terms of the meshes are averaged over both hands.
+Source: IntagHand (CVPR 2022), section 3.4 and supplement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from im2hands.hands.model import HandModel
+from im2hands.hands.sides import Side
+from im2hands.networks.hand_graphs import HandGraph
+from im2hands.networks.intaghand import CROP, HandPairPrediction, PredictedHand
+
+SMOOTH_L1_BETA = 0.05
+EDGE_FROM_EPOCH = 50
+FINEST_USED = 2
+WEIGHTS = {
+    "vertices": 100.0,
+    "joints": 100.0,
+    "vertices_2d": 50.0,
+    "normals": 10.0,
+    "edges": 2000.0,
+    "coarse": 100.0,
+    "coarse_2d": 50.0,
+    "upsampling": 1.0,
+    "masks": 500.0,
+    "dense_maps": 30.0,
+    "heat_maps": 100.0,
+}
+
+LEARNING_RATE, FIRST_LEARNING_RATE, WARM_UP_EPOCHS = 1e-4, 1e-7, 3
+DECAY, DECAY_EPOCHS, LEAST_FACTOR = 0.1, 150, 0.05
+EPOCHS = 200
+
+
+@dataclass(frozen=True)
+class TrueHands:
+    """Truth of a batch, by side. root_offset: right middle base minus left one.
+
+    vertices: relative to each hand's own middle base.  vertices_2d: crop pixels.
+    """
+
+    vertices: Mapping[Side, Float[Tensor, "batch 778 3"]]
+    vertices_2d: Mapping[Side, Float[Tensor, "batch 778 2"]]
+    root_offset: Float[Tensor, "batch 3"]
+
+    def placed(self, side: Side) -> Float[Tensor, "batch 778 3"]:
+        """Vertices relative to the left middle base, as the network predicts them."""
+        return self.vertices[side] + self.root_offset[:, None] if side is Side.RIGHT else self.vertices[side]
+
+
+@dataclass(frozen=True)
+class TrueMaps:
+    """masks: 0 or 1, right hand, then left.  dense_maps: 0 to 1.  heat_maps: 21 of the left hand, then 21 of the right."""
+
+    masks: Float[Tensor, "batch 2 height width"]
+    dense_maps: Float[Tensor, "batch 3 height width"]
+    heat_maps: Float[Tensor, "batch 42 height width"]
+
+
+class HandTruth(nn.Module):
+    """What a hand's losses need besides the batch: joint regressor, triangles and graph, as buffers of a precision."""
+
+    def __init__(self, model: HandModel, graph: HandGraph, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.graph = graph
+        basis = torch.eye(model.joint_regressor.shape[1], dtype=model.dtype, device=model.device)
+        regressor = model.keypoints_of(model.joint_regressor[None], basis[None])[0]
+        self.register_buffer("regressor", regressor.to(dtype), persistent=False)
+        self.register_buffer("faces", torch.from_numpy(model.faces.copy()), persistent=False)
+
+    def terms(
+        self,
+        predicted: PredictedHand,
+        vertices: Float[Tensor, "batch 778 3"],
+        vertices_2d: Float[Tensor, "batch 778 2"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Unweighted terms of one hand."""
+        edges, true_edges = edge_vectors(predicted.vertices, self.faces), edge_vectors(vertices, self.faces)
+        coarse, coarse_2d = (self.graph.pooled(truth, FINEST_USED) for truth in (vertices, vertices_2d))
+        return {
+            "vertices": F.l1_loss(predicted.vertices, vertices),
+            "joints": F.l1_loss(self.regressor @ predicted.vertices, self.regressor @ vertices),
+            "vertices_2d": F.mse_loss(crop_units(predicted.vertices_2d), crop_units(vertices_2d)),
+            "normals": normal_loss(edges, true_edges),
+            "edges": F.l1_loss(edges.norm(dim=-1), true_edges.norm(dim=-1)),
+            "coarse": F.l1_loss(predicted.coarse, coarse),
+            "coarse_2d": F.mse_loss(crop_units(predicted.coarse_2d), crop_units(coarse_2d)),
+        }
+
+
+def crop_units(pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+    """Crop pixels as -1..1."""
+    return 2 * pixels / CROP - 1
+
+
+def edge_vectors(
+    vertices: Float[Tensor, "batch vertices 3"], faces: Int[Tensor, "faces 3"]
+) -> Float[Tensor, "batch faces 3 3"]:
+    """The three edges of every triangle, in turn."""
+    corners = vertices[:, faces]
+    return corners.roll(-1, dims=2) - corners
+
+
+def normal_loss(
+    edges: Float[Tensor, "batch faces 3 3"], true_edges: Float[Tensor, "batch faces 3 3"]
+) -> Float[Tensor, ""]:
+    """Mean of |cos| between predicted edges and the true triangles' normals."""
+    normals = F.normalize(torch.linalg.cross(true_edges[:, :, 0], true_edges[:, :, 1]), dim=-1)
+    return (F.normalize(edges, dim=-1) * normals[:, :, None]).sum(-1).abs().mean()
+
+
+def mesh_terms(
+    predicted: Mapping[Side, PredictedHand], true: TrueHands, hands: Mapping[Side, HandTruth]
+) -> dict[str, Float[Tensor, ""]]:
+    """Unweighted terms of both meshes, averaged over the hands."""
+    each = [hands[side].terms(predicted[side], true.placed(side), true.vertices_2d[side]) for side in predicted]
+    return {name: sum(terms[name] for terms in each) / len(each) for name in each[0]}
+
+
+def map_terms(
+    masks: Float[Tensor, "batch 2 height width"],
+    dense_maps: Float[Tensor, "batch 6 height width"],
+    heat_maps: Float[Tensor, "batch 42 height width"],
+    true: TrueMaps,
+) -> dict[str, Float[Tensor, ""]]:
+    """Unweighted terms of the image encoder's maps. Three channels of the dense maps are for each hand, the right one first,
+    and count where that hand is seen.
+    """
+    dense = []
+    for predicted, seen in zip(dense_maps.split(3, dim=1), true.masks.split(1, dim=1), strict=True):
+        dense.append(_smooth_l1(predicted * seen, true.dense_maps * seen))
+    return {
+        "masks": _smooth_l1(masks, true.masks),
+        "dense_maps": sum(dense) / len(dense),
+        "heat_maps": F.mse_loss(heat_maps, true.heat_maps),
+    }
+
+
+def upsampling_term(
+    weight: Float[Tensor, "778 nodes"], initial: Float[Tensor, "778 nodes"]
+) -> dict[str, Float[Tensor, ""]]:
+    """How far a trained upsampling has moved from where it started; nothing while it is frozen."""
+    return {"upsampling": F.l1_loss(weight, initial) if weight.requires_grad else weight.new_zeros(())}
+
+
+def weighted(terms: Mapping[str, Float[Tensor, ""]], epoch: int) -> dict[str, Float[Tensor, ""]]:
+    """The terms times their weights; edge lengths count from epoch 50 on."""
+    return {name: term * _weight(name, epoch) for name, term in terms.items()}
+
+
+def intaghand_loss(
+    predicted: HandPairPrediction,
+    hands: TrueHands,
+    maps: TrueMaps,
+    constants: Mapping[Side, HandTruth],
+    upsampling: Mapping[str, Tensor],
+    epoch: int,
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Sum of all weighted terms, and the terms. upsampling: from `upsampling_term`.  epoch: from 0."""
+    features = predicted.features
+    terms = {
+        **mesh_terms(predicted.hands, hands, constants),
+        **map_terms(features.masks, features.dense_maps, features.heat_maps, maps),
+        **upsampling,
+    }
+    parts = weighted(terms, epoch)
+    return sum(parts.values()), parts
+
+
+def published_learning_rate(epoch: int) -> float:
+    """Learning rate of an epoch (from 0): three epochs of warm-up, then 1e-4, a tenth of it from epoch 153 on.
+
+    The warm-up is a straight line from 1e-7 in epoch 0 that reaches 1e-4 in epoch 3; the publication does not say whether
+    epoch 2 or epoch 3 is the first at full rate. From epoch 303 on the rate stays at 0.05 of the full one.
+    """
+    if epoch < WARM_UP_EPOCHS:
+        return FIRST_LEARNING_RATE + (LEARNING_RATE - FIRST_LEARNING_RATE) * epoch / WARM_UP_EPOCHS
+    return LEARNING_RATE * max(DECAY ** ((epoch - WARM_UP_EPOCHS) // DECAY_EPOCHS), LEAST_FACTOR)
+
+
+def published_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+    """Adam on what is trained, without weight decay; `published_learning_rate` sets its rate before every epoch."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=published_learning_rate(0))
+
+
+def _weight(name: str, epoch: int) -> float:
+    return 0.0 if name == "edges" and epoch < EDGE_FROM_EPOCH else WEIGHTS[name]
+
+
+def _smooth_l1(predicted: Tensor, true: Tensor) -> Tensor:
+    return F.smooth_l1_loss(predicted, true, beta=SMOOTH_L1_BETA)
