@@ -149,9 +149,10 @@ def test_both_tools_agree_on_every_parameter(finished):
 
 def is_idle(key: str) -> bool:
     """A number for a split that has no shards: no job reads it, while DVC watches whole sections and would repeat one."""
-    section, *_, last = key.split(".")
-    shards = shipped()[section].get("shards") if isinstance(shipped()[section], dict) else None
-    return isinstance(shards, dict) and shards.get(last) == 0 and not key.startswith(f"{section}.shards")
+    names = key.split(".")
+    section = shipped()[names[0]]
+    shards = section.get("shards") if isinstance(section, dict) else None
+    return isinstance(shards, dict) and shards.get(names[-1]) == 0 and names[1] != "shards"
 
 
 def stages_before(stages: dict[str, Any]) -> dict[str, set[str]]:
