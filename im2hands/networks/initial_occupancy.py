@@ -163,8 +163,8 @@ class InitialOccupancyNetwork(nn.Module):
         return self._relative(query_points_in_camera(hand, camera), wrist_in_camera(hand, camera), reference_depth)
 
     def point_codes(self, seen: Float[Tensor, "batch n 3"], side: Side) -> Float[Tensor, "batch n 19"]:
-        """Camera coordinates and their code."""
-        return torch.cat([seen, self.point_encoders[side.value](seen)], dim=-1)
+        """Camera coordinates and their code; never in reduced precision."""
+        return _coded(seen, self.point_encoders[side.value])
 
     def point_features(
         self, encoded: EncodedImages, side: Side, seen: Float[Tensor, "batch n 3"]
@@ -220,9 +220,13 @@ class InitialOccupancyField(nn.Module):
         keys: Float[Tensor, "batch heads tokens depth"],
         values: Float[Tensor, "batch heads tokens depth"],
     ) -> Float[Tensor, "batch n"]:
-        codes = torch.cat([seen, self.point_encoder(seen)], dim=-1)
-        features = self.attention.attend_each(codes, SharedTokens(keys, values))
+        features = self.attention.attend_each(_coded(seen, self.point_encoder), SharedTokens(keys, values))
         return torch.sigmoid(self.decoders.strongest(points, bone_from_palm, bone_lengths, features))
+
+
+def _coded(seen: Tensor, encoder: nn.Sequential) -> Tensor:
+    with torch.autocast(seen.device.type, enabled=False):
+        return torch.cat([seen, encoder(seen)], dim=-1)
 
 
 def load_initial_occupancy(

@@ -103,11 +103,12 @@ def import_network(
 
 
 def totals(results: Sequence[Overlay]) -> tuple[list[str], list[str]]:
-    """Keys that some file filled, and keys that none did; with the reason where a file held another shape."""
+    """Keys that some file filled, and keys that none did; of the latter first those of which a file held another shape."""
     loaded = {key for result in results for key in result.loaded}
     reasons = {key: reason for result in results for key, reason in result.mismatched.items()}
     keys = list(results[0].weights)
-    return [key for key in keys if key in loaded], [reasons.get(key, key) for key in keys if key not in loaded]
+    left = sorted((key for key in keys if key not in loaded), key=lambda key: key not in reasons)
+    return [key for key in keys if key in loaded], [reasons.get(key, key) for key in left]
 
 
 def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:

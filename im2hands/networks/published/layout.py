@@ -108,7 +108,7 @@ def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: Publish
             kept.append(key)
             mismatched[key] = f"{key} (shape {tuple(found.shape)} in the file, {tuple(start.shape)} here)"
             continue
-        weights[key] = tensor.to(start.dtype)
+        weights[key] = tensor.to(start.dtype, copy=True)  # one source may fill several keys
         loaded.append(key)
         if tensor is not found:
             fitted.append(key)
