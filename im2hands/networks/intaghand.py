@@ -149,7 +149,7 @@ class IntagHandNetwork(nn.Module):
         self.architecture: dict[str, Any] = {"encoder": encoder, "widths": list(widths)}
         for side in Side:
             for name, tensor in graph_tensors(graphs[side], side).items():
-                self.register_buffer(name, tensor)
+                self.register_buffer(name, tensor.clone())
         self.register_buffer("vertex_codes", torch.as_tensor(vertex_codes, dtype=torch.float32).clone())
         self.image_encoder = ImageEncoder(encoder)
         self.feature_mixer = FeatureMixer(self.image_encoder.channels)
@@ -162,7 +162,10 @@ class IntagHandNetwork(nn.Module):
             )
         self.levels = nn.ModuleList(
             DecoderLevel(
-                {side: graphs[side].laplacians[level] for side in Side}, *widths[level : level + 2], map_side, dropout
+                {side: graphs[side].laplacians[level].clone() for side in Side},
+                *widths[level : level + 2],
+                map_side,
+                dropout,
             )
             for level, map_side in enumerate(MAP_SIDES)
         )

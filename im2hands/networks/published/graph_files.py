@@ -72,7 +72,12 @@ def _frombuffer(content: bytes, dtype: np.dtype, shape: tuple[int, ...], order: 
     return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)
 
 
-GRAPH_NAMES: dict[str, Any] = dict(PICKLE_NAMES)
+def _empty_bytes() -> bytes:
+    """What Python 3 writes as `bytes()` in protocol 2."""
+    return b""
+
+
+GRAPH_NAMES: dict[str, Any] = {**PICKLE_NAMES, "__builtin__.bytes": _empty_bytes, "builtins.bytes": _empty_bytes}
 """The only names a graph file may ask for, and what stands in for them."""
 
 for _format, _stand_in in (("csr", _Compressed), ("csc", _CompressedColumns), ("coo", _Coordinates)):
