@@ -73,6 +73,17 @@ def import_weights(
         typer.echo(line)
 
 
+@app.command("export-weights")
+def export_weights(
+    model: Annotated[Path, typer.Argument(help="model folder, e.g. models/halo")],
+    to: Annotated[Path, typer.Option(help="file to write")],
+) -> None:
+    """Write a model's weights as a file that the published code reads."""
+    from im2hands.networks.published.importing import export_weights as export
+
+    export(model, to)
+
+
 def main() -> None:
     """Entry point of the console script: a user's mistake ends in one sentence and exit code 1."""
     try:

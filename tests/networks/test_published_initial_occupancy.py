@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from im2hands.cli import app
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.halo import HaloNetwork
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
@@ -86,6 +88,16 @@ def test_import_then_export_keeps_every_bit_key_and_place(imported, weights):
     assert all(torch.equal(back.weights[key], weights[key]) for key in weights)
     assert all(back.weights[key].dtype == weights[key].dtype for key in weights)
     assert back.notes == {"epoch_it": 7, "it": 4000}
+
+
+def test_export_on_the_command_line(imported):
+    folder, _ = imported
+    command = ["export-weights", str(folder / "model"), "--to", str(folder / "by_command.pt")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    export_weights(folder / "model", folder / "by_function.pt")
+    ours, expected = (read_published(folder / name).weights for name in ("by_command.pt", "by_function.pt"))
+    assert list(ours) == list(expected)
+    assert all(torch.equal(ours[key], expected[key]) for key in ours)
 
 
 def test_imported_network_gives_the_reference_numbers(imported):
