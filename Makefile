@@ -12,7 +12,7 @@ demo: $(READY)
 	@echo "The report is $(CURDIR)/results/report.html - open it in a browser."
 
 test: $(READY)
-	@PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
+	@PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -n auto --dist loadgroup
 
 lint: $(READY)
 	@$(BIN)/ruff check .
