@@ -68,6 +68,16 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
         "train encoder": 0.05,
         "train others": 0.02,
     },
+    # Fractions. Another convolution backend of the reference itself is up to 5e-5 (logits) and 9e-3 (training gradients) away.
+    "ref_occ": {
+        "forward": 3e-4,
+        "eval loss": 1e-4,
+        "train loss": 2e-4,
+        "eval encoder": 3e-3,
+        "eval others": 1e-3,
+        "train encoder": 0.05,
+        "train others": 0.02,
+    },
     # Fractions. float64 itself is 4e-6 away from the stored float32 values, and up to 7e-4 in backbone gradients.
     "kpts_ref": {
         "millimetres": 1e-9,

@@ -11,11 +11,17 @@ import torch
 from im2hands.io.atomic import atomic_path, read_json
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
-from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement
+from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement, refined_occupancy
 from im2hands.networks.published.layout import Overlay, PublishedNetwork, overlay
 from im2hands.networks.published.reader import PublishedFile, read_published
 
-NETWORKS = (halo.PUBLISHED, initial_occupancy.PUBLISHED, keypoint_refinement.PUBLISHED, intaghand.PUBLISHED)
+NETWORKS = (
+    halo.PUBLISHED,
+    initial_occupancy.PUBLISHED,
+    refined_occupancy.PUBLISHED,
+    keypoint_refinement.PUBLISHED,
+    intaghand.PUBLISHED,
+)
 LISTED_KEYS = 12
 """Keys of one kind that a report spells out before it only counts."""
 COUNTERS = ("epoch_it", "it")

@@ -1,0 +1,293 @@
+"""Refined occupancy: is a point inside a hand, seen together with the other hand's first reconstruction.
+
+Both hands' initial surfaces, as 512 anchor points each with image features, become anchors and a code per hand; the codes see
+each other and the image; query points attend to the anchors and correct the occupancy of the frozen initial network. A pair is
+encoded once, for any number of calls with query points.
+
+Source: Im2Hands (CVPR 2023), section 3.3. Frames: see `two_hands`; from the camera on, metres about the centre of both hands'
+anchors, y up and z towards the camera.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from im2hands.geometry.feature_sampling import sample_features
+from im2hands.hands.frames import anchors_centre, refinement_coordinates
+from im2hands.hands.sides import Side
+from im2hands.hands.unfolding import Behaviour
+from im2hands.io.errors import CheckpointError, DataError
+from im2hands.networks.cross_attention import AnchorTerms, QueryDecoder
+from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
+from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork
+from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.point_transformer import Anchors, PointTransformer
+from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera
+
+NAME = "refined_occupancy"
+IMAGE_CHANNELS, IMAGE_SIZE, COARSEST = 32, 256, 8
+CODE = 256
+ORDER = (Side.LEFT, Side.RIGHT)
+"""In which hands are encoded, for running statistics, and their places in the anchors' labels."""
+LEVEL = 0.45
+"""Occupancy at the published surface."""
+OPTIONS = ("depth_reference", "penetration_frame", "penetration_context", "fps_dead_ball", "feature_lookup")
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """What query points need of a batch of pairs.
+
+    image: map that queries are looked up in.  summary: of the whole image.  initial: of the frozen network.
+    centre: of all anchors.  anchors: per hand.  terms: what queries need of them.  codes: after they saw each other.
+    """
+
+    image: Float[Tensor, "batch 32 height width"]
+    summary: Float[Tensor, "batch 256"]
+    initial: EncodedImages
+    centre: Float[Tensor, "batch 1 3"]
+    anchors: dict[Side, Anchors]
+    terms: dict[Side, AnchorTerms]
+    codes: dict[Side, Float[Tensor, "batch 256"]]
+
+
+class RefinedOccupancyNetwork(nn.Module):
+    """Occupancy of both hands at query points, given anchors on both hands' initial surfaces.
+
+    encoder: depth of both image encoders.  initial: sizes of the initial network's bone decoders.
+    depth_reference, penetration_frame: of the initial network, see there.
+    penetration_context: codes in `penetration`. "published" lets the codes, which have seen each other already, see each other
+    a second time through the same layer; "consistent" takes those that `occupancy` takes.
+    fps_dead_ball: "published" drops anchors within 31.6 mm of the common centre, see `geometry.furthest_points`.
+    feature_lookup: "published" looks up a map blown up to 256 x 256 with another convention than it was blown up with;
+    "consistent" looks up the map itself, see `geometry.feature_sampling`.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        initial: Mapping[str, int] | None = None,
+        depth_reference: Behaviour = "consistent",
+        penetration_frame: Behaviour = "consistent",
+        penetration_context: Behaviour = "consistent",
+        fps_dead_ball: Behaviour = "consistent",
+        feature_lookup: Behaviour = "consistent",
+        dropout: float = 0.01,
+    ) -> None:
+        super().__init__()
+        own = {
+            "penetration_context": penetration_context,
+            "fps_dead_ball": fps_dead_ball,
+            "feature_lookup": feature_lookup,
+        }
+        for name, value in own.items():
+            if value not in ("published", "consistent"):
+                raise ValueError(f"{name} is published or consistent, not {value!r}")
+        self.penetration_context: Behaviour = penetration_context
+        self.feature_lookup: Behaviour = feature_lookup
+        self.initial = InitialOccupancyNetwork(
+            encoder,
+            **(initial or {}),
+            depth_reference=depth_reference,
+            penetration_frame=penetration_frame,
+            dropout=dropout,
+        ).requires_grad_(False)
+        sizes = {name: value for name, value in self.initial.architecture.items() if name != "encoder"}
+        self.architecture: dict[str, Any] = {"encoder": encoder, "initial": sizes}
+        self.image_encoder = ImageEncoder(encoder)
+        self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
+        self.heat_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
+        self.dense_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
+        self.anchor_encoder = PointTransformer(IMAGE_CHANNELS + len(ORDER), fps_dead_ball=fps_dead_ball)
+        self.decoder = QueryDecoder(CODE, image_features=IMAGE_CHANNELS)
+        self.context = nn.Linear(3 * CODE, CODE)
+        self.initial.eval()
+
+    def train(self, mode: bool = True) -> RefinedOccupancyNetwork:
+        """As for every module, but the frozen initial network keeps evaluating."""
+        super().train(mode)
+        self.initial.eval()
+        return self
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 256 256"],
+        anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
+        hands: Hands,
+        camera: CameraBatch,
+    ) -> dict[Side, Float[Tensor, "batch n"]]:
+        """Occupancy, from 0 to 1, of each hand at its own query points; (batch, 0) for a hand without any."""
+        encoded = self.encode(images, anchors, camera)
+        return {side: self.occupancy(encoded, hand, camera) for side, hand in hands.items()}
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch 3 256 256"],
+        anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
+        camera: CameraBatch,
+    ) -> EncodedPair:
+        """All that query points have in common.
+
+        images: as `image_encoder.normalise` makes them.  anchors: points on both hands' initial surfaces, world, m.
+        Raises DataError if a hand has none.
+        """
+        with torch.no_grad():
+            initial = self.initial.encode(images)
+        return self.encode_features(self.image_encoder(images), initial, anchors, camera)
+
+    def encode_features(
+        self,
+        features: ImageFeatures,
+        initial: EncodedImages,
+        anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
+        camera: CameraBatch,
+    ) -> EncodedPair:
+        """`encode` from what both image encoders saw."""
+        missing = [side.value for side in ORDER if side not in anchors]
+        if missing:
+            raise DataError(f"refined occupancy needs anchors of both hands; give those of the {missing[0]} hand too.")
+        image, summary = self.image_map(features), self.image_summary(features)
+        centre, inputs = self.anchor_inputs(image, anchors, camera)
+        encoded = dict(zip(ORDER, self.anchor_encoder.each([inputs[side] for side in ORDER]), strict=True))
+        codes = self.in_context({side: each.code for side, each in encoded.items()}, summary)
+        attention = self.decoder.attention
+        terms = {side: attention.of_anchors(each.positions, each.features) for side, each in encoded.items()}
+        return EncodedPair(image, summary, initial, centre, encoded, terms, codes)
+
+    def image_map(self, features: ImageFeatures) -> Float[Tensor, "batch 32 height width"]:
+        """The map that points are looked up in; 256 x 256 in published mode, else 64 x 64.
+
+        The convolution comes before the enlargement, which is the same and costs a sixteenth.
+        """
+        image = self.image_projection(torch.cat([features.of_heat_maps[-1], features.of_dense_maps[-1]], dim=1))
+        if self.feature_lookup == "published":
+            image = F.interpolate(image, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)
+        return image
+
+    def image_summary(self, features: ImageFeatures) -> Float[Tensor, "batch 256"]:
+        """The whole image in one vector."""
+        parts = (self.heat_map_summary(features.of_heat_maps[0]), self.dense_map_summary(features.of_dense_maps[0]))
+        return torch.cat(parts, dim=1).flatten(1)
+
+    def anchor_inputs(
+        self,
+        image: Float[Tensor, "batch 32 height width"],
+        anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
+        camera: CameraBatch,
+    ) -> tuple[Float[Tensor, "batch 1 3"], dict[Side, tuple[Tensor, Tensor]]]:
+        """Centre of all anchors, and each hand's centred anchors (batch, points, 3) and features (batch, points, 34)."""
+        seen = {side: camera.from_world(anchors[side]) for side in ORDER}
+        places = {side: refinement_coordinates(points).to(image.dtype) for side, points in seen.items()}
+        centre = anchors_centre(torch.cat(list(places.values()), dim=1))
+        inputs = {}
+        for place, side in enumerate(ORDER):
+            centred, looked_up = places[side] - centre, self._looked_up(image, seen[side], camera)
+            label = looked_up.new_zeros(*looked_up.shape[:2], len(ORDER))
+            label[..., place] = 1
+            inputs[side] = centred, torch.cat([looked_up, label], dim=-1)
+        return centre, inputs
+
+    def in_context(
+        self, codes: Mapping[Side, Float[Tensor, "batch 256"]], summary: Float[Tensor, "batch 256"]
+    ) -> dict[Side, Float[Tensor, "batch 256"]]:
+        """Each hand's code after it saw the other's and the image."""
+        return {side: self.context(torch.cat([codes[side], codes[side.other], summary], dim=1)) for side in codes}
+
+    def occupancy(
+        self,
+        encoded: EncodedPair,
+        hand: HandBatch,
+        camera: CameraBatch,
+        reference_depth: Float[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch n"]:
+        """Between 0 (outside) and 1, at the hand's query points; the published surface is at 0.45.
+
+        reference_depth: of the initial network's `occupancy`.
+        """
+        return torch.sigmoid(self.logits(encoded, hand, camera, reference_depth))
+
+    def logits(
+        self,
+        encoded: EncodedPair,
+        hand: HandBatch,
+        camera: CameraBatch,
+        reference_depth: Float[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch n"]:
+        """Logits of the hand at its query points; arguments as in `occupancy`."""
+        with torch.no_grad():
+            initial = self.initial.occupancy(encoded.initial, hand, camera, reference_depth)
+        points, looked_up = self.query_inputs(encoded, hand, camera)
+        code = self.decoder.attention.of_code(encoded.codes[hand.side])
+        return self.decoder(points, looked_up, initial, encoded.terms[hand.side], code)
+
+    def penetration(
+        self, encoded: EncodedPair, hands: Hands, camera: CameraBatch
+    ) -> dict[Side, Float[Tensor, "batch n"]]:
+        """Occupancy of each hand at the query points of the other one, for the penetration loss. hands: both."""
+        return {side: torch.sigmoid(each) for side, each in self.penetration_logits(encoded, hands, camera).items()}
+
+    def penetration_logits(
+        self, encoded: EncodedPair, hands: Hands, camera: CameraBatch
+    ) -> dict[Side, Float[Tensor, "batch n"]]:
+        """Logits of `penetration`."""
+        with torch.no_grad():
+            initial = self.initial.penetration(encoded.initial, hands, camera)
+        codes, logits = self.penetration_codes(encoded), {}
+        for side, hand in hands.items():
+            points, looked_up = self.query_inputs(encoded, hands[side.other], camera)
+            code = self.decoder.attention.of_code(codes[hand.side])
+            logits[side] = self.decoder(points, looked_up, initial[side], encoded.terms[side], code)
+        return logits
+
+    def penetration_codes(self, encoded: EncodedPair) -> dict[Side, Float[Tensor, "batch 256"]]:
+        """The codes that `penetration` decodes with."""
+        if self.penetration_context == "published":
+            return self.in_context(encoded.codes, encoded.summary)
+        return encoded.codes
+
+    def query_inputs(
+        self, encoded: EncodedPair, hand: HandBatch, camera: CameraBatch
+    ) -> tuple[Float[Tensor, "batch n 3"], Float[Tensor, "batch n 32"]]:
+        """Query points about the anchors' centre (m) and what the image shows there."""
+        seen = query_points_in_camera(hand, camera)
+        points = refinement_coordinates(seen).to(encoded.centre.dtype) - encoded.centre
+        return points, self._looked_up(encoded.image, seen, camera)
+
+    @torch.no_grad()
+    def start_as_published(self) -> None:
+        """The published initialisation: Kaiming normal convolutions in the image encoder's map decoders, defaults elsewhere."""
+        self.initial.start_as_published()
+        for decoder in (self.image_encoder.heat_map_decoder, self.image_encoder.dense_map_decoder):
+            for module in decoder.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight)
+
+    def _looked_up(self, image: Tensor, seen: Tensor, camera: CameraBatch) -> Tensor:
+        return sample_features(image, camera.pixels(seen), self.feature_lookup)
+
+
+def load_refined_occupancy(
+    folder: str | os.PathLike, device: str | torch.device = "cpu"
+) -> tuple[RefinedOccupancyNetwork, ModelCard]:
+    """The network of a model folder with the options it was made for, ready to evaluate, and its card.
+
+    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    """
+    weights, card = read_model(folder, NAME)
+    try:
+        network = RefinedOccupancyNetwork(**card.architecture, **{name: card.compat[name] for name in OPTIONS})
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
+            "train or import the model again."
+        ) from None
+    return network.eval().requires_grad_(False).to(device), card
