@@ -22,7 +22,7 @@ from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import CheckpointError
-from im2hands.networks.attention import QueryImageAttention
+from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
 from im2hands.networks.model_folder import ModelCard, read_model
@@ -38,6 +38,7 @@ PUBLISHED_TOKEN_WIDTHS = (64, 82, 96, 112)
 """Width of the image tokens per layer; 82, where 80 would be regular, is the published size."""
 PUBLISHED_IMAGE_CHANNELS = 256
 UNUSED_CHANNELS = 32
+PUBLISHED_BIAS = 0.01
 
 
 def joint_graph() -> Float[Tensor, "21 21"]:
@@ -66,10 +67,12 @@ class RefinementLayer(nn.Module):
             )
 
     def forward(
-        self, joints: Float[Tensor, "batch 21 inputs"], image: Float[Tensor, "batch channels 64 64"], side: Side
+        self, joints: Float[Tensor, "batch 21 inputs"], patches: Float[Tensor, "batch tokens pixels"], side: Side
     ) -> Float[Tensor, "batch 21 outputs"]:
+        """patches: of the image's map, as `cut_into_patches` makes them; all layers and hands share them."""
         joints = torch.cat([joints, self.graph[side.value](joints)], dim=-1)
-        return self.image_attention[side.value](image, joints)
+        attention = self.image_attention[side.value]
+        return attention.attend(joints, attention.encode_patches(patches))
 
 
 class KeypointRefinementNetwork(nn.Module):
@@ -135,18 +138,26 @@ class KeypointRefinementNetwork(nn.Module):
         self, image: Float[Tensor, "batch channels 64 64"], keypoints: RefinementKeypoints
     ) -> RefinementKeypoints:
         """Refined keypoints from the image's map; computed in the dtype of the weights."""
+        patches = cut_into_patches(image, GRID)
         hands = {Side.LEFT: keypoints.left, Side.RIGHT: keypoints.right}
-        refined = {side: self.refine_hand(image, joints.to(image.dtype), side) for side, joints in hands.items()}
+        refined = {side: self._refine_hand(patches, joints.to(image.dtype), side) for side, joints in hands.items()}
         return RefinementKeypoints(refined[Side.LEFT], refined[Side.RIGHT], keypoints.origin)
 
-    def refine_hand(
-        self, image: Float[Tensor, "batch channels 64 64"], joints: Float[Tensor, "batch 21 3"], side: Side
+    def start_as_published(self) -> None:
+        """The published initialisation of all linear maps and convolutions: Xavier normal weights, biases of 0.01."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                nn.init.xavier_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, PUBLISHED_BIAS)
+
+    def _refine_hand(
+        self, patches: Float[Tensor, "batch tokens pixels"], joints: Float[Tensor, "batch 21 3"], side: Side
     ) -> Float[Tensor, "batch 21 3"]:
-        """Refined joints of one hand (mm)."""
         identity = self.identities[side.value].weight.expand(len(joints), -1, -1)
         codes = torch.cat([identity, self.position_encoders[side.value](joints)], dim=-1)
         for layer in self.layers:
-            codes = layer(codes, image, side)
+            codes = layer(codes, patches, side)
         head = Side.LEFT if self.joint_regressors == "published" else side
         return self.heads[head.value](codes)
 

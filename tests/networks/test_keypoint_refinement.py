@@ -305,6 +305,35 @@ def test_a_data_parallel_prefix_and_missing_tensors_are_reported(imported, tmp_p
     assert lines[1:4] == ["loaded: 881 tensors", "initial: 1 tensors", "  right_reg.3.bias"]
 
 
+def test_training_starts_from_intaghands_image_encoder(imported, tmp_path):
+    """A file of IntagHand, by the folder's name: its encoder is taken, the rest starts at the published initial values."""
+    encoder = "image_encoder."
+    of_encoder = {key: tensor for key, tensor in imported[1].items() if key.startswith(encoder)}
+    weights = {f"module.encoder.{key.removeprefix(encoder)}": tensor for key, tensor in of_encoder.items()}
+    torch.save({**weights, "module.decoder.dense_coor": torch.ones(778, 3)}, tmp_path / "intaghand.pth")
+    lines = list(import_weights([tmp_path / "intaghand.pth"], tmp_path / "keypoint_refinement"))
+    assert "loaded: 372 tensors" in lines
+    assert "initial: 510 tensors" in lines
+    network, _ = load_keypoint_refinement(tmp_path / "keypoint_refinement")
+    state = published.to_published(network.state_dict())
+    assert all(torch.equal(state[key], tensor) for key, tensor in of_encoder.items())
+
+
+def test_published_initial_values():
+    """Xavier normal for every linear map and convolution, biases 0.01; norms and codes as the framework makes them."""
+    network = small_network()
+    network.start_as_published()
+    state = network.state_dict()
+    patches = state["layers.0.image_attention.left.tokens.patches.weight"]
+    assert patches.std().item() == pytest.approx((2 / (64 * (6 + 12))) ** 0.5, rel=0.05)
+    projection = state["image_projection.weight"]
+    assert projection.std().item() == pytest.approx((2 / (320 + 6)) ** 0.5, rel=0.1)
+    assert (state["layers.1.graph.right.blocks.0.second.bias"] == 0.01).all()
+    assert (state["layers.1.graph.right.blocks.0.norm.bias"] == 0).all()
+    assert (state["layers.1.graph.right.blocks.0.norm.weight"] == 1).all()
+    assert state["identities.left.weight"].std().item() == pytest.approx(1, rel=0.1)
+
+
 def test_other_sizes_have_no_published_layout(tmp_path):
     network = small_network()
     card = ModelCard(

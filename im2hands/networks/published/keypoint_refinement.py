@@ -85,10 +85,17 @@ def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     return published
 
 
+def build(_: Mapping[str, Tensor]) -> KeypointRefinementNetwork:
+    """The network of published sizes, options and initial values."""
+    network = KeypointRefinementNetwork(joint_regressors="published")
+    network.start_as_published()
+    return network
+
+
 PUBLISHED = PublishedNetwork(
     name=NAME,
     layout=LAYOUT,
-    build=lambda _: KeypointRefinementNetwork(joint_regressors="published"),
+    build=build,
     load=load_keypoint_refinement,
     from_published=from_published,
     to_published=to_published,

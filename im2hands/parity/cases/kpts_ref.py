@@ -141,7 +141,7 @@ class _Seen:
         for place, layer in enumerate(network.layers):
             graph, left = layer.graph["left"], layer.image_attention["left"]
             self._watch(graph, f"layer{place}_left_graph", f"layer{place}_left_in")
-            self._watch(left.tokens, f"layer{place}_left_grid")
+            self._watch(left.tokens.attention, f"layer{place}_left_grid")
         self._layers(network)
 
     def _watch(self, module: torch.nn.Module, output: str, first_input: str | None = None) -> None:
