@@ -1,0 +1,212 @@
+"""Refined occupancy against its plain form and the reference's numbers; its options, its frozen part, loss and schedule."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from im2hands.hands.sides import Side
+from im2hands.io.errors import DataError
+from im2hands.networks.published import refined_occupancy as published
+from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork
+from im2hands.networks.two_hands import query_points_in_camera
+from im2hands.parity.case import Golden, GoldenFolder
+from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
+from im2hands.parity.cases.ref_occ import CASE, anchors_of
+from im2hands.parity.weights_rule import rule_weights
+from im2hands.training.refined_losses import learning_rate, optimiser, penetration
+from tests.naive.refined_occupancy import naive_refined
+
+FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
+MODES = ["published", "consistent"]
+
+
+@cache
+def golden() -> Golden:
+    return FOLDER.find(CASE.name)
+
+
+@cache
+def small_network(option: str = "consistent") -> RefinedOccupancyNetwork:
+    """A shallow network whose values depend on everything; no dropout; evaluating."""
+    torch.manual_seed(4)
+    network = RefinedOccupancyNetwork("resnet18", {"width": 12}, **dict.fromkeys(OPTIONS, option), dropout=0.0)
+    for block in network.decoder.blocks:
+        torch.nn.init.normal_(block.second.weight, std=0.2)
+    return network.eval()
+
+
+@cache
+def pair(prefix: str = "", dtype: torch.dtype = torch.float32, anchors: int = 512) -> tuple:
+    """Images, anchors, hands and camera of the golden case (train_: a batch of 2)."""
+    hands, camera = hands_of(golden(), prefix), camera_of(golden(), prefix)
+    points = {side: each[:, :anchors].to(dtype) for side, each in anchors_of(golden(), hands, prefix).items()}
+    batch = len(camera.rotation)
+    images = torch.randn(batch, 3, 256, 256, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return images, points, {side: hand.to(dtype) for side, hand in hands.items()}, camera.to(dtype)
+
+
+def joined(values: dict[Side, Tensor], others: dict[Side, Tensor]) -> Tensor:
+    return torch.cat([each[side] for each in (values, others) for side in SIDES], dim=1)
+
+
+def fast(network: RefinedOccupancyNetwork, images, anchors, hands, camera) -> Tensor:
+    encoded = network.encode(images, anchors, camera)
+    own = {side: network.occupancy(encoded, hand, camera) for side, hand in hands.items()}
+    return joined(own, network.penetration(encoded, hands, camera))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", MODES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-3), (torch.float64, 1e-9)])
+def test_same_values_and_gradients_as_the_plain_form(option, dtype, tolerance):
+    """Penetration with a batch of 2 included; float32 gradients pass through a deep backbone."""
+    network = small_network(option).to(dtype)
+    data = pair("train_", dtype)
+    results = []
+    try:
+        for function in (fast, lambda *a: joined(*naive_refined(*a, penetration=True))):
+            output = function(network, *data)
+            factors = torch.linspace(-1, 1, output.numel(), dtype=dtype).reshape(output.shape)
+            leaves = [weight for weight in network.parameters() if weight.requires_grad]
+            results.append([output, *torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)])
+    finally:
+        network.float()
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            difference = (ours - theirs).norm() if ours.ndim > 1 or theirs.norm() > 1e-4 else ours.new_zeros(())
+            assert difference <= tolerance * theirs.norm() + 1e-6
+
+
+@torch.no_grad()
+def test_a_pair_is_encoded_once_for_any_queries():
+    """Parts of the queries, in any order, give the same values; none at all give none."""
+    network, (images, anchors, hands, camera) = small_network(), pair()
+    encoded = network.encode(images, anchors, camera)
+    for hand in hands.values():
+        whole = network.occupancy(encoded, hand, camera)
+        parts = [network.occupancy(encoded, hand.with_points(part), camera) for part in hand.points.split(11, dim=1)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+        assert network.occupancy(encoded, hand.with_points(hand.points[:, :0]), camera).shape == (1, 0)
+
+
+@torch.no_grad()
+def test_an_empty_hand_leaves_the_other_alone():
+    network, (images, anchors, hands, camera) = small_network(), pair()
+    right = hands[Side.RIGHT]
+    both = network(images, anchors, hands, camera)
+    without = network(images, anchors, hands | {Side.LEFT: hands[Side.LEFT].with_points(right.points[:, :0])}, camera)
+    assert without[Side.LEFT].shape == (1, 0)
+    torch.testing.assert_close(without[Side.RIGHT], both[Side.RIGHT])
+
+
+@torch.no_grad()
+def test_published_reference_depth_serves_parts_of_a_call():
+    network, (images, anchors, hands, camera) = small_network("published"), pair()
+    encoded, hand = network.encode(images, anchors, camera), hands[Side.LEFT]
+    whole = network.occupancy(encoded, hand, camera)
+    depth = query_points_in_camera(hand, camera)[:, 0, 2]
+    part = hand.with_points(hand.points[:, 20:])
+    torch.testing.assert_close(network.occupancy(encoded, part, camera, depth), whole[:, 20:])
+    assert not torch.allclose(network.occupancy(encoded, part, camera), whole[:, 20:], atol=1e-7)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("option", ["penetration_context", "feature_lookup"])
+def test_options_change_the_penetration_values(option):
+    network, (images, anchors, hands, camera) = small_network(), pair()
+    values = {}
+    for value in MODES:
+        setattr(network, option, value)
+        values[value] = network.penetration(network.encode(images, anchors, camera), hands, camera)[Side.LEFT]
+    assert not torch.equal(*values.values())
+    assert getattr(network, option) == "consistent"
+
+
+@pytest.mark.slow
+def test_the_initial_network_stays_frozen():
+    """train() leaves it evaluating, a step moves none of it, and no statistics of it change."""
+    network, (images, anchors, hands, camera) = small_network(), pair("train_")
+    before = {name: each.clone() for name, each in network.initial.state_dict().items()}
+    weights = {name: each.detach().clone() for name, each in network.named_parameters()}
+    statistics = network.anchor_encoder.begin.norm.num_batches_tracked.item()
+    state = {name: each.clone() for name, each in network.state_dict().items()}
+    network.train()
+    try:
+        assert network.anchor_encoder.training
+        assert not any(module.training for module in network.initial.modules())
+        step = optimiser(network.parameters(), 1e-3)
+        fast(network, images, anchors, hands, camera).square().sum().backward()
+        step.step()
+        assert all(torch.equal(each, before[name]) for name, each in network.initial.state_dict().items())
+        assert not torch.equal(network.context.weight, weights["context.weight"])
+        assert network.anchor_encoder.begin.norm.num_batches_tracked == statistics + 2
+    finally:
+        network.load_state_dict(state)
+        network.eval().zero_grad(set_to_none=True)
+
+
+def test_anchors_of_both_hands_are_needed():
+    network, (images, anchors, _, camera) = small_network(), pair()
+    with pytest.raises(DataError, match="left hand"):
+        network.encode(images, {Side.RIGHT: anchors[Side.RIGHT]}, camera)
+
+
+def test_unknown_option_is_refused():
+    with pytest.raises(ValueError, match="fps_dead_ball"):
+        RefinedOccupancyNetwork("resnet18", fps_dead_ball="other")
+
+
+def test_published_layout_there_and_back():
+    """1596 tensors: same keys, same order, same bits."""
+    weights = rule_weights(published.LAYOUT.shapes, 3)
+    back = published.to_published(published.from_published(weights))
+    assert len(back) == 1596
+    assert list(back) == list(published.LAYOUT.shapes)
+    assert all(torch.equal(back[key], weights[key]) for key in back)
+
+
+def test_initial_occupancy_file_fills_both_places():
+    assert published.sources("init_occ.image_encoder.resnet.conv1.weight")[1] == "image_encoder.resnet.conv1.weight"
+    assert "image_encoder.resnet.conv1.weight" in published.sources("image_encoder.resnet.conv1.weight")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_penetration_reductions(batch):
+    """Published: a sum. Consistent: equal to it at the published size, independent of the size otherwise."""
+    generator = torch.Generator().manual_seed(batch)
+    own, others = ({s: torch.rand(batch, 2048, generator=generator) for s in SIDES} for _ in range(2))
+    total = sum(float((own[s] * others[s.other]).double().sum()) for s in SIDES)
+    assert penetration(own, others, "published").item() == pytest.approx(total, rel=1e-5)
+    assert penetration(own, others).item() == pytest.approx(total * 2 / batch, rel=1e-5)
+    twice = [{s: torch.cat([each[s], each[s]]) for s in SIDES} for each in (own, others)]
+    assert penetration(*twice).item() == pytest.approx(penetration(own, others).item(), rel=1e-5)
+    with pytest.raises(ValueError, match="penetration_reduction"):
+        penetration(own, others, "other")
+
+
+def test_learning_rate_drops_as_when_the_schedule_steps_first():
+    """Iteration n = 1, 2, .. of a StepLR that is stepped before the optimiser."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    step = optimiser([weight])
+    schedule = torch.optim.lr_scheduler.StepLR(step, 5000, 0.2)
+    step.step()  # nothing has a gradient yet: only keeps torch from warning about the order
+    for iteration in range(1, 10002):
+        schedule.step()
+        if iteration % 5000 in (0, 1, 4999):
+            assert learning_rate(iteration) == pytest.approx(step.param_groups[0]["lr"], rel=1e-9)
+
+
+def test_optimiser_penalises_in_the_gradient():
+    """First step of Adam with an L2 gradient of 1e-5 w: the size of the step is the rate, whatever the weight's scale."""
+    moved, frozen = torch.nn.Parameter(torch.full((1,), 3.0)), torch.nn.Parameter(torch.ones(1), requires_grad=False)
+    step = optimiser([moved, frozen])
+    moved.grad = torch.zeros(1)
+    step.step()
+    assert moved.item() == pytest.approx(3.0 - 1e-4 * (3e-5 / (3e-5 + 1e-8)), abs=1e-6)
+    assert frozen.item() == 1.0
