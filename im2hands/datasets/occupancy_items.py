@@ -26,6 +26,8 @@ VALIDATION_HANDS = 512
 """A validation scores at most so many hands, evenly spaced in the split."""
 VALIDATION_BATCH_POINTS = 65536
 BONE_CENTRE_HANDS = 512
+BONE_CENTRE_RIDGE = 1e-3
+"""Metres: differences of bone lengths below this are not trusted."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,18 @@ class LabelledHands:
         """Whether the shards hold points of a set (all hands of a run have the same number)."""
         return self.queries.count(0, name) > 0
 
-    def bone_centres(self) -> Float[Tensor, "16 3"]:
-        """Mean middle of every bone in its own frame (palm units), over evenly spaced hands."""
+    def bone_centres(self) -> Float[Tensor, "16 3 16"]:
+        """Map from bone lengths (m) to the middle of every bone in its own frame (palm units), over evenly spaced hands."""
         ids = [self.queries.hand_ids[row] for row in evenly_spaced(len(self), BONE_CENTRE_HANDS)]
-        table = HandTable.read(self._table_path, ["keypoints_model", "wrist", "palm_rotation", "bone_from_palm"], ids)
-        keypoints, wrists, rotations, frames = (
-            table.array(name) for name in ("keypoints_model", "wrist", "palm_rotation", "bone_from_palm")
-        )
+        columns = ["keypoints_model", "wrist", "palm_rotation", "bone_from_palm", "bone_lengths"]
+        table = HandTable.read(self._table_path, columns, ids)
+        keypoints, wrists, rotations, frames, lengths = (table.array(name) for name in columns)
         middles = []
         for row, side in enumerate(table.sides):
             palm = world_to_palm(keypoints[row], wrists[row], rotations[row], side)
             middle = (palm[list(BONE_STARTS)] + palm[list(BONE_ENDS)]) / 2
             middles.append(np.einsum("kij,kj->ki", frames[row, :, :3, :3], middle) + frames[row, :, :3, 3])
-        return torch.from_numpy(np.mean(middles, axis=0).astype(np.float32))
+        return torch.from_numpy(bone_centre_map(np.asarray(middles), lengths).astype(np.float32))
 
     def batch(self, hands: list[int], points: list[QueryPoints]) -> OccupancyBatch:
         return OccupancyBatch(
@@ -207,3 +208,20 @@ class ValidationBatches(Dataset):
     def _first_points(self, hand: int) -> QueryPoints:
         whole = self.hands.queries.points(hand, self.set_name)
         return QueryPoints(whole.points[: self.points_per_hand], whole.labels[: self.points_per_hand])
+
+
+def bone_centre_map(
+    centres: Float[np.ndarray, "hands bones 3"], lengths: Float[np.ndarray, "hands bones"]
+) -> Float[np.ndarray, "bones 3 bones"]:
+    """Linear map from a hand's bone lengths (m) to the centres of its bones (palm units).
+
+    Both sides grow in proportion to the hand, so the map has no constant part. Ridge regression about the map that scales the
+    mean hand by its summed length.
+    """
+    lengths = lengths.astype(np.float64)
+    size = lengths.sum(axis=1)[:, None, None]
+    by_size = (centres / size).mean(axis=0)
+    rest = (centres - by_size * size).reshape(len(centres), -1)
+    ridge = BONE_CENTRE_RIDGE**2 * len(lengths) * np.eye(lengths.shape[1])
+    by_length = np.linalg.solve(lengths.T @ lengths + ridge, lengths.T @ rest)
+    return by_size[..., None] + by_length.T.reshape(*by_size.shape, -1)

@@ -28,6 +28,8 @@ FEATURE_LAYER = 2
 BALL_RADIUS, BALL_SLOPE = 0.03, 60.0
 """Of the geometric initialisation: palm units (12 mm), logit per palm unit."""
 BALL_STEEPNESS, BALL_NOISE, BALL_RESIDUAL_SHARE = 40.0, 0.5, 0.3
+LENGTH_SCALE = 100.0
+"""Of the same: length code per metre."""
 CACHED_POINTS = 256
 """Points per piece of an evaluation on a CPU: at width 64 the activations of a layer take 1 MB."""
 PUBLISHED_WIDTH, PUBLISHED_LENGTH_HIDDEN, PUBLISHED_TRANSLATION_CODE = 64, 40, 8
@@ -125,27 +127,43 @@ class BoneDecoders(nn.Module):
         self.layers.append(BoneLinear(width, 1))
 
     @torch.no_grad()
-    def start_as_balls(self, centres: Float[Tensor, "16 3"]) -> None:
+    def start_as_balls(self, centres_of_lengths: Float[Tensor, "16 3 16"]) -> None:
         """Geometric initialisation: every bone starts as a soft ball about its centre instead of as noise.
 
-        centres: in the frame of each bone, palm units.  Each first-layer unit measures the signed distance from a random plane
-        through the centre; the residual layers start near the identity and the last one subtracts a multiple of the units'
-        mean, which grows with the distance from the centre, from a positive bias. From the default initialisation a few bones
-        win everywhere and the others, which then get no gradient, never learn. (After SAL, CVPR 2020, section 4.)
+        centres_of_lengths: linear map from a hand's 16 bone lengths (m) to the centre of every bone in the bone's own frame
+        (palm units). It passes through the length code, of which the first units of the hidden layer keep the lengths.
+
+        Each first-layer unit measures the signed distance from a random plane through the centre; the residual layers start
+        near the identity and the last one subtracts a multiple of the units' mean, which grows with the distance from the
+        centre, from a positive bias. From the default initialisation a few bones win everywhere and the others, which then get
+        no gradient, never learn; from one centre for all hands the ends of the fingers are learnt last, because canonical bones
+        lie centimetres apart in hands of different size. (After SAL, CVPR 2020, section 4.)
         """
         first, *residual, last = self.layers
         normals = torch.randn_like(first.weight[:, :, :3]) * BALL_STEEPNESS
+        self._pass_lengths_through()
+        first.weight.zero_()
         first.weight[:, :, :3] = normals
-        offsets = torch.einsum("kwi,ki->kw", normals, centres.to(normals))
-        first.bias.copy_(BALL_NOISE * torch.randn_like(first.bias) - offsets)
+        on_lengths = -torch.einsum("kwi,kil->kwl", normals, centres_of_lengths.to(normals)) / LENGTH_SCALE
+        first.weight[:, :, 4 : 4 + BONES] = on_lengths
+        first.bias.copy_(BALL_NOISE * torch.randn_like(first.bias))
         for layer in residual:
             layer.weight *= BALL_RESIDUAL_SHARE
             layer.bias *= BALL_RESIDUAL_SHARE
-        mean_of_units = BALL_STEEPNESS / math.sqrt(
-            2 * math.pi
-        )  # per palm unit from the centre, of units max(0, normal . x)
+        mean_of_units = BALL_STEEPNESS / math.sqrt(2 * math.pi)  # per palm unit from the centre, of max(0, normal . x)
         last.weight.copy_(-BALL_SLOPE / (mean_of_units * self.width) * (1 + 0.1 * torch.randn_like(last.weight)))
         last.bias.fill_(BALL_SLOPE * BALL_RADIUS)
+
+    def _pass_lengths_through(self) -> None:
+        """Length code = LENGTH_SCALE * lengths: lengths are positive, so that the ReLU lets them pass."""
+        inner, _, outer = self.length_encoder
+        scale = math.sqrt(LENGTH_SCALE)
+        for layer in (inner, outer):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        inner.weight[:BONES].fill_diagonal_(scale)
+        outer.weight[:, :BONES].fill_diagonal_(scale)
+        nn.init.normal_(inner.weight[BONES:], std=1 / math.sqrt(BONES))
 
     def forward(
         self,

@@ -30,7 +30,7 @@ def random_hands(hands: int, points: int, dtype: torch.dtype, features: int = 0)
 def decoders_of(dtype: torch.dtype, features: int = 0, width: int = 24) -> BoneDecoders:
     torch.manual_seed(0)
     decoders = BoneDecoders(width, features=features)
-    decoders.start_as_balls(0.2 * torch.randn(16, 3))
+    decoders.start_as_balls(torch.randn(16, 3, 16))
     return decoders.to(dtype)
 
 
@@ -112,16 +112,19 @@ def test_features_are_demanded_and_refused():
 
 def test_balls_are_positive_at_their_centres_and_negative_far_away():
     torch.manual_seed(3)
-    decoders, centres = BoneDecoders(64), 0.2 * torch.randn(16, 3)
-    decoders.start_as_balls(centres)
+    decoders, centres_of_lengths = BoneDecoders(64), torch.randn(16, 3, 16)
+    decoders.start_as_balls(centres_of_lengths)
     identity = torch.eye(4).repeat(1, 16, 1, 1)
     directions = torch.nn.functional.normalize(torch.randn(16, 100, 3), dim=-1)
-    with torch.no_grad():
-        at_centre = decoders(centres[None], identity, torch.full((1, 16), 0.03))[0].diagonal()
-        far = (centres[:, None] + 0.15 * directions).reshape(1, -1, 3)
-        own = decoders(far, identity, torch.full((1, 16), 0.03)).view(16, 100, 16)
-    assert (at_centre > 0).all()
-    assert (torch.stack([own[bone, :, bone] for bone in range(16)]) < 0).all()
+    for size in (0.02, 0.04):
+        lengths = size * (1 + 0.3 * torch.rand(1, 16))
+        centres = centres_of_lengths @ lengths[0]
+        with torch.no_grad():
+            at_centre = decoders(centres[None], identity, lengths)[0].diagonal()
+            far = (centres[:, None] + 0.15 * directions).reshape(1, -1, 3)
+            own = decoders(far, identity, lengths).view(16, 100, 16)
+        assert (at_centre > 0).all()
+        assert (torch.stack([own[bone, :, bone] for bone in range(16)]) < 0).all()
 
 
 @pytest.mark.gpu

@@ -10,7 +10,17 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from im2hands.datasets.occupancy_items import LabelledHands, TrainingSteps, ValidationBatches, points_per_set
+from im2hands.datasets.occupancy_items import (
+    LabelledHands,
+    TrainingSteps,
+    ValidationBatches,
+    bone_centre_map,
+    points_per_set,
+)
+from im2hands.hands.bone_frames import canonical_frames, world_to_palm
+from im2hands.hands.joints import BONE_ENDS, BONE_STARTS
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from tests.training.conftest import write_split
 
@@ -26,6 +36,25 @@ def steps_of(hands, seed=0, batch_hands=5):
 
 def same(a, b):
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def test_bone_centres_follow_the_lengths_of_every_hand(tmp_path):
+    """Built-in hands of other shapes and poses: their canonical bones lie where the map of some hands says."""
+    models = builtin_hand_models()
+    rng = np.random.default_rng(2)
+    axis_angles, shapes = 0.3 * rng.standard_normal((24, 48)), rng.standard_normal((24, 10))
+    hands = models[Side.RIGHT].pose(torch.from_numpy(axis_angles), torch.from_numpy(shapes))
+    frames = canonical_frames(hands.keypoints, Side.RIGHT)
+    palm = world_to_palm(hands.keypoints, frames.wrist, frames.palm_rotation, Side.RIGHT)
+    middles = (palm[:, list(BONE_STARTS)] + palm[:, list(BONE_ENDS)]) / 2
+    rotated = (frames.bone_from_palm[..., :3, :3] @ middles[..., None])[..., 0]
+    centres = rotated + frames.bone_from_palm[..., :3, 3]
+    slopes = bone_centre_map(centres[:16].numpy(), frames.bone_lengths[:16].numpy())
+    found = np.einsum("kil,hl->hki", slopes, frames.bone_lengths[16:].numpy())
+    error_mm = np.linalg.norm(found - centres[16:].numpy(), axis=-1) * 400
+    spread_mm = np.linalg.norm(centres[16:].numpy() - centres[:16].numpy().mean(0), axis=-1) * 400
+    assert error_mm.max() < 2
+    assert spread_mm.mean() > 4 * error_mm.mean()
 
 
 def test_labels_belong_to_points_and_bones_to_hands(hands):
