@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.bone_decoders import (
     PUBLISHED_LENGTH_HIDDEN,
     PUBLISHED_TRANSLATION_CODE,
     PUBLISHED_WIDTH,
     BoneDecoders,
 )
-from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.model_folder import ModelCard, restored_network
 
 NAME = "halo"
 
@@ -77,13 +76,4 @@ def load_halo(folder: str | os.PathLike, device: str | torch.device = "cpu") -> 
 
     Raises DataError if the folder is missing, CheckpointError if it holds another network.
     """
-    weights, card = read_model(folder, NAME)
-    try:
-        network = HaloNetwork(**card.architecture)
-        network.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
-            "train or import the model again."
-        ) from None
-    return network.eval().requires_grad_(False).to(device), card
+    return restored_network(folder, NAME, lambda weights, card: HaloNetwork(**card.architecture), device)

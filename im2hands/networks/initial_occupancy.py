@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from im2hands.hands.frames import attention_coordinates, other_hands_points
 from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.attention import QueryImageAttention, SharedTokens
 from im2hands.networks.bone_decoders import (
     PUBLISHED_LENGTH_HIDDEN,
@@ -30,7 +29,7 @@ from im2hands.networks.bone_decoders import (
     BoneLinear,
 )
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
-from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.model_folder import ModelCard, restored_network
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera, wrist_in_camera
 
 NAME = "initial_occupancy"
@@ -236,14 +235,9 @@ def load_initial_occupancy(
 
     Raises DataError if the folder is missing, CheckpointError if it holds another network.
     """
-    weights, card = read_model(folder, NAME)
-    try:
+
+    def build(weights: dict[str, Tensor], card: ModelCard) -> InitialOccupancyNetwork:
         options = {name: card.compat[name] for name in ("depth_reference", "penetration_frame")}
-        network = InitialOccupancyNetwork(**card.architecture, **options)
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
-            "train or import the model again."
-        ) from None
-    return network.eval().requires_grad_(False).to(device), card
+        return InitialOccupancyNetwork(**card.architecture, **options)
+
+    return restored_network(folder, NAME, build, device)

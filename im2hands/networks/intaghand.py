@@ -20,13 +20,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError, DataError
+from im2hands.io.errors import DataError
 from im2hands.networks.attention import NORM_EPS, QueryImageAttention
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.hand_graphs import FINE_PER_NODE, USED_LEVELS, HandGraph, nearest_upsampling
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
 from im2hands.networks.inter_hand_attention import HandTokens, InterHandAttention
-from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.model_folder import ModelCard, restored_network
 
 NAME = "intaghand"
 CROP = 256
@@ -271,14 +271,9 @@ def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu"
 
     Raises DataError if the folder is missing, CheckpointError if it holds another network.
     """
-    weights, card = read_model(folder, NAME)
-    try:
+
+    def build(weights: dict[str, Tensor], card: ModelCard) -> IntagHandNetwork:
         graphs = {side: graph_from(weights, side) for side in Side}
-        network = IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
-            "train or import the model again."
-        ) from None
-    return network.eval().requires_grad_(False).to(device), card
+        return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)
+
+    return restored_network(folder, NAME, build, device)

@@ -21,11 +21,10 @@ from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
-from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.model_folder import ModelCard, restored_network
 
 NAME = "keypoint_refinement"
 JOINTS = len(PARENTS)
@@ -173,13 +172,8 @@ def load_keypoint_refinement(
 
     Raises DataError if the folder is missing, CheckpointError if it holds another network.
     """
-    weights, card = read_model(folder, NAME)
-    try:
-        network = KeypointRefinementNetwork(**card.architecture, joint_regressors=card.compat["joint_regressors"])
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
-            "train or import the model again."
-        ) from None
-    return network.eval().requires_grad_(False).to(device), card
+
+    def build(weights: dict[str, Tensor], card: ModelCard) -> KeypointRefinementNetwork:
+        return KeypointRefinementNetwork(**card.architecture, joint_regressors=card.compat["joint_regressors"])
+
+    return restored_network(folder, NAME, build, device)

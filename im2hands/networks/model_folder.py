@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from im2hands import __version__
 from im2hands.io.atomic import atomic_path, read_json, write_json
@@ -19,6 +19,8 @@ from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,27 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
         return load_file(folder / WEIGHTS), card
     except (safetensors.SafetensorError, OSError) as error:
         raise DamagedFileError(f"{folder / WEIGHTS}: unreadable ({error}); train or import the model again.") from None
+
+
+def restored_network(
+    folder: str | os.PathLike,
+    name: str,
+    build: Callable[[dict[str, Tensor], ModelCard], Network],
+    device: str | torch.device = "cpu",
+) -> tuple[Network, ModelCard]:
+    """The network of a model folder, ready to evaluate, and its card.
+
+    name: the kind of network that the folder must hold.  build: an untrained network of the card's architecture and options; it
+    gets the weights too, for what only they tell.
+    Raises DataError if the folder is missing, CheckpointError if it holds another network or weights that do not fit.
+    """
+    weights, card = read_model(folder, name)
+    try:
+        network = build(weights, card)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
+            "train or import the model again."
+        ) from None
+    return network.eval().requires_grad_(False).to(device), card

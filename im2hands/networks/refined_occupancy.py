@@ -24,11 +24,11 @@ from im2hands.geometry.feature_sampling import sample_features
 from im2hands.hands.frames import anchors_centre, refinement_coordinates
 from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
-from im2hands.io.errors import CheckpointError, DataError
+from im2hands.io.errors import DataError
 from im2hands.networks.cross_attention import AnchorTerms, QueryDecoder
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork
-from im2hands.networks.model_folder import ModelCard, read_model
+from im2hands.networks.model_folder import ModelCard, restored_network
 from im2hands.networks.point_transformer import Anchors, PointTransformer
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera
 
@@ -281,13 +281,8 @@ def load_refined_occupancy(
 
     Raises DataError if the folder is missing, CheckpointError if it holds another network.
     """
-    weights, card = read_model(folder, NAME)
-    try:
-        network = RefinedOccupancyNetwork(**card.architecture, **{name: card.compat[name] for name in OPTIONS})
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: the weights do not fit the network that card.json describes ({str(error).splitlines()[0]}); "
-            "train or import the model again."
-        ) from None
-    return network.eval().requires_grad_(False).to(device), card
+
+    def build(weights: dict[str, Tensor], card: ModelCard) -> RefinedOccupancyNetwork:
+        return RefinedOccupancyNetwork(**card.architecture, **{name: card.compat[name] for name in OPTIONS})
+
+    return restored_network(folder, NAME, build, device)

@@ -74,7 +74,7 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
         "eval loss": 1e-4,
         "train loss": 2e-4,
         "eval encoder": 3e-3,
-        "eval others": 2e-3,  # one gradient of the last block is a difference of large numbers; float64 is 2e-5 away
+        "eval others": 2e-3,  # measured: one gradient 1.2e-3 away in float32, 2e-5 in float64; all others within 1e-3
         "train encoder": 0.05,
         "train others": 0.02,
     },

@@ -116,6 +116,7 @@ def test_published_reference_depth_serves_parts_of_a_call():
     assert not torch.allclose(network.occupancy(encoded, part, camera), whole[:, 20:], atol=1e-7)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("option", ["penetration_context", "feature_lookup"])
 def test_options_change_the_penetration_values(option):
