@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from tests.report.chromium import chromium, chromium_program
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(chromium_program() is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(
+        chromium_program() is None and "IM2HANDS_REQUIRE_BROWSER" not in os.environ, reason="Chromium is not installed"
+    ),
 ]
 MODES = ("truth", "prediction", "overlay", "compare", "error", "missed")
 SIZES = [(1280, 900, False, False), (1280, 900, True, False), (390, 844, False, True)]
