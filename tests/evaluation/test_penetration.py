@@ -110,7 +110,6 @@ def test_boolean_volume_agrees_with_the_grid():
 
 
 def test_boolean_of_an_open_mesh_falls_back_to_cells_and_says_so():
-    if not has_manifold():
-        pytest.skip("needs manifold3d")
+    pytest.importorskip("manifold3d")
     first, second = sphere(0.04), sphere(0.04, (0.05, 0, 0))
     assert penetration(Mesh(first.vertices, first.faces[1:]), second, "boolean").volume_method == "grid"
