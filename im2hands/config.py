@@ -60,6 +60,30 @@ class Options(Section):
     query_frame: Choice = Field(
         description="palm frame of query points: published takes the true keypoints, consistent the keypoints in use"
     )
+    depth_reference: Choice = Field(
+        description="depth that query points are relative to: published the first query of a call, consistent the wrist"
+    )
+    penetration_frame: Choice = Field(
+        description="other hand's points in the penetration loss: published leaves their palm coordinates, consistent moves them"
+    )
+    penetration_context: Choice = Field(
+        description="context of the penetration loss: published encodes it twice, consistent once"
+    )
+    penetration_reduction: Choice = Field(
+        description="penetration loss: published is a sum over points and batch, consistent a mean"
+    )
+    joint_regressors: Choice = Field(
+        description="heads of keypoint refinement: published uses the left hand's for both, consistent one per hand"
+    )
+    fps_dead_ball: Choice = Field(
+        description="anchor selection: published never picks anchors within 31.6 mm of the common centre, consistent may"
+    )
+    feature_lookup: Choice = Field(
+        description="image features at points: published mixes two pixel conventions, consistent looks up pixel centres"
+    )
+    heat_maps: Choice = Field(
+        description="heat map targets: published through JPEG files and resizing, consistent drawn from augmented joints"
+    )
 
 
 class SynthesizeDataset(Section):
@@ -148,20 +172,141 @@ class HaloTraining(Section):
     )
 
 
+class ImageNetworkTraining(Section):
+    """What the trainings of all image networks have in common."""
+
+    weights: str | None = Field(
+        description="folder of an imported model (im2hands import-weights), which then takes the place of the training"
+    )
+    steps: PositiveInt = Field(description="optimiser steps")
+    batch_frames: PositiveInt = Field(description="frames, each with both hands, per step")
+    lr: PositiveFloat = Field(description="learning rate of Adam")
+    schedule: Literal["constant", "cosine", "published"] = Field(description="learning rate over the steps")
+    augmentation: bool = Field(description="IntagHand's random turns, scales, tints and mirroring of frames")
+    weight_average: float = Field(
+        ge=0, lt=1, description="the kept weights are a running mean with this decay; 0, the last ones, is published"
+    )
+    validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")
+    validation_frames: PositiveInt = Field(description="frames of a validation, evenly spaced in the split")
+    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0 leaves it")
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
+        description="auto: bf16-mixed on a GPU that has it, else 32"
+    )
+
+
+ImageEncoderMode = Literal["trained", "frozen"]
+
+
+class IntagHandTraining(ImageNetworkTraining):
+    encoder: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
+        description="image encoder of this and, starting from its weights, of all image networks; resnet50 is published"
+    )
+    widths: list[PositiveInt] = Field(
+        min_length=4, max_length=4, description="vertex features before and after each level; 512 256 128 64 is published"
+    )
+    edge_loss_from: Fraction = Field(
+        description="share of the steps after which edge lengths count; 0.25 (epoch 50 of 200) is published"
+    )
+
+
+class InitialOccupancyTraining(ImageNetworkTraining):
+    points_per_hand: PositiveInt = Field(description="query points per hand and step")
+    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
+    image_encoder: ImageEncoderMode = Field(
+        description="frozen keeps IntagHand's encoder, whose maps are then made once per frame; trained is published"
+    )
+    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
+
+
+class KeypointRefinementTraining(ImageNetworkTraining):
+    image_encoder: ImageEncoderMode = Field(
+        description="frozen keeps IntagHand's encoder, whose maps are then made once per frame; trained is published"
+    )
+    initial_weights: Literal["published", "identity"] = Field(
+        description="published: random; identity: the network starts as the map that changes nothing"
+    )
+    token_widths: list[PositiveInt] = Field(description="image token widths, one layer each; 64 82 96 112 is published")
+    image_channels: PositiveInt = Field(description="of the map that joints look at; 256 is published")
+    predicted_share: Fraction = Field(
+        description="part of the training inputs that are IntagHand's predictions; the rest are true keypoints with noise"
+    )
+    noise_mm: float = Field(ge=0, description="largest standard deviation of that noise per coordinate, drawn per hand")
+
+
+class RefinedOccupancyTraining(ImageNetworkTraining):
+    points_per_hand: PositiveInt = Field(description="query points per hand and step")
+    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
+    image_encoder: ImageEncoderMode = Field(
+        description="frozen keeps the initial network's encoder, whose maps are then made once per frame; trained is published"
+    )
+    initial_weights: Literal["published", "initial_field"] = Field(
+        description="published: random; initial_field: the network starts by passing the initial occupancy on"
+    )
+    anchor_widths: list[PositiveInt] = Field(
+        min_length=2, max_length=2, description="widths of the anchor encoder; 120 256 is published"
+    )
+    query_width: PositiveInt = Field(description="width of the queries' attention to anchors; 200 is published")
+    weight_decay: float = Field(ge=0, description="of Adam; 0.00001 is published")
+    penetration_weight: float = Field(ge=0, description="of the penetration loss; 0.001 is published")
+    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
+
+
 class Training(Section):
     halo: HaloTraining = Field(description="occupancy from keypoints, without the image (HALO)")
+    intaghand: IntagHandTraining = Field(description="both hands' meshes from the image (IntagHand)")
+    initial_occupancy: InitialOccupancyTraining = Field(description="occupancy from keypoints and the image")
+    keypoint_refinement: KeypointRefinementTraining = Field(description="better keypoints from keypoints and the image")
+    refined_occupancy: RefinedOccupancyTraining = Field(
+        description="occupancy of both hands that see each other (Im2Hands)"
+    )
+
+
+class PerturbKeypoints(Section):
+    sigma_mm: PositiveFloat = Field(
+        description="standard deviation of the noise of the keypoint source perturbed_10mm, per coordinate"
+    )
+
+
+class GenerateAnchors(Section):
+    shards: PerSplit = Field(description="number of files")
+    draws: PositiveInt = Field(description="sets of anchors stored per hand; training takes one at random")
+    grid: Literal["published", "default"] = Field(description="see reconstruct.grid")
+    resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
+
+
+class Thresholds(Section):
+    """Occupancy at the surface, per method."""
+
+    halo: float = Field(gt=0, lt=1, description="0.5 is published")
+    initial: float = Field(gt=0, lt=1, description="0.5 is published")
+    im2hands: float = Field(gt=0, lt=1, description="0.45 is published")
 
 
 class Reconstruct(Section):
     shards: PositiveInt = Field(description="number of files")
+    alignment: Literal["wrist", "camera"] = Field(
+        description="where a hand of predicted keypoints stands: moved onto the true wrist, or as predicted"
+    )
     grid: Literal["published", "default"] = Field(
         description="published: 32 cells and 3 doublings, the reference's evaluated set; default: 16 and 4, same mesh"
     )
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
-    threshold: float = Field(gt=0, lt=1, description="occupancy at the surface")
+    thresholds: Thresholds = Field(description="occupancy at the surface")
     points_per_call: PositiveInt = Field(description="most query points in one network call; bounds the memory")
     pairs_per_batch: PositiveInt = Field(description="hand pairs that are extracted together; bounds the memory")
     formats: list[Literal["glb", "obj", "ply"]] = Field(description="mesh files written beside the shards")
+
+
+KeypointSource = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class Results(Section):
+    """Which meshes are made: method -> keypoint sources."""
+
+    halo: list[KeypointSource] = Field(description="HALO: keypoints alone")
+    intaghand: list[Literal["intaghand"]] = Field(description="IntagHand: its own keypoints, or none at all")
+    initial: list[KeypointSource] = Field(description="initial occupancy: keypoints and image")
+    im2hands: list[KeypointSource] = Field(description="refined occupancy: both hands together")
 
 
 class Evaluate(Section):
@@ -198,6 +343,9 @@ class Params(Section):
         description="labelled points and surfaces for evaluation"
     )
     training: Training = Field(description="one section per network")
+    perturb_keypoints: PerturbKeypoints = Field(description="true keypoints with noise, as a keypoint source")
+    generate_anchors: GenerateAnchors = Field(description="points on the initial surfaces that refined occupancy starts from")
+    results: Results = Field(description="method -> keypoint sources that its meshes are made from")
     reconstruct: Reconstruct = Field(description="meshes of the test split")
     evaluate: Evaluate = Field(description="metrics of every mesh")
     make_tables: MakeTables = Field(description="result tables")
