@@ -43,6 +43,26 @@ def configure(
         typer.echo(line)
 
 
+@app.command("check-data")
+def check_data(
+    params: Annotated[Path, typer.Option(help="the parameter file that names the data")] = Path("params.yaml"),
+    images: Annotated[int, typer.Option(help="images of each split that are decoded")] = 200,
+) -> None:
+    """Look whether dataset and hand model are complete and of the right version; exit code 1 if something is missing."""
+    from im2hands.config import SPLITS, read_params
+    from im2hands.datasets.check import check_data as look
+
+    dataset = read_params(params).dataset
+    found = []
+    for one in look(dataset.root, dataset.hand_model, SPLITS, images):
+        typer.echo(one.line())
+        found.append(one)
+    lacking = [one.subject for one in found if not one.ok]
+    typer.echo(f"not ready: {', '.join(lacking)}" if lacking else "everything is there")
+    if lacking:
+        raise typer.Exit(1)
+
+
 @app.command()
 def parity(
     folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],

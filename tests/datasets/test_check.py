@@ -1,0 +1,81 @@
+"""`im2hands check-data` says what is there, and names what is missing or damaged with a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from im2hands.datasets.check import check_data
+from im2hands.hands.model_files import write_hand_model_folder
+
+
+@pytest.fixture(scope="module")
+def hand_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hand_model")
+    write_hand_model_folder(folder)
+    return folder
+
+
+def findings(interhand, hand_model):
+    return {one.subject: one for one in check_data(interhand.root, hand_model, [interhand.split])}
+
+
+def test_a_whole_dataset_is_ready(interhand, hand_model):
+    found = findings(interhand, hand_model)
+    assert all(one.ok for one in found.values()), [one.line() for one in found.values()]
+    assert f"{len(interhand.images):,} images" in found[f"{interhand.split} annotations"].text
+
+
+def test_a_part_of_the_published_release_is_told(interhand, hand_model):
+    assert "this is a part of it" in findings(interhand, hand_model)[f"{interhand.split} annotations"].text
+
+
+@pytest.mark.parametrize("kind", ["data", "camera", "MANO_NeuralAnnot", "joint_3d"])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_damaged_annotations_are_named(interhand, hand_model, kind, damage):
+    path = interhand.annotation_file(kind)
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    lacking = [one for one in findings(interhand, hand_model).values() if not one.ok]
+    assert len(lacking) == 1
+    assert path.name in lacking[0].text
+
+
+def test_missing_and_truncated_images_are_named(interhand, hand_model):
+    interhand.image_file(0).unlink()
+    whole = interhand.image_file(1)
+    whole.write_bytes(whole.read_bytes()[:-40])
+    found = findings(interhand, hand_model)[f"{interhand.split} images"]
+    assert not found.ok
+    assert interhand.images[0]["file_name"] in found.text
+    assert interhand.images[1]["file_name"] in found.text
+    assert "checksum" in found.text
+
+
+def test_cameras_without_values_are_counted(interhand, hand_model):
+    for capture in interhand.camera.values():
+        capture["focal"] = {}
+    interhand.write_annotations()
+    assert not findings(interhand, hand_model)[f"{interhand.split} cameras"].ok
+
+
+def test_a_missing_root_and_hand_model_are_two_findings(tmp_path):
+    found = list(check_data(tmp_path / "nowhere", tmp_path / "no_model", ["train"]))
+    assert [one.ok for one in found] == [False, False]
+    assert "params.yaml" in found[1].text
+
+
+def test_command_exits_with_1_and_a_summary(tmp_path):
+    from typer.testing import CliRunner
+
+    from im2hands.cli import app
+
+    params = tmp_path / "params.yaml"
+    shipped = (Path(__file__).parents[2] / "params.yaml").read_text()
+    params.write_text(shipped.replace("root: data/raw/synthetic", f"root: {tmp_path / 'nowhere'}"))
+    result = CliRunner().invoke(app, ["check-data", "--params", str(params)])
+    assert result.exit_code == 1
+    assert "not ready: " in result.output
