@@ -1,8 +1,7 @@
 """Query decoder of refined occupancy: every query point attends to its nearest anchors and to a code of both hands.
 
-All that does not depend on the query is computed once per hand: keys and values of the anchors, the first layers of the maps
-that see offsets, and what the weighting's first layer makes of them (linear maps that follow each other are one map). Without
-gradients, queries pass in pieces that stay in the cache; `tests/naive/cross_attention.py` holds the plain form.
+All that does not depend on the query is computed once per hand, see `vector_attention`; `tests/naive/cross_attention.py` holds
+the plain form.
 
 Points in metres about the anchors' centre. Source: AIR-Nets (3DV 2021), section 3.3; Im2Hands (CVPR 2023), section 3.3.
 """
@@ -16,39 +15,35 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from im2hands.geometry.neighbours import gathered, nearest_points
+from im2hands.geometry.neighbours import nearest_points
 from im2hands.networks.point_transformer import two_layers
-
-CACHED_POINTS = 128
-"""Queries per piece on a CPU: at width 200 and 9 anchors an activation takes 0.9 MB."""
-GPU_SHARE, ACTIVATIONS = 0.25, 8
-"""Share of the free memory of a GPU that a piece may take, and the activations of a query that live at the same time."""
+from im2hands.networks.vector_attention import (
+    ExtraTerms,
+    NeighbourTerms,
+    PairMaps,
+    QueryTerms,
+    terms_of_neighbours,
+    vector_attention,
+)
 
 
 @dataclass(frozen=True)
 class AnchorTerms:
-    """What the anchors of a batch of hands give to every query.
-
-    near: first layer of the offset map at the anchors.  keys: after the weighting's first layer.  values: with the offset
-    map's bias.
-    """
+    """What the anchors of a batch of hands give to every query."""
 
     positions: Float[Tensor, "batch anchors 3"]
-    near: Float[Tensor, "batch anchors width"]
-    keys: Float[Tensor, "batch anchors width"]
-    values: Float[Tensor, "batch anchors width"]
+    terms: NeighbourTerms
 
 
 @dataclass(frozen=True)
 class CodeTerms:
     """What the code of a batch of hands gives to every query.
 
-    query: after the weighting's first layer, with all its biases.  score, value: of the code itself as a tenth neighbour.
+    query: after the weighting's first layer, with all its biases.  itself: the code as a tenth neighbour.
     """
 
     query: Float[Tensor, "batch 1 width"]
-    score: Float[Tensor, "batch 1 width"]
-    value: Float[Tensor, "batch 1 width"]
+    itself: ExtraTerms
 
 
 class CrossAttention(nn.Module):
@@ -66,47 +61,24 @@ class CrossAttention(nn.Module):
         self, positions: Float[Tensor, "batch anchors 3"], features: Float[Tensor, "batch anchors inputs"]
     ) -> AnchorTerms:
         """Terms of the anchors, for any number of calls."""
-        inner, weighting = self.position, self.weighting
-        near = F.linear(positions, inner[0].weight)
-        keys = F.linear(self.key(features), weighting[0].weight)
-        return AnchorTerms(positions, near, keys, self.value(features) + inner[2].bias)
+        keys, values = self.key(features), self.value(features)
+        return AnchorTerms(positions, terms_of_neighbours(positions, keys, values, self.position, self.weighting))
 
     def of_code(self, code: Float[Tensor, "batch inputs"]) -> CodeTerms:
         """Terms of the code."""
         code = code[:, None]
         query = self.query(code)
-        score = self.weighting(query - self.code_key(code))
-        return CodeTerms(self.weighting[0](query + self.position[2].bias), score, self.code_value(code))
+        itself = ExtraTerms(self.weighting(query - self.code_key(code)), self.code_value(code))
+        return CodeTerms(self.weighting[0](query + self.position[2].bias), itself)
 
     def forward(
         self, points: Float[Tensor, "batch n 3"], anchors: AnchorTerms, code: CodeTerms
     ) -> Float[Tensor, "batch n width"]:
         """One vector per query point."""
-        first = self.weighting[0].weight @ self.position[2].weight
-        if torch.is_grad_enabled():
-            return self._attend(points, anchors, code, first)
-        pieces = points.split(self.points_at_once(points), dim=1)
-        return torch.cat([self._attend(piece, anchors, code, first) for piece in pieces], dim=1)
-
-    def points_at_once(self, points: Float[Tensor, "batch n 3"]) -> int:
-        """Queries per hand that pass together when no gradients are kept."""
-        if points.device.type != "cuda":
-            return max(1, CACHED_POINTS // max(1, len(points)))
-        free = torch.cuda.mem_get_info(points.device)[0]
-        query = ACTIVATIONS * self.neighbours * self.query.out_features * points.element_size() * max(1, len(points))
-        return max(CACHED_POINTS, int(GPU_SHARE * free) // query)
-
-    def _attend(self, points: Tensor, anchors: AnchorTerms, code: CodeTerms, first: Tensor) -> Tensor:
-        neighbours = nearest_points(points, anchors.positions, self.neighbours)
-        inner, weighting = self.position, self.weighting
-        hidden = (inner[0](points)[:, :, None] - gathered(anchors.near, neighbours)).relu_()
-        scores = F.linear(hidden, first).add_(gathered(code.query - anchors.keys, neighbours)).relu_()
-        scores = weighting[2](scores)
-        values = F.linear(hidden, inner[2].weight).add_(gathered(anchors.values, neighbours))
-        largest = torch.maximum(scores.detach().amax(dim=2), code.score.detach())
-        weights = scores.sub_(largest[:, :, None]).exp_()
-        of_code = (code.score - largest).exp()
-        return ((weights * values).sum(dim=2) + of_code * code.value) / (weights.sum(dim=2) + of_code)
+        nearest = nearest_points(points, anchors.positions, self.neighbours)
+        queries = QueryTerms(self.position[0](points), code.query)
+        maps = PairMaps.of(self.position, self.weighting)
+        return vector_attention(queries, anchors.terms, nearest, maps, code.itself)
 
 
 class ResidualBlock(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from im2hands.geometry.furthest_points import furthest_points
 from im2hands.geometry.neighbours import gathered, nearest_points
 from im2hands.hands.unfolding import Behaviour
+from im2hands.networks.vector_attention import PairMaps, QueryTerms, terms_of_neighbours, vector_attention
 
 NEIGHBOURS = 16
 
@@ -86,15 +87,12 @@ class TransformerBlock(nn.Module):
         return self.norm(attended + features)
 
     def _attended(self, positions: Tensor, features: Tensor, neighbours: Tensor | None) -> Tensor:
-        query, key, value = self.query(features), self.key(features), self.value(features)
-        if self.neighbours is None:
-            others, key, value = positions[:, None], key[:, None], value[:, None]
-        else:
-            if neighbours is None:
-                neighbours = nearest_points(positions, positions, self.neighbours)
-            others, key, value = (gathered(each, neighbours) for each in (positions, key, value))
-        offset = self.position(positions[:, :, None] - others)
-        return weighted_sum(self.weighting(query[:, :, None] - key + offset), value + offset)
+        if neighbours is None:
+            neighbours = nearest_points(positions, positions, self.neighbours or positions.shape[1])
+        inner, weighting = self.position, self.weighting
+        queries = QueryTerms(inner[0](positions), weighting[0](self.query(features) + inner[2].bias))
+        around = terms_of_neighbours(positions, self.key(features), self.value(features), inner, weighting)
+        return vector_attention(queries, around, neighbours, PairMaps.of(inner, weighting))
 
 
 class SetAbstraction(nn.Module):
@@ -118,21 +116,23 @@ class SetAbstraction(nn.Module):
         neighbours: Integer[Tensor, "batch m k"],
     ) -> Float[Tensor, "batch m width"]:
         """kept: indices of the points that stay.  neighbours: of each of them, among all points."""
-        centres = gathered(positions, kept[..., None])
+        centres = gathered(positions, kept[..., None])[:, :, 0]
         own = gathered(features, kept[..., None])[:, :, 0]
-        offset = self.position(gathered(positions, neighbours) - centres)
-        gathers = (
-            gathered(layer(features), neighbours)
-            for layer in (self.first_key, self.first_value, self.second_key, self.second_value)
-        )
-        first_key, first_value, second_key, second_value = gathers
-        query = self.first_query(own)[:, :, None]
-        first = weighted_sum(self.first_weighting(query - first_key + offset), first_value + offset)
+        first = self._gathered(self.first_query(own), "first", positions, centres, features, neighbours)
         first = first + self.contract(F.relu(self.expand_norm(self.expand(first))))
         first = self.first_norm(first)
-        query = self.second_query(first)[:, :, None]
-        second = weighted_sum(self.second_weighting(query - second_key + offset), second_value + offset)
+        second = self._gathered(self.second_query(first), "second", positions, centres, features, neighbours)
         return self.norm(self.second_norm(first + second) + own)
+
+    def _gathered(
+        self, query: Tensor, time: str, positions: Tensor, centres: Tensor, features: Tensor, neighbours: Tensor
+    ) -> Tensor:
+        """What each kept point makes of its neighbours the first or the second time; offsets are neighbour minus point."""
+        weighting, key, value = (getattr(self, f"{time}_{name}") for name in ("weighting", "key", "value"))
+        inner = self.position
+        queries = QueryTerms(inner[0](-centres), weighting[0](query + inner[2].bias))
+        around = terms_of_neighbours(-positions, key(features), value(features), inner, weighting)
+        return vector_attention(queries, around, neighbours, PairMaps.of(inner, weighting))
 
 
 class PointResidual(nn.Module):
@@ -227,10 +227,3 @@ class PointTransformer(nn.Module):
             return [self(positions[part], features[part], places.of(part)) for part in parts]
         whole = self(positions, features, places)
         return [Anchors(whole.positions[part], whole.features[part], whole.code[part]) for part in parts]
-
-
-def weighted_sum(
-    scores: Float[Tensor, "batch n k width"], values: Float[Tensor, "batch n k width"]
-) -> Float[Tensor, "batch n width"]:
-    """Sum over k of values, weighted for each channel by the softmax of its scores."""
-    return (torch.softmax(scores, dim=2) * values).sum(dim=2)
