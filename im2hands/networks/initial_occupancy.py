@@ -53,6 +53,8 @@ class InitialOccupancyNetwork(nn.Module):
     """Occupancy of both hands at query points.
 
     encoder: depth of the image encoder.  width, length_hidden, translation_code: sizes of the bone decoders.
+    image_attention: whether query points look at the image; without, decoders get their places in the camera frame alone (an
+    ablation).
     depth_reference: what a query's depth is relative to, before the network sees it. "published" subtracts the depth of the
     first query of the call, so that values depend on the order and on the chunks in which points are asked for;
     "consistent" subtracts the wrist's.
@@ -67,6 +69,7 @@ class InitialOccupancyNetwork(nn.Module):
         width: int = PUBLISHED_WIDTH,
         length_hidden: int = PUBLISHED_LENGTH_HIDDEN,
         translation_code: int = PUBLISHED_TRANSLATION_CODE,
+        image_attention: bool = True,
         depth_reference: Behaviour = "consistent",
         penetration_frame: Behaviour = "consistent",
         dropout: float = 0.01,
@@ -76,7 +79,7 @@ class InitialOccupancyNetwork(nn.Module):
             if value not in ("published", "consistent"):
                 raise ValueError(f"{name} is published or consistent, not {value!r}")
         decoders = {"width": width, "length_hidden": length_hidden, "translation_code": translation_code}
-        self.architecture: dict[str, Any] = {"encoder": encoder, **decoders}
+        self.architecture: dict[str, Any] = {"encoder": encoder, **decoders, "image_attention": image_attention}
         self.depth_reference: Behaviour = depth_reference
         self.penetration_frame: Behaviour = penetration_frame
         self.image_encoder = ImageEncoder(encoder)
@@ -86,9 +89,10 @@ class InitialOccupancyNetwork(nn.Module):
             self.point_encoders[side.value] = nn.Sequential(
                 nn.Linear(3, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, POINT_CODE)
             )
-            self.image_attention[side.value] = QueryImageAttention(
-                IMAGE_SIZE, IMAGE_CHANNELS, GRID, IMAGE_CHANNELS, POINT_FEATURES, HEADS, dropout
-            )
+            if image_attention:
+                self.image_attention[side.value] = QueryImageAttention(
+                    IMAGE_SIZE, IMAGE_CHANNELS, GRID, IMAGE_CHANNELS, POINT_FEATURES, HEADS, dropout
+                )
             self.decoders[side.value] = BoneDecoders(**decoders, features=POINT_FEATURES)
 
     def forward(
@@ -111,7 +115,7 @@ class InitialOccupancyNetwork(nn.Module):
 
     def encode_map(self, image: Float[Tensor, "batch 32 64 64"]) -> EncodedImages:
         """Keys and values from the image map."""
-        return EncodedImages({side: self.image_attention[side.value].encode(image) for side in Side})
+        return EncodedImages({Side(name): attention.encode(image) for name, attention in self.image_attention.items()})
 
     def occupancy(
         self,
@@ -168,7 +172,9 @@ class InitialOccupancyNetwork(nn.Module):
     def point_features(
         self, encoded: EncodedImages, side: Side, seen: Float[Tensor, "batch n 3"]
     ) -> Float[Tensor, "batch n 19"]:
-        """What query points saw in the image."""
+        """What query points saw in the image; their codes where they do not look."""
+        if side.value not in self.image_attention:
+            return self.point_codes(seen, side)
         return self.image_attention[side.value].attend(self.point_codes(seen, side), encoded.tokens[side])
 
     @torch.no_grad()

@@ -62,7 +62,9 @@ class EncodedPair:
 class RefinedOccupancyNetwork(nn.Module):
     """Occupancy of both hands at query points, given anchors on both hands' initial surfaces.
 
-    encoder: depth of both image encoders.  initial: sizes of the initial network's bone decoders.
+    encoder: depth of both image encoders.  initial: architecture of the initial network, without its encoder.
+    context: whether the hands' codes see each other and the image; without, each hand's queries know its own code (an
+    ablation).
     depth_reference, penetration_frame: of the initial network, see there.
     penetration_context: codes in `penetration`. "published" lets the codes, which have seen each other already, see each other
     a second time through the same layer; "consistent" takes those that `occupancy` takes.
@@ -74,7 +76,8 @@ class RefinedOccupancyNetwork(nn.Module):
     def __init__(
         self,
         encoder: str = "resnet50",
-        initial: Mapping[str, int] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        context: bool = True,
         depth_reference: Behaviour = "consistent",
         penetration_frame: Behaviour = "consistent",
         penetration_context: Behaviour = "consistent",
@@ -101,14 +104,14 @@ class RefinedOccupancyNetwork(nn.Module):
             dropout=dropout,
         ).requires_grad_(False)
         sizes = {name: value for name, value in self.initial.architecture.items() if name != "encoder"}
-        self.architecture: dict[str, Any] = {"encoder": encoder, "initial": sizes}
+        self.architecture: dict[str, Any] = {"encoder": encoder, "initial": sizes, "context": context}
         self.image_encoder = ImageEncoder(encoder)
         self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
         self.heat_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
         self.dense_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
         self.anchor_encoder = PointTransformer(IMAGE_CHANNELS + len(ORDER), fps_dead_ball=fps_dead_ball)
         self.decoder = QueryDecoder(CODE, image_features=IMAGE_CHANNELS)
-        self.context = nn.Linear(3 * CODE, CODE)
+        self.context = nn.Linear(3 * CODE, CODE) if context else None
         self.initial.eval()
 
     def train(self, mode: bool = True) -> RefinedOccupancyNetwork:
@@ -198,7 +201,9 @@ class RefinedOccupancyNetwork(nn.Module):
     def in_context(
         self, codes: Mapping[Side, Float[Tensor, "batch 256"]], summary: Float[Tensor, "batch 256"]
     ) -> dict[Side, Float[Tensor, "batch 256"]]:
-        """Each hand's code after it saw the other's and the image."""
+        """Each hand's code after it saw the other's and the image; as it is in a network without context."""
+        if self.context is None:
+            return dict(codes)
         return {side: self.context(torch.cat([codes[side], codes[side.other], summary], dim=1)) for side in codes}
 
     def occupancy(

@@ -452,3 +452,15 @@ def test_full_float32_restores_the_flags():
 def test_gpu_gives_the_reference_numbers(golden, options, tolerance):
     network = network_of(golden).requires_grad_(False)
     assert largest_deviation(golden, network, "cuda", **options) < tolerance
+
+
+def test_without_image_attention_the_image_changes_nothing():
+    """The ablation: decoders know where a query is in the camera frame, and nothing of what is seen there."""
+    network = small_network(image_attention=False)
+    assert network.architecture["image_attention"] is False
+    image, hands, camera = random_pair(1, 9)
+    first, second = (occupancies(network, each, hands, camera) for each in (image, image.flip(-1)))
+    assert torch.equal(first, second)
+    assert first.std() > 0
+    looking = small_network()
+    assert not torch.equal(*(occupancies(looking, each, hands, camera) for each in (image, image.flip(-1))))

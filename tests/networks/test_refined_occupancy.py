@@ -211,3 +211,12 @@ def test_optimiser_penalises_in_the_gradient():
     step.step()
     assert moved.item() == pytest.approx(3.0 - 1e-4 * (3e-5 / (3e-5 + 1e-8)), abs=1e-6)
     assert frozen.item() == 1.0
+
+
+def test_without_context_a_hand_does_not_see_the_other_code():
+    """The ablation: codes leave the anchor encoder as they are."""
+    network = RefinedOccupancyNetwork("resnet18", initial={"width": 12}, context=False)
+    assert network.architecture["context"] is False
+    codes = {side: torch.randn(2, 256) for side in Side}
+    seen = network.in_context(codes, torch.randn(2, 256))
+    assert all(torch.equal(seen[side], codes[side]) for side in Side)
