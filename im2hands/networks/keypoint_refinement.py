@@ -38,6 +38,8 @@ PUBLISHED_TOKEN_WIDTHS = (64, 82, 96, 112)
 PUBLISHED_IMAGE_CHANNELS = 256
 UNUSED_CHANNELS = 32
 PUBLISHED_BIAS = 0.01
+IDENTITY_SCALE = 32.0
+"""Millimetres that one unit of a position code stands for after `start_as_identity`; a power of two, so that no bit is lost."""
 
 
 def joint_graph() -> Float[Tensor, "21 21"]:
@@ -150,6 +152,27 @@ class KeypointRefinementNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.constant_(module.bias, PUBLISHED_BIAS)
 
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        """Initial weights with which the network (without dropout) returns the keypoints that it is given, bit for bit.
+
+        Pairs of ReLUs carry x = relu(x) - relu(-x) through position encoders and heads, and attention adds nothing at first; all
+        other weights stay as they are and begin to count as training moves those that are 0. Not published: a short training
+        improves keypoints instead of learning coordinates first.
+        """
+        for side in Side:
+            first, last = self.position_encoders[side.value][0], self.position_encoders[side.value][-1]
+            first.weight /= IDENTITY_SCALE
+            _carry(first, last, range(3), range(3), 1 / IDENTITY_SCALE, 1.0)
+            first, last = self.heads[side.value][0], self.heads[side.value][-1]
+            nn.init.zeros_(last.weight)
+            _carry(first, last, range(IDENTITY_CODE, IDENTITY_CODE + 3), range(3), 1.0, IDENTITY_SCALE)
+            for layer in self.layers:
+                attention = layer.image_attention[side.value].attention
+                for linear in (attention.output, attention.feed_forward.contract):
+                    nn.init.zeros_(linear.weight)
+                    nn.init.zeros_(linear.bias)
+
     def _refine_hand(
         self, patches: Float[Tensor, "batch tokens pixels"], joints: Float[Tensor, "batch 21 3"], side: Side
     ) -> Float[Tensor, "batch 21 3"]:
@@ -163,6 +186,24 @@ class KeypointRefinementNetwork(nn.Module):
 
 def _two_layers(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, outputs))
+
+
+def _carry(
+    first: nn.Linear, last: nn.Linear, inputs: Sequence[int], outputs: Sequence[int], gain: float, last_gain: float
+) -> None:
+    """Lets two linear maps with a ReLU between them give out gain * last_gain times some inputs, and nothing else.
+
+    Input k goes through hidden units 2k and 2k + 1, which see its positive and its negative part.
+    """
+    for place, (source, target) in enumerate(zip(inputs, outputs, strict=True)):
+        positive, negative = 2 * place, 2 * place + 1
+        for hidden, sign in ((positive, 1), (negative, -1)):
+            first.weight[hidden] = 0
+            first.bias[hidden] = 0
+            first.weight[hidden, source] = sign * gain
+        last.weight[target] = 0
+        last.bias[target] = 0
+        last.weight[target, positive], last.weight[target, negative] = last_gain, -last_gain
 
 
 def load_keypoint_refinement(

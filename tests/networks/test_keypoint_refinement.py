@@ -189,6 +189,38 @@ def test_dropout_acts_in_training_only():
     assert rates == {0.01}
 
 
+@pytest.mark.parametrize("joint_regressors", ["published", "consistent"])
+def test_identity_start_changes_nothing_and_can_learn(joint_regressors):
+    """Bit for bit the given keypoints, in training mode too; every weight that is 0 at first has a gradient."""
+    network = small_network(joint_regressors=joint_regressors, dropout=0.0)
+    network.start_as_identity()
+    image, keypoints = random_case(3)
+    refined = network.refine(image, keypoints)
+    assert torch.equal(refined.left, keypoints.left.float())
+    assert torch.equal(refined.right, keypoints.right.float())
+    ((refined.left - 3).square().mean() + (refined.right + 3).square().mean()).backward()
+    used = Side.LEFT if joint_regressors == "published" else Side.RIGHT
+    start = [network.heads[used.value][-1], network.layers[1].image_attention["right"].attention.output]
+    assert all(layer.weight.grad.abs().max() > 0 and layer.bias.grad.abs().max() > 0 for layer in start)
+
+
+def test_identity_start_learns_at_once():
+    """Twenty steps towards joints that are half as far from the middle base."""
+    network = small_network(dropout=0.0)
+    network.start_as_identity()
+    image, given = random_case(4)
+    true = RefinementKeypoints(given.left / 2, given.right / 2, given.origin)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = refinement_loss(network.refine(image, given), true)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
 # ---- training
 
 
