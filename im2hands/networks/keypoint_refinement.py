@@ -156,9 +156,9 @@ class KeypointRefinementNetwork(nn.Module):
     def start_as_identity(self) -> None:
         """Initial weights with which the network (without dropout) returns the keypoints that it is given, bit for bit.
 
-        Pairs of ReLUs carry x = relu(x) - relu(-x) through position encoders and heads, and attention adds nothing at first; all
-        other weights stay as they are and begin to count as training moves those that are 0. Not published: a short training
-        improves keypoints instead of learning coordinates first.
+        Pairs of ReLUs carry x = relu(x) - relu(-x) through position encoders and heads, and attention adds nothing at first;
+        all other weights stay as they are and begin to count as training moves those that are 0. Not published: a short
+        training improves keypoints instead of learning coordinates first.
         """
         for side in Side:
             first, last = self.position_encoders[side.value][0], self.position_encoders[side.value][-1]
