@@ -222,6 +222,16 @@ class CropSet:
             raise DataError(f"{self.path}: frame {frame_id} has no image ({row['reason']}); leave it out.")
         return decode_rgb(row["jpeg"])
 
+    def photograph(
+        self, frame_id: int, with_image: bool = True
+    ) -> tuple[UInt8[np.ndarray, "size size 3"] | None, Camera]:
+        """The RGB image, if it is wanted, and its camera. Raises DataError for a quarantined frame."""
+        row = self._row(frame_id, ["frame_id", "reason", *CAMERA_COLUMNS, *(["jpeg"] if with_image else [])])
+        if row["crop_K"] is None:
+            raise DataError(f"{self.path}: frame {frame_id} has no image ({row['reason']}); leave it out.")
+        camera = Camera(*(as_array(row[name], np.float64, shape) for name, shape in CAMERA_COLUMNS.items()))
+        return (decode_rgb(row["jpeg"]) if with_image else None), camera
+
     def usable(self) -> Bool[np.ndarray, "frames"]:
         """Which frames have an image."""
         return ~np.array(self._shards.column("quarantined"), bool)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from im2hands.datasets.frame_items import Rounds
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.queries import SETS, QueryPoints, QuerySet
 from im2hands.hands.bone_frames import world_to_palm
@@ -159,26 +160,18 @@ class TrainingSteps(Dataset):
     ) -> None:
         self.hands, self.batch_hands, self.counts, self.seed = hands, batch_hands, counts, seed
         self.size_spread = size_spread
-        self._round: tuple[int, np.ndarray] | None = None
+        self._order = Rounds(len(hands), seed, "order of hands")
 
     def __getitem__(self, step: int) -> OccupancyBatch:
         hands, points, factors = [], [], []
         for place in range(step * self.batch_hands, (step + 1) * self.batch_hands):
-            hand = self._hand_at(place)
+            hand = self._order[place]
             random = np.random.default_rng(seed_of(self.seed, "query points", place))
             hands.append(hand)
             points.append(self.hands.queries.block(hand, random, self.counts))
             factors.append(np.exp(self.size_spread * random.standard_normal()))
         batch = self.hands.batch(hands, points)
         return batch.scaled(torch.tensor(factors, dtype=torch.float32)) if self.size_spread else batch
-
-    def _hand_at(self, place: int) -> int:
-        """The hand at a place in the endless sequence of rounds."""
-        turn, index = divmod(place, len(self.hands))
-        if self._round is None or self._round[0] != turn:
-            random = np.random.default_rng(seed_of(self.seed, "order of hands", turn))
-            self._round = turn, random.permutation(len(self.hands))
-        return int(self._round[1][index])
 
 
 class ValidationBatches(Dataset):

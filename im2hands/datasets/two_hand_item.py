@@ -157,10 +157,10 @@ def two_hand_item(
     """The training item of a sample under a given augmentation."""
     size = sample.image.shape[0]
     affine, turn = augmentation.affine(size), augmentation.rotation()
-    image, mask, dense = (_warp(part, affine) for part in (sample.image, sample.mask, sample.dense))
+    image, mask, dense = (warped(part, affine) for part in (sample.image, sample.mask, sample.dense))
     vertices_2d, joints_2d = apply_affine(affine, sample.vertices_2d), apply_affine(affine, sample.joints_2d)
     vertices, joints = sample.vertices @ turn.T, sample.joints @ turn.T
-    image = _tint(image, augmentation)
+    image = tinted(image, augmentation)
     if augmentation.flip:
         image, mask, dense = (part[:, ::-1] for part in (image, mask[..., [0, 2, 1]], dense))
         vertices, joints = (points[::-1] * (-1, 1, 1) for points in (vertices, joints))
@@ -196,17 +196,18 @@ def _rotation(degrees: float) -> Float[np.ndarray, "2 2"]:
     return np.array([[cosine, -sine], [sine, cosine]])
 
 
-def _warp(image: UInt8[np.ndarray, "h w c"], affine: Affine) -> UInt8[np.ndarray, "h w c"]:
+def warped(image: UInt8[np.ndarray, "h w c"], affine: Affine) -> UInt8[np.ndarray, "h w c"]:
+    """An image under an affine map of its pixels, black outside."""
     return cv2.warpAffine(image, affine, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _tint(image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation) -> UInt8[np.ndarray, "h w 3"]:
+def tinted(image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation) -> UInt8[np.ndarray, "h w 3"]:
     """Gains per channel, one offset, noise; clipped, then truncated to whole grey levels."""
-    tinted = image * np.asarray(augmentation.gains) + augmentation.offset
+    values = image * np.asarray(augmentation.gains) + augmentation.offset
     if augmentation.noise > 0:
         generator = np.random.default_rng(augmentation.noise_seed)
-        tinted += generator.normal(0, augmentation.noise, image.shape)
-    return np.clip(tinted, 0, 255).astype(np.uint8)
+        values += generator.normal(0, augmentation.noise, image.shape)
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def _mirrored_pixels(points: Float[np.ndarray, "... 2"], width: float) -> Float[np.ndarray, "... 2"]:
@@ -221,8 +222,8 @@ def _published_heat_maps(
     maps = []
     for hand in joints_2d:
         files = pass_through_jpeg(draw_heat_maps(hand * HEAT_MAP_SIZE / size))
-        warped = [_warp(cv2.resize(file, (size, size)), affine) for file in files]
-        maps.append(stack_files([_small(file[:, ::-1] if flip else file) for file in warped]))
+        enlarged = [warped(cv2.resize(file, (size, size)), affine) for file in files]
+        maps.append(stack_files([_small(file[:, ::-1] if flip else file) for file in enlarged]))
     return np.concatenate(maps[::-1] if flip else maps).astype(np.float32) / 255
 
 
