@@ -11,7 +11,7 @@ anchors, y up and z towards the camera.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,9 @@ from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_poi
 
 NAME = "refined_occupancy"
 IMAGE_CHANNELS, IMAGE_SIZE, COARSEST = 32, 256, 8
-CODE = 256
+PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_QUERY_WIDTH = (120, 256), 200
+SHARPNESS = 8.0
+"""Logit per initial occupancy at the start from the initial field: a sure point is at 0.98, and changes in between double."""
 ORDER = (Side.LEFT, Side.RIGHT)
 """In which hands are encoded, for running statistics, and their places in the anchors' labels."""
 LEVEL = 0.45
@@ -56,13 +58,15 @@ class EncodedPair:
     centre: Float[Tensor, "batch 1 3"]
     anchors: dict[Side, Anchors]
     terms: dict[Side, AnchorTerms]
-    codes: dict[Side, Float[Tensor, "batch 256"]]
+    codes: dict[Side, Float[Tensor, "batch code"]]
 
 
 class RefinedOccupancyNetwork(nn.Module):
     """Occupancy of both hands at query points, given anchors on both hands' initial surfaces.
 
     encoder: depth of both image encoders.  initial: architecture of the initial network, without its encoder.
+    anchor_widths: of the anchor encoder, before and after its first reduction; the second is also the codes'.
+    query_width: of the queries' attention to anchors.
     context: whether the hands' codes see each other and the image; without, each hand's queries know its own code (an
     ablation).
     depth_reference, penetration_frame: of the initial network, see there.
@@ -77,6 +81,8 @@ class RefinedOccupancyNetwork(nn.Module):
         self,
         encoder: str = "resnet50",
         initial: Mapping[str, Any] | None = None,
+        anchor_widths: Sequence[int] = PUBLISHED_ANCHOR_WIDTHS,
+        query_width: int = PUBLISHED_QUERY_WIDTH,
         context: bool = True,
         depth_reference: Behaviour = "consistent",
         penetration_frame: Behaviour = "consistent",
@@ -104,14 +110,21 @@ class RefinedOccupancyNetwork(nn.Module):
             dropout=dropout,
         ).requires_grad_(False)
         sizes = {name: value for name, value in self.initial.architecture.items() if name != "encoder"}
-        self.architecture: dict[str, Any] = {"encoder": encoder, "initial": sizes, "context": context}
+        narrow, code = anchor_widths
+        self.architecture: dict[str, Any] = {
+            "encoder": encoder,
+            "initial": sizes,
+            "anchor_widths": [narrow, code],
+            "query_width": query_width,
+            "context": context,
+        }
         self.image_encoder = ImageEncoder(encoder)
         self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
         self.heat_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
         self.dense_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
-        self.anchor_encoder = PointTransformer(IMAGE_CHANNELS + len(ORDER), fps_dead_ball=fps_dead_ball)
-        self.decoder = QueryDecoder(CODE, image_features=IMAGE_CHANNELS)
-        self.context = nn.Linear(3 * CODE, CODE) if context else None
+        self.anchor_encoder = PointTransformer(IMAGE_CHANNELS + len(ORDER), (narrow, code), fps_dead_ball=fps_dead_ball)
+        self.decoder = QueryDecoder(code, query_width, image_features=IMAGE_CHANNELS)
+        self.context = nn.Linear(2 * (code + DECODER_CHANNELS), code) if context else None
         self.initial.eval()
 
     def train(self, mode: bool = True) -> RefinedOccupancyNetwork:
@@ -199,8 +212,8 @@ class RefinedOccupancyNetwork(nn.Module):
         return centre, inputs
 
     def in_context(
-        self, codes: Mapping[Side, Float[Tensor, "batch 256"]], summary: Float[Tensor, "batch 256"]
-    ) -> dict[Side, Float[Tensor, "batch 256"]]:
+        self, codes: Mapping[Side, Float[Tensor, "batch code"]], summary: Float[Tensor, "batch 256"]
+    ) -> dict[Side, Float[Tensor, "batch code"]]:
         """Each hand's code after it saw the other's and the image; as it is in a network without context."""
         if self.context is None:
             return dict(codes)
@@ -252,7 +265,7 @@ class RefinedOccupancyNetwork(nn.Module):
             logits[side] = self.decoder(points, looked_up, initial[side], encoded.terms[side], code)
         return logits
 
-    def penetration_codes(self, encoded: EncodedPair) -> dict[Side, Float[Tensor, "batch 256"]]:
+    def penetration_codes(self, encoded: EncodedPair) -> dict[Side, Float[Tensor, "batch code"]]:
         """The codes that `penetration` decodes with."""
         if self.penetration_context == "published":
             return self.in_context(encoded.codes, encoded.summary)
@@ -274,6 +287,35 @@ class RefinedOccupancyNetwork(nn.Module):
             for module in decoder.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
+
+    @torch.no_grad()
+    def start_as_initial_field(self) -> None:
+        """The network becomes one that passes the initial occupancy on: the logit is SHARPNESS times what it exceeds 0.5 by.
+
+        Everything else keeps its values and learns, but counts for nothing at first: one channel of the decoder carries the
+        occupancy, nothing is added to it, and the last layer looks at it alone.
+        """
+        decoder, carrier = self.decoder, 0
+        copies = decoder.start.weight[carrier, decoder.width + decoder.image_features :]
+        decoder.start.weight[carrier] = 0
+        copies.fill_(1 / len(copies))
+        for layer in (*decoder.attended, *(block.second for block in decoder.blocks)):
+            layer.weight[carrier] = 0
+        for layer in (decoder.start, *decoder.attended, *(block.second for block in decoder.blocks)):
+            layer.bias[carrier] = 0
+        decoder.last.weight.zero_()
+        decoder.last.weight[0, carrier] = SHARPNESS
+        decoder.last.bias.fill_(-SHARPNESS / 2)
+
+    @torch.no_grad()
+    def start_from_initial(self, initial: InitialOccupancyNetwork) -> None:
+        """The published start: `initial` becomes the frozen network, and its encoder and projection this one's own view.
+
+        Raises RuntimeError unless it is of the architecture that this network was made with.
+        """
+        self.initial.load_state_dict(initial.state_dict())
+        self.image_encoder.load_state_dict(initial.image_encoder.state_dict())
+        self.image_projection.load_state_dict(initial.image_projection.state_dict())
 
     def _looked_up(self, image: Tensor, seen: Tensor, camera: CameraBatch) -> Tensor:
         return sample_features(image, camera.pixels(seen), self.feature_lookup)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.published import refined_occupancy as published
-from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork
+from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.parity.case import Golden, GoldenFolder
 from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
@@ -220,3 +221,48 @@ def test_without_context_a_hand_does_not_see_the_other_code():
     codes = {side: torch.randn(2, 256) for side in Side}
     seen = network.in_context(codes, torch.randn(2, 256))
     assert all(torch.equal(seen[side], codes[side]) for side in Side)
+
+
+SIZES = {"initial": {"width": 12}, "anchor_widths": [12, 20], "query_width": 16}
+
+
+def test_sizes_are_kept_with_the_weights():
+    """What the architecture says builds the same network; the default is the published one."""
+    network = RefinedOccupancyNetwork("resnet18", **SIZES)
+    rebuilt = RefinedOccupancyNetwork(**network.architecture)
+    rebuilt.load_state_dict(network.state_dict())
+    assert network.decoder.attention.key.weight.shape == (16, 20)
+    assert network.anchor_encoder.embed.weight.shape == (12, 34)
+    published_sizes = small_network().architecture
+    assert (published_sizes["anchor_widths"], published_sizes["query_width"]) == ([120, 256], 200)
+
+
+def test_start_from_the_initial_field():
+    """At first the logit is that of the initial occupancy, whatever else is in the network; yet everything learns.
+
+    The first step moves only the decoder, the second reaches all in front of it.
+    """
+    torch.manual_seed(5)
+    initial = InitialOccupancyNetwork("resnet18", width=12)
+    network = RefinedOccupancyNetwork("resnet18", **SIZES, dropout=0.0)
+    network.start_from_initial(initial)
+    network.start_as_initial_field()
+    images, anchors, hands, camera = pair("train_")
+    with torch.no_grad():
+        first, own = initial.eval().encode(images), network.initial.encode(images)
+        encoded = network.eval().encode_features(network.image_encoder(images), own, anchors, camera)
+        for hand in hands.values():
+            expected = SHARPNESS * (initial.occupancy(first, hand, camera) - 0.5)
+            torch.testing.assert_close(network.logits(encoded, hand, camera), expected, rtol=0, atol=1e-5)
+    network.image_encoder.requires_grad_(False)
+    network.train()
+    step = torch.optim.SGD([weight for weight in network.parameters() if weight.requires_grad], lr=0.1)
+    features = network.image_encoder.eval()(images)
+    for moved in ("decoder.start.weight", "anchor_encoder.embed.weight"):
+        weight = network.get_parameter(moved)
+        before = weight.detach().clone()
+        encoded = network.encode_features(features, own, anchors, camera)
+        sum(network.logits(encoded, hand, camera).square().mean() for hand in hands.values()).backward()
+        step.step()
+        step.zero_grad()
+        assert not torch.equal(weight, before)
