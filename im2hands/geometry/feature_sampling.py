@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
+from im2hands.geometry.pieces import in_pieces
 from im2hands.io.errors import DataError
 
 IMAGE_SIZE = 256
@@ -55,11 +56,11 @@ def sample_features(
         grid = (2 * pixels + 1) / image_size - 1
     else:
         raise DataError(f"feature_lookup must be `published` or `consistent`, not {feature_lookup!r}.")
-    sampled = torch.nn.functional.grid_sample(
-        features,
-        grid[:, :, None].to(features.dtype),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=feature_lookup == "published",
-    )
-    return sampled[..., 0].mT
+    grid = grid.to(features.dtype)
+
+    def at(part: Float[Tensor, "batch m 2"]) -> Float[Tensor, "batch m channels"]:
+        corners = feature_lookup == "published"
+        sampled = grid_sample(features, part[:, :, None], mode="bilinear", padding_mode="zeros", align_corners=corners)
+        return sampled[..., 0].mT
+
+    return in_pieces(at, grid, 2 * features.shape[0] * features.shape[1])

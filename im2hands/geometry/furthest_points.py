@@ -39,20 +39,25 @@ def furthest_points(
         raise DataError(f"{count} of {n} points cannot be picked; give clouds of at least {max(count, 1)} points.")
     order = published_order(n) if fps_dead_ball == "published" else range(n)
     order = torch.tensor(order, device=points.device)
-    axes = points[:, order].unbind(-1)
+    axes = points[:, order].movedim(-1, 0).contiguous()
     nearest = torch.full_like(axes[0], FAR)
     if fps_dead_ball == "published":
-        allowed = (axes[0] ** 2 + axes[1] ** 2) + axes[2] ** 2 > DEAD_BALL
+        allowed = _squared_lengths(axes.square()) > DEAD_BALL
         nearest = nearest.masked_fill_(~allowed, -1.0)  # smaller than any distance: stays the minimum
-        # Places in `order` of the fallback, index 0, come first: argmax takes the first of equals, all of them -1 then.
+        # Places in `order` of the fallback, index 0, come first: max takes the first of equals, all of them -1 then.
     picked = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
     picks = [picked]
     for _ in range(count - 1):
-        x, y, z = (axis - axis.gather(1, picked) for axis in axes)
-        torch.minimum(nearest, (x * x + y * y) + z * z, out=nearest)
-        picked = nearest.argmax(dim=1, keepdim=True)
+        offsets = axes - axes.gather(2, picked.expand(3, -1, -1))
+        torch.minimum(nearest, _squared_lengths(offsets.square_()), out=nearest)
+        picked = nearest.max(dim=1, keepdim=True).indices
         picks.append(picked)
     return order[torch.cat(picks, dim=1)]
+
+
+def _squared_lengths(squares: Float[Tensor, "3 batch n"]) -> Float[Tensor, "batch n"]:
+    """x² + y² + z², summed in this order, which decides what is equal."""
+    return (squares[0] + squares[1]).add_(squares[2])
 
 
 @cache

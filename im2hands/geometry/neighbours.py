@@ -7,7 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from im2hands.geometry.pieces import in_pieces
 from im2hands.io.errors import DataError
+
+DISTANCES_AT_ONCE = 5
+"""What a search keeps of every pair of points at a time, in numbers of the points' type."""
 
 
 @torch.no_grad()
@@ -24,6 +28,11 @@ def nearest_points(
         raise DataError(f"{count} neighbours were asked for among {n} points; give at least as many points.")
     if count == n:
         return torch.arange(n, device=points.device).expand(*centres.shape[:2], n)
+    return in_pieces(lambda part: _nearest(part, points, count), centres, DISTANCES_AT_ONCE * points.shape[0] * n)
+
+
+def _nearest(centres: Tensor, points: Tensor, count: int) -> Tensor:
+    n = points.shape[1]
     distances = None
     for axis in range(3):
         difference = centres[:, :, None, axis] - points[:, None, :, axis]

@@ -35,7 +35,9 @@ def pieces(count: int, size: int) -> Iterator[slice]:
 def in_pieces(function: Callable[[Tensor], Tensor], rows: Tensor, numbers_per_row: int, dim: int = 1) -> Tensor:
     """`function(rows)`, which treats every row along `dim` alone, piece by piece; the pieces are joined along `dim`.
 
-    Only for jobs without gradients: with them the intermediate results of all pieces would be kept.
+    With gradients, for which the intermediate results of all pieces would be kept, and for compilers, all rows are one piece.
     """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return function(rows)
     parts = [function(part) for part in rows.split(rows_at_once(rows, numbers_per_row), dim=dim)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)

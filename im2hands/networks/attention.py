@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.geometry.pieces import in_pieces
+
 NORM_EPS = 1e-6
-CACHED_QUERIES = 2048
-"""Queries per piece of an evaluation without gradients on a CPU: the scores of a piece stay in the cache."""
 
 
 class FeedForward(nn.Module):
@@ -78,12 +78,11 @@ class SelfAttention(nn.Module):
         """Every query attends, alone, to itself and to the shared tokens.
 
         The same as `forward` on the sequence [query, tokens] of each query, of which only the query's row is kept; without
-        gradients on a CPU it runs in pieces that stay in the cache.
+        gradients it runs in pieces.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or queries.device.type != "cpu":
-            return self._attend_each(queries, tokens)
-        pieces = queries.split(CACHED_QUERIES, dim=1)
-        return torch.cat([self._attend_each(piece, tokens) for piece in pieces], dim=1)
+        scores = 2 * self.heads * (1 + tokens.keys.shape[2])
+        numbers = queries.shape[0] * (scores + 4 * self.heads * self.depth + 4 * queries.shape[2])
+        return in_pieces(lambda piece: self._attend_each(piece, tokens), queries, numbers)
 
     def weights(self, scores: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch tokens"]:
         """Attention weights of raw products."""

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from im2hands.geometry.pieces import pieces, rows_at_once
+
 BONES = 16
 LEAK = 0.1
 """Negative slope of the activation between the layers."""
@@ -30,8 +32,8 @@ BALL_RADIUS, BALL_SLOPE = 0.03, 60.0
 BALL_STEEPNESS, BALL_NOISE, BALL_RESIDUAL_SHARE = 40.0, 0.5, 0.3
 LENGTH_SCALE = 100.0
 """Of the same: length code per metre."""
-CACHED_POINTS = 256
-"""Points per piece of an evaluation on a CPU: at width 64 the activations of a layer take 1 MB."""
+LIVING_LAYERS = 4
+"""What a point takes in an evaluation, in layers of all bones: two buffers, and as much again to read and write them."""
 PUBLISHED_WIDTH, PUBLISHED_LENGTH_HIDDEN, PUBLISHED_TRANSLATION_CODE = 64, 40, 8
 
 
@@ -56,9 +58,8 @@ class _FoldedWeights:
     hidden: list[tuple[Float[Tensor, "16 width width"], Float[Tensor, "16 1 width"]]]
     on_features: Float[Tensor, "16 features width"]
 
-    def of_hand(self, hand: int) -> _FoldedWeights:
-        own = slice(hand, hand + 1)
-        return replace(self, first=self.first[:, own], first_bias=self.first_bias[:, own])
+    def of_hands(self, hands: slice) -> _FoldedWeights:
+        return replace(self, first=self.first[:, hands], first_bias=self.first_bias[:, hands])
 
 
 class _GroupedLinear(torch.autograd.Function):
@@ -221,18 +222,41 @@ class BoneDecoders(nn.Module):
 
     @torch.no_grad()
     def _winners(self, weights: _FoldedWeights, points: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Largest logit and its bone, on a CPU in pieces whose activations stay in the cache."""
-        if points.device.type != "cpu":
-            return self._all_logits(weights, points, features).max(dim=-1)
-        largest = points.new_empty(points.shape[:2])
-        bones = torch.empty(points.shape[:2], dtype=torch.long)
-        for hand in range(len(points)):
-            own = weights.of_hand(hand)
-            for start in range(0, points.shape[1], CACHED_POINTS):
-                part = slice(hand, hand + 1), slice(start, start + CACHED_POINTS)
-                logits = self._all_logits(own, points[part], None if features is None else features[part])
-                largest[part], bones[part] = logits.max(dim=-1)
+        """Largest logit and its bone. Points pass in pieces; on a CPU hand by hand, in buffers that all pieces share."""
+        batch, count = points.shape[:2]
+        largest = points.new_empty(batch, count)
+        bones = torch.empty(batch, count, dtype=torch.long, device=points.device)
+        on_cpu = points.device.type == "cpu"
+        together = 1 if on_cpu else batch
+        size = min(max(1, count), rows_at_once(points, LIVING_LAYERS * BONES * self.width * max(1, together)))
+        buffers = points.new_empty(2, BONES * size * self.width) if on_cpu else None
+        for hand in range(0, batch, together):
+            own = weights.of_hands(slice(hand, hand + together))
+            for part in pieces(count, size):
+                where = slice(hand, hand + together), part
+                inputs = own, points[where], None if features is None else features[where]
+                if buffers is None:
+                    largest[where], bones[where] = self._all_logits(*inputs).max(dim=-1)
+                else:
+                    largest[where], bones[where] = self._logits_of_hand(*inputs, buffers).max(dim=0)
         return largest, bones
+
+    def _logits_of_hand(
+        self, weights: _FoldedWeights, points: Tensor, features: Tensor | None, buffers: Tensor
+    ) -> Float[Tensor, "16 points"]:
+        """`_all_logits` of one hand, without gradients; the layers take turns in two buffers."""
+        size = BONES, points.shape[1], self.width
+        inputs, outputs = (buffer[: math.prod(size)].view(size) for buffer in buffers)
+        first = torch.cat([weights.first[:, 0], weights.first_bias[:, 0, None]], dim=1)
+        torch.bmm(F.pad(points[0], (0, 1), value=1.0).expand(BONES, -1, -1), first, out=inputs)
+        F.leaky_relu_(inputs, LEAK)
+        for place, (weight, bias) in enumerate(weights.hidden, start=1):
+            torch.bmm(inputs, weight, out=outputs).add_(bias)
+            if place == FEATURE_LAYER and features is not None:
+                outputs.baddbmm_(features[0].to(outputs.dtype).expand(BONES, -1, -1), weights.on_features)
+            inputs, outputs = F.leaky_relu_(outputs, LEAK), inputs
+        last = self.layers[4]
+        return torch.bmm(inputs, last.weight.transpose(1, 2)).squeeze(-1).add_(last.bias)
 
     def _logits_of_bones(
         self,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from im2hands.geometry.neighbours import nearest_points
+from im2hands.geometry.pieces import rows_at_once
 from im2hands.networks.point_transformer import two_layers
 from im2hands.networks.vector_attention import (
     ExtraTerms,
@@ -25,6 +26,9 @@ from im2hands.networks.vector_attention import (
     terms_of_neighbours,
     vector_attention,
 )
+
+LIVING_VECTORS = 5
+"""What a query takes in an evaluation besides its pairs with neighbours, in vectors of the attention's width."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,16 @@ class QueryDecoder(nn.Module):
         anchors: AnchorTerms,
         code: CodeTerms,
     ) -> Float[Tensor, "batch n"]:
-        """Logits; points about the anchors' centre (m), initial occupancies from 0 to 1."""
-        return self.logits(self.attention(points, anchors, code), image_features, initial)
+        """Logits; points about the anchors' centre (m), initial occupancies from 0 to 1.
+
+        Without gradients queries pass in pieces.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.logits(self.attention(points, anchors, code), image_features, initial)
+        size = rows_at_once(points, LIVING_VECTORS * self.width * len(points))
+        parts = zip(*(each.split(size, dim=1) for each in (points, image_features, initial)), strict=True)
+        logits = [self.logits(self.attention(place, anchors, code), *others) for place, *others in parts]
+        return torch.cat(logits, dim=1)
 
     def logits(
         self,

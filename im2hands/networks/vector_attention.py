@@ -28,6 +28,9 @@ from torch import Tensor, nn
 from im2hands.geometry.neighbours import gathered
 from im2hands.geometry.pieces import pieces, rows_at_once
 
+WIDTHS = (1, 2, 1, 1)
+"""Of the buffers of a piece, in widths of the attention."""
+
 
 @dataclass(frozen=True)
 class PairMaps:
@@ -115,14 +118,19 @@ def _plain(
 
 @dataclass
 class _Piece:
-    """A piece of a sample's pairs: hidden, relu of the score's first layer, values, weights (rows, width), and the result."""
+    """A piece of a sample's pairs.
 
-    hidden: Tensor
-    scored: Tensor
-    values: Tensor
-    weights: Tensor
-    extra_weight: Tensor | None
-    result: Tensor
+    scored: relu of the score's first layer.  weights, extra_weight: to be divided by their total.  spare: for other use.
+    """
+
+    hidden: Float[Tensor, "rows width"]
+    scored: Float[Tensor, "rows width"]
+    values: Float[Tensor, "rows width"]
+    weights: Float[Tensor, "rows width"]
+    spare: Float[Tensor, "rows width"]
+    extra_weight: Float[Tensor, "queries width"] | None
+    total: Float[Tensor, "queries width"]
+    result: Float[Tensor, "queries width"]
 
 
 class _Sample:
@@ -137,13 +145,9 @@ class _Sample:
         self.both, self.weights, self.indices = torch.cat([to_score, to_value]), weights, indices[sample]
         self.count, self.neighbours = self.indices.shape
         self.width = own.shape[-1]
-        self.size = min(max(self.count, 1), rows_at_once(own, 4 * self.neighbours * self.width))
+        self.size = min(max(self.count, 1), rows_at_once(own, sum(WIDTHS) * self.neighbours * self.width))
         rows = self.size * self.neighbours
-        self.buffers = (
-            own.new_empty(rows, self.width),
-            own.new_empty(rows, 2 * self.width),
-            own.new_empty(rows, self.width),
-        )
+        self.buffers = [own.new_empty(rows, width * self.width) for width in WIDTHS]
 
     def pieces(self) -> Iterator[slice]:
         return pieces(self.count, self.size)
@@ -151,30 +155,26 @@ class _Sample:
     def piece(self, part: slice) -> _Piece:
         """The pairs of some queries; valid until the next piece is asked for."""
         indices = self.indices[part].flatten()
-        hidden, sums, weights = (buffer[: len(indices)] for buffer in self.buffers)
+        hidden, sums, weights, spare = (buffer[: len(indices)] for buffer in self.buffers)
         torch.index_select(self.near, 0, indices, out=hidden)
         torch.index_select(self.table, 0, indices, out=sums)
-        by_query = self._by_query(hidden)
-        torch.sub(self.own[part, None], by_query, out=by_query).relu_()
+        by_query = self._by_query
+        torch.sub(self.own[part, None], by_query(hidden), out=by_query(hidden)).relu_()
         scored, values = sums[:, : self.width], sums[:, self.width :]
-        self._by_query(scored).add_((self.query[part] if len(self.query) > 1 else self.query)[:, None])
+        by_query(scored).add_((self.query[part] if len(self.query) > 1 else self.query)[:, None])
         sums.addmm_(hidden, self.both.t())
-        scored.relu_()
-        scores = self._by_query(torch.mm(scored, self.weights.t(), out=weights))
-        largest = scores.amax(dim=1)
+        torch.mm(scored.relu_(), self.weights.t(), out=weights)
+        largest = by_query(weights).amax(dim=1)
         if self.score is not None:
             largest = torch.maximum(largest, self.score, out=largest)
-        scores.sub_(largest[:, None]).exp_()
-        total = scores.sum(dim=1)
-        extra = None if self.score is None else (self.score - largest).exp_()
-        if extra is not None:
+        total = by_query(weights).sub_(largest[:, None]).exp_().sum(dim=1)
+        result = torch.mul(weights, values, out=spare).unflatten(0, (-1, self.neighbours)).sum(dim=1)
+        extra = None
+        if self.score is not None:
+            extra = (self.score - largest).exp_()
             total += extra
-            extra /= total
-        scores /= total[:, None]
-        result = (scores * self._by_query(values)).sum(dim=1)
-        if extra is not None:
             result.addcmul_(extra, self.value)
-        return _Piece(hidden, scored, values, weights, extra, result)
+        return _Piece(hidden, scored, values, weights, spare, extra, total, result.div_(total))
 
     def _by_query(self, rows: Tensor) -> Tensor:
         return rows.unflatten(0, (-1, self.neighbours))
@@ -211,16 +211,17 @@ def _add_gradients(pairs: _Sample, gradient: Tensor, sums: list[Tensor | None], 
     both, tables = torch.zeros_like(pairs.both), torch.zeros_like(pairs.table)
     buffer = pairs.buffers[1].new_empty(pairs.buffers[1].shape)
     for part in pairs.pieces():
-        piece, of_result = pairs.piece(part), gradient[part]
+        piece = pairs.piece(part)
+        of_sums = gradient[part] / piece.total
         indices = pairs.indices[part].flatten()
         rows = buffer[: len(indices)]
         before, after = rows[:, :width], rows[:, width:]  # gradients before the weighting's ReLU, and of the values
         by_query = pairs._by_query
-        torch.mul(by_query(piece.weights), of_result[:, None], out=by_query(after))
+        torch.mul(by_query(piece.weights), of_sums[:, None], out=by_query(after))
         of_scores = by_query(piece.values).sub_(piece.result[:, None]).mul_(by_query(after)).flatten(0, 1)
         bias += of_scores.sum(dim=0)
         weights.addmm_(of_scores.t(), piece.scored)
-        torch.mm(of_scores, pairs.weights, out=before).mul_(piece.scored > 0)
+        _through_relu(torch.mm(of_scores, pairs.weights, out=piece.weights), piece.scored, before)
         of_parts = by_query(before).sum(dim=1)
         if len(pairs.query) > 1:
             of_query[sample, part] = of_parts
@@ -228,16 +229,20 @@ def _add_gradients(pairs: _Sample, gradient: Tensor, sums: list[Tensor | None], 
             of_query[sample, 0] += of_parts.sum(dim=0)
         both.addmm_(rows.t(), piece.hidden)
         tables += _summed(rows, indices, near)
-        of_hidden = torch.mm(rows, pairs.both, out=piece.weights).mul_(piece.hidden > 0)
+        of_hidden = _through_relu(torch.mm(rows, pairs.both, out=piece.weights), piece.hidden, piece.spare)
         of_own[sample, part] = by_query(of_hidden).sum(dim=1)
         of_near[sample] -= _summed(of_hidden, indices, near)
         if of_score is not None:
-            of_extra = piece.extra_weight * of_result
+            of_extra = piece.extra_weight * of_sums
             of_value[sample] += of_extra.sum(dim=0)
             of_score[sample] += (of_extra * (pairs.value - piece.result)).sum(dim=0)
     of_keys[sample], of_values[sample] = -tables[:, :width], tables[:, width:]
     to_score += both[:width]
     to_value += both[width:]
+
+
+def _through_relu(gradient: Tensor, results: Tensor, out: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.grad_input(gradient, results, 0, grad_input=out)
 
 
 def _summed(rows: Tensor, indices: Tensor, count: int) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from im2hands.networks import attention
+from im2hands.geometry import pieces
 from im2hands.networks.attention import FeedForward, ImageTokens, QueryImageAttention, SelfAttention
 from tests.naive.attention import naive_image_tokens, naive_query_image_attention, naive_self_attention
 
@@ -104,7 +104,7 @@ def test_pieces_change_nothing(monkeypatch):
     block, (image, queries) = block_of(torch.float64), inputs_of(2, 50, torch.float64)
     with torch.no_grad():
         whole = block(image, queries)
-        monkeypatch.setattr(attention, "CACHED_QUERIES", 7)
+        monkeypatch.setattr(pieces, "CACHE_BYTES", 7 * 1000)
         torch.testing.assert_close(block(image, queries), whole, rtol=0, atol=1e-14)
 
 

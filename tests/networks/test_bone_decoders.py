@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from im2hands.networks import bone_decoders
+from im2hands.geometry import pieces
 from im2hands.networks.bone_decoders import BoneDecoders
 from tests.naive.bone_decoders import naive_bone_logits
 
@@ -75,7 +75,7 @@ def test_strongest_does_not_depend_on_pieces(monkeypatch):
     decoders, inputs = decoders_of(torch.float64), random_hands(2, 50, torch.float64)
     with torch.no_grad():
         whole = decoders.strongest(*inputs)
-        monkeypatch.setattr(bone_decoders, "CACHED_POINTS", 7)
+        monkeypatch.setattr(pieces, "CACHE_BYTES", 7 * 4 * 16 * 24 * 8)
         torch.testing.assert_close(decoders.strongest(*inputs), whole, rtol=0, atol=1e-13)
         torch.testing.assert_close(decoders(*inputs).amax(-1), whole, rtol=0, atol=1e-13)
 
