@@ -14,6 +14,8 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from im2hands.io.atomic import write_text
 
 COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_iou")
+EMPTY_CURVES = ",".join(COLUMNS) + "\n"
+"""Of a model that was not trained here."""
 
 
 class CurvesLogger(Logger):

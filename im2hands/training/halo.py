@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,17 +24,16 @@ from im2hands.datasets.occupancy_items import (
     ValidationBatches,
     points_per_set,
 )
-from im2hands.io.atomic import write_json, write_text
 from im2hands.io.hashing import sha256_file
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import file_card
 from im2hands.networks import bone_decoders, halo
 from im2hands.networks.halo import NAME, HaloNetwork
-from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.training import checkpoints, determinism, loop
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
+from im2hands.training.trained_model import write_trained_model
 
 Loss = Literal["mse", "bce"]
 InitialWeights = Literal["published", "geometric"]
@@ -44,9 +42,6 @@ POINTS_PER_THREAD = 4096
 """Of a step at width 64. With fewer, threads save little, and on a busy machine they wait for one another most of the time."""
 CPU = torch.device("cpu")
 COMPAT_OPTIONS = ("angle_clamp", "degenerate_hands", "label_rule")
-LICENCES = {
-    "InterHand2.6M": "trained on InterHand2.6M (CC BY-NC 4.0) with MANO fits (MANO licence): non-commercial research only",
-}
 CODE = (bone_decoders, halo, queries, occupancy_items, checkpoints, determinism, loop, sys.modules[__name__])
 """Modules whose text counts as the version of the code: a checkpoint of other code is not taken up."""
 
@@ -141,23 +136,19 @@ def train_halo(
     result = run_training(task, steps, validation, checkpoints_of_run, logs, device, "train_halo")
 
     made_of = upstream_parameters(train, train_hands)
-    dataset = str(made_of.get("dataset", "unknown"))
-    metrics = {**result.metrics, "val_hands": len(validation.chosen), "val_set": validation.set_name}
-    card = ModelCard(
+    metrics = write_trained_model(
+        output,
+        result,
         network=NAME,
         architecture=task.network.architecture,
-        origin={"kind": "trained", "weights": "best validation IoU"},
-        dataset=dataset,
-        licence=LICENCES.get(dataset, f"that of the dataset {dataset}"),
+        selection="best validation IoU",
+        dataset=str(made_of.get("dataset", "unknown")),
         parameters=parameters,
         seed=settings.seed,
         data=data,
         compat={name: made_of[name] for name in COMPAT_OPTIONS if name in made_of},
-        metrics=metrics,
+        metrics={"val_hands": len(validation.chosen), "val_set": validation.set_name},
     )
-    write_model(output, result.weights, card)
-    write_json(Path(output) / "metrics.json", metrics)
-    write_text(Path(output) / "curves.csv", result.curves)
     checkpoints_of_run.finish()
     return metrics
 

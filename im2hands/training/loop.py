@@ -25,18 +25,19 @@ from torch.utils.data import DataLoader, Dataset
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.progress import progress
 from im2hands.training.checkpoints import CheckpointFolder
-from im2hands.training.curves import CurvesLogger
+from im2hands.training.curves import COLUMNS, CurvesLogger
 from im2hands.training.determinism import seed_torch
 
 CURVE_ROWS_PER_VALIDATION = 10
+Schedule = Literal["constant", "cosine", "published"]
 
 
 @dataclass(frozen=True)
 class LoopSettings:
     """How long and how fast to train.
 
-    steps: optimiser steps.  validate_every: steps between validations.  schedule: of the learning rate, constant or half a
-    cosine down to zero at the last step.  gradient_clip: largest norm, 0 for none.
+    steps: optimiser steps.  validate_every: steps between validations.  schedule: of the learning rate, constant, half a
+    cosine down to zero at the last step, or what the task calls published.  gradient_clip: largest norm, 0 for none.
     weight_average: the weights that are validated and kept are a running mean with this decay, 0 for the last weights.
     precision: `auto` is 32 bits on a CPU and bf16-mixed (16-mixed without bf16 hardware) on a GPU.
     workers: loader processes; they do not change the result.
@@ -45,7 +46,7 @@ class LoopSettings:
     steps: int
     validate_every: int
     learning_rate: float
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     gradient_clip: float = 0.0
     weight_average: float = 0.0
     precision: str = "auto"
@@ -53,7 +54,7 @@ class LoopSettings:
     seed: int = 0
 
     def learning_rate_at(self, step: int) -> float:
-        if self.schedule == "constant":
+        if self.schedule != "cosine":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
@@ -72,10 +73,13 @@ class LoopSettings:
 class NetworkTask(L.LightningModule):
     """A network in training: subclasses say what the loss of a batch is and how samples are scored.
 
-    monitored: the validation score by which the best weights are chosen; larger is better.
+    monitored: the validation score by which the best weights are chosen.  lower_is_better: of that score.
+    curve_columns: what curves.csv shows.  Only weights that need a gradient are optimised.
     """
 
     monitored = "val_iou"
+    lower_is_better = False
+    curve_columns = COLUMNS
 
     def __init__(self, network: nn.Module, settings: LoopSettings) -> None:
         super().__init__()
@@ -100,12 +104,22 @@ class NetworkTask(L.LightningModule):
         return self.start_step + (self.trainer.global_step if self._trainer is not None else 0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(trained, lr=self.settings.learning_rate)
+
+    def published_learning_rate(self, step: int) -> float:
+        """Learning rate of the published schedule after `step` steps; constant unless a task has another one."""
+        return self.settings.learning_rate
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate after `step` steps."""
+        published = self.settings.schedule == "published"
+        return self.published_learning_rate(step) if published else self.settings.learning_rate_at(step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         seed_torch(self.settings.seed, "training step", self.step)
         for group in self.optimizers().param_groups:
-            group["lr"] = self.settings.learning_rate_at(self.step)
+            group["lr"] = self.learning_rate_at(self.step)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.loss(batch)
@@ -148,7 +162,7 @@ class NetworkTask(L.LightningModule):
             raise Im2HandsError(
                 f"training: the loss is not a number at step {self.step}; lower the learning rate or clip the gradient."
             )
-        self.report({"train_loss": mean, "learning_rate": self.settings.learning_rate_at(self.step - 1)})
+        self.report({"train_loss": mean, "learning_rate": self.learning_rate_at(self.step - 1)})
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False):
@@ -160,10 +174,15 @@ class NetworkTask(L.LightningModule):
         self._scores.clear()
         self.report(means)
         score = means.get(self.monitored)
-        if score is not None and math.isfinite(score) and (self.best is None or score > self.best["score"]):
+        if score is not None and math.isfinite(score) and self._is_best(score):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
             self.best = {"score": score, "step": self.step, "means": means, "weights": weights}
         self._exchange_average()
+
+    def _is_best(self, score: float) -> bool:
+        if self.best is None:
+            return True
+        return score < self.best["score"] if self.lower_is_better else score > self.best["score"]
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Numbers of the current step to all loggers."""
@@ -257,7 +276,7 @@ def run_training(
     Raises Im2HandsError if the loss is no number.
     """
     settings, logs = task.settings, Path(logs)
-    curves = CurvesLogger(logs / "curves.csv")
+    curves = CurvesLogger(logs / "curves.csv", task.curve_columns)
     state = checkpoints.find(settings.steps)
     if state is not None:
         task.start_step, task.best, task.average = state["step"], state["best"], state["average"]

@@ -1,0 +1,187 @@
+"""Batches of frames with labelled query points of both hands: item i is the batch of global step i, whoever asks for it.
+
+Frames: see `networks.two_hands`. Left and right draw their query points independently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from im2hands.datasets.frame_items import FrameItem, FrameSet, Rounds
+from im2hands.datasets.occupancy_items import VALIDATION_SETS, LabelledHands, evenly_spaced, points_per_set
+from im2hands.datasets.queries import QueryPoints
+from im2hands.datasets.two_hand_item import Augmentation
+from im2hands.hands.frames import PalmFrames
+from im2hands.hands.sides import Side
+from im2hands.io.errors import DataError
+from im2hands.io.hashing import seed_of
+from im2hands.networks.image_encoder import normalise
+from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands
+
+VALIDATION_BATCH_FRAMES = 2
+AnchorsOf = Callable[[FrameItem, np.random.Generator | None], Float[np.ndarray, "2 points 3"]]
+"""A frame, and a generator in training -> anchors of both hands (world, m), as the item's mirroring wants them."""
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Some frames of a set.
+
+    frame_index: places in the set.  images: as the encoder takes them, None where it is frozen.  labels: 1 inside, 0 outside.
+    anchors: of both hands, world, m, for refined occupancy.
+    """
+
+    frame_index: Integer[Tensor, " frames"]
+    images: Float[Tensor, "frames 3 256 256"] | None
+    hands: Hands
+    camera: CameraBatch
+    labels: dict[Side, Float[Tensor, "frames n"]]
+    anchors: dict[Side, Float[Tensor, "frames points 3"]] | None = None
+
+    def to(self, device: torch.device, non_blocking: bool = True) -> FrameBatch:
+        def moved(tensors: Mapping[Side, Tensor]) -> dict[Side, Tensor]:
+            return {side: tensor.to(device, non_blocking=non_blocking) for side, tensor in tensors.items()}
+
+        return replace(
+            self,
+            images=None if self.images is None else self.images.to(device, non_blocking=non_blocking),
+            hands={side: hand.to(device) for side, hand in self.hands.items()},
+            camera=self.camera.to(device),
+            labels=moved(self.labels),
+            anchors=None if self.anchors is None else moved(self.anchors),
+        )
+
+
+def frame_batch(
+    items: Sequence[FrameItem],
+    points: Sequence[Sequence[QueryPoints]],
+    anchors: Sequence[Float[np.ndarray, "2 points 3"]] | None = None,
+) -> FrameBatch:
+    """Frames as tensors (float32).
+
+    points: for every frame those of its left and its right hand, equally many in all frames.
+    """
+    sides = sorted(Side, key=lambda side: side.index)
+    queries = {side: [frame[side.index] for frame in points] for side in sides}
+    return FrameBatch(
+        frame_index=torch.tensor([item.frame for item in items]),
+        images=None if items[0].image is None else normalise(_stacked([item.image for item in items], np.uint8)),
+        hands={side: _hands(items, side, _stacked([each.points for each in queries[side]])) for side in sides},
+        camera=camera_batch(items),
+        labels={side: _stacked([each.labels for each in queries[side]]) for side in sides},
+        anchors=None if anchors is None else {side: _stacked([each[side.index] for each in anchors]) for side in sides},
+    )
+
+
+def camera_batch(items: Sequence[FrameItem]) -> CameraBatch:
+    """The cameras of some frames."""
+    cameras = [item.camera for item in items]
+    return CameraBatch(
+        *(_stacked([getattr(one, name) for one in cameras]) for name in ("rotation", "translation", "intrinsics"))
+    )
+
+
+def _hands(items: Sequence[FrameItem], side: Side, points: Float[Tensor, "frames n 3"]) -> HandBatch:
+    wrist, rotation, frames, lengths = (
+        _stacked([getattr(item, name)[side.index] for item in items])
+        for name in ("wrist", "palm_rotation", "bone_from_palm", "bone_lengths")
+    )
+    return HandBatch(side, PalmFrames(wrist, rotation, side), frames, lengths, points)
+
+
+def _stacked(arrays: Sequence[np.ndarray], dtype: type = np.float32) -> Tensor:
+    return torch.from_numpy(np.stack(arrays).astype(dtype, copy=False))
+
+
+class LabelledFrames:
+    """The frames of a split with the stored query points of their hands.
+
+    with_images: whether batches hold images.  anchors: of refined occupancy.
+    Raises DataError if a hand of a frame has no query points.
+    """
+
+    def __init__(
+        self, frames: FrameSet, hands: LabelledHands, with_images: bool, anchors: AnchorsOf | None = None
+    ) -> None:
+        self.frames, self.hands, self.with_images, self.anchors = frames, hands, with_images, anchors
+        rows = {name: row for row, name in enumerate(hands.queries.hand_ids)}
+        missing = [name for pair in frames.hand_ids for name in pair if name not in rows]
+        if missing:
+            raise DataError(
+                f"{hands.manifest}: holds no query points of hand {missing[0]} ({len(missing)} missing), which "
+                f"{frames.frames_path} shows; run sample_queries again."
+            )
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class FrameSteps(Dataset):
+    """Training batches. Every frame comes once per round, in a new random order each round.
+
+    points_per_hand, uniform_share: see `occupancy_items.points_per_set`.  augmentation: random changes of every frame.
+    """
+
+    def __init__(
+        self,
+        frames: LabelledFrames,
+        batch_frames: int,
+        points_per_hand: int,
+        uniform_share: float,
+        seed: int,
+        augmentation: bool = False,
+    ) -> None:
+        self.frames, self.batch_frames, self.seed, self.augmentation = frames, batch_frames, seed, augmentation
+        self.counts = points_per_set(frames.hands, points_per_hand, uniform_share)
+        self._order = Rounds(len(frames), seed, "order of frames")
+
+    def __getitem__(self, step: int) -> FrameBatch:
+        items, points, anchors = [], [], []
+        for place in range(step * self.batch_frames, (step + 1) * self.batch_frames):
+            random = np.random.default_rng(seed_of(self.seed, "frame", place))
+            item = self.frames.frames.item(self._order[place], self.frames.with_images)
+            if self.augmentation:
+                item = item.augmented(Augmentation.draw(random))
+            items.append(item)
+            queries, rows = self.frames.hands.queries, self.frames.rows
+            points.append([queries.block(rows[name], random, self.counts) for name in item.hand_ids])
+            if self.frames.anchors is not None:
+                anchors.append(self.frames.anchors(item, random))
+        return frame_batch(items, points, anchors or None)
+
+
+class FrameValidation(Dataset):
+    """Fixed batches: the first points of one set of the hands of evenly spaced frames."""
+
+    def __init__(self, frames: LabelledFrames, most_frames: int, points_per_hand: int) -> None:
+        hands = frames.hands
+        self.frames = frames
+        self.set_name = next((name for name in VALIDATION_SETS if hands.has(name)), None)
+        if self.set_name is None:
+            raise DataError(f"{hands.manifest}: holds no points; raise their numbers in sample_queries.")
+        self.points_per_hand = min(points_per_hand, hands.queries.count(0, self.set_name))
+        self.chosen = evenly_spaced(len(frames), most_frames)
+
+    def __len__(self) -> int:
+        return -(-len(self.chosen) // VALIDATION_BATCH_FRAMES)
+
+    def __getitem__(self, index: int) -> FrameBatch:
+        if not 0 <= index < len(self):
+            raise IndexError(f"validation batch {index} of {len(self)}")
+        chosen = self.chosen[index * VALIDATION_BATCH_FRAMES : (index + 1) * VALIDATION_BATCH_FRAMES]
+        items = [self.frames.frames.item(frame, self.frames.with_images) for frame in chosen]
+        points = [[self._first_points(name) for name in item.hand_ids] for item in items]
+        anchors = self.frames.anchors
+        return frame_batch(items, points, None if anchors is None else [anchors(item, None) for item in items])
+
+    def _first_points(self, hand_id: str) -> QueryPoints:
+        whole = self.frames.hands.queries.points(self.frames.rows[hand_id], self.set_name)
+        return QueryPoints(whole.points[: self.points_per_hand], whole.labels[: self.points_per_hand])

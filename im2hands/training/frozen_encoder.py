@@ -1,0 +1,81 @@
+"""A frozen image encoder: its maps are made once per frame, one image at a time, and kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Integer
+from torch import Tensor
+
+from im2hands.datasets.frame_items import FrameSet
+from im2hands.io.errors import ConfigError
+from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures, normalise
+
+KEPT: Mapping[str, tuple[int, ...]] = {"backbone": (3,), "of_heat_maps": (0, 3), "of_dense_maps": (0, 3)}
+"""The maps that the networks after IntagHand use, places in the lists of ImageFeatures: coarsest and finest."""
+LEVELS = 4
+BUDGET_BYTES = 1 << 30
+
+
+class FrozenEncoder:
+    """What an encoder that is no longer trained sees in the frames of a set.
+
+    Images are encoded one by one, so that the maps of a frame do not depend on its neighbours in a batch, nor on how many
+    frames fit into the budget.
+    encoder: left in evaluation mode, without gradients.  device: where the maps are wanted; they are kept on the CPU.
+    budget_bytes: of the kept maps; frames beyond it are encoded whenever they are asked for.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        frames: FrameSet,
+        device: torch.device,
+        budget_bytes: int = BUDGET_BYTES,
+        maps: Mapping[str, Sequence[int]] = KEPT,
+    ) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.frames, self.device, self.maps = frames, device, maps
+        self._room = budget_bytes
+        self._kept: dict[int, list[Tensor]] = {}
+
+    def features(self, frame_index: Integer[Tensor, " frames"]) -> ImageFeatures:
+        """Maps of some frames of the set (places, not frame ids); those that are not in `maps` are empty."""
+        each = [self._of(int(frame)) for frame in frame_index]
+        batch = iter(torch.stack(parts).to(self.device) for parts in zip(*each, strict=True))
+        none = torch.empty(len(each), 0)
+        lists = {
+            name: [next(batch) if level in self.maps.get(name, ()) else none for level in range(LEVELS)]
+            for name in ("backbone", "of_heat_maps", "of_dense_maps")
+        }
+        return ImageFeatures(heat_maps=none, masks=none, dense_maps=none, **lists)
+
+    @torch.no_grad()
+    def _of(self, frame: int) -> list[Tensor]:
+        if frame in self._kept:
+            return self._kept[frame]
+        image = normalise(torch.from_numpy(self.frames.image(frame))[None]).to(self.device)
+        self.encoder.eval()
+        with torch.autocast(self.device.type, enabled=False):
+            found = self.encoder(image)
+        parts = [
+            getattr(found, name)[level][0].cpu()
+            for name in ("backbone", "of_heat_maps", "of_dense_maps")
+            for level in range(LEVELS)
+            if level in self.maps.get(name, ())
+        ]
+        size = sum(part.nbytes for part in parts)
+        if size <= self._room:
+            self._room -= size
+            self._kept[frame] = parts
+        return parts
+
+
+def require_no_augmentation(image_encoder: str, augmentation: bool, section: str) -> None:
+    """Raises ConfigError if a frozen encoder is to see images that change. section: of params.yaml, for the message."""
+    if image_encoder == "frozen" and augmentation:
+        raise ConfigError(
+            f"{section}: a frozen image encoder makes its maps once per frame, so images cannot be augmented; "
+            "set augmentation: false or image_encoder: trained."
+        )
