@@ -1,0 +1,72 @@
+"""A keypoint source refined with the photograph: a new keypoint source.
+
+The network was trained on hands whose wrist stands on the true one, so that is what it is shown; what it returns is moved
+back by the same distance. So a refined hand stands where its source put it, but for what the network changed, and is stored,
+as all keypoints, as predicted: world, metres, STANDARD order, left hands not mirrored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from im2hands.datasets.frame_items import FrameItem, FrameSet
+from im2hands.datasets.keypoints import KeypointTable, aligned, implausible
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.io.errors import DataError
+from im2hands.io.progress import progress
+from im2hands.networks.image_encoder import normalise
+from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
+
+BATCH_FRAMES = 16
+
+
+def refined_keypoints(
+    network: KeypointRefinementNetwork,
+    frames: FrameSet,
+    given: KeypointTable,
+    device: torch.device | str = "cpu",
+    batch_frames: int = BATCH_FRAMES,
+) -> tuple[Float[np.ndarray, "frames 2 21 3"], list[str | None]]:
+    """Refined keypoints of every row of `given` (m, world, order of `Side.index`), and why a row has none.
+
+    network: on `device`, ready to evaluate.  frames: of the same split.  given: all frames of the split, see `require_frames`.
+    Rows without keypoints keep their reason; rows whose frame has no crop or no true wrist get one, and so do those of which
+    the network makes no hands. Raises DataError if there is nothing to refine.
+    """
+    keypoints, reasons = given.keypoints(), list(given.reasons)
+    refined = np.full_like(keypoints, np.nan)
+    places = {int(frame_id): place for place, frame_id in enumerate(frames.frame_ids)}
+    for row, reason in enumerate(reasons):
+        if reason is None and row not in places:
+            reasons[row] = frames.crops[row].reason or "a hand was set aside, so its wrist is not known"
+    rows = [row for row, reason in enumerate(reasons) if reason is None]
+    if not rows:
+        raise DataError(f"{given.path}: has no keypoints of a frame with an image; there is nothing to refine.")
+    batches = [rows[start : start + batch_frames] for start in range(0, len(rows), batch_frames)]
+    for batch in progress(batches, f"refine keypoints (x{batch_frames} frames)"):
+        items = [frames.item(places[row]) for row in batch]
+        refined[batch] = _refined(network, items, keypoints[batch], device)
+    for row in rows:
+        problem = implausible(refined[[row]])
+        if problem is not None:
+            reasons[row] = f"refined to no hands: {problem[1]}"
+    return refined, reasons
+
+
+@torch.no_grad()
+def _refined(
+    network: KeypointRefinementNetwork,
+    items: list[FrameItem],
+    keypoints: Float[np.ndarray, "frames 2 21 3"],
+    device: torch.device | str,
+) -> Float[np.ndarray, "frames 2 21 3"]:
+    shown = aligned(keypoints, np.stack([item.wrist for item in items]), "wrist")
+    in_camera = np.stack([item.camera.to_camera(hands) for item, hands in zip(items, shown, strict=True)])
+    images = normalise(torch.from_numpy(np.stack([item.image for item in items]))).to(device)
+    left, right = torch.from_numpy(in_camera).to(device).unbind(1)
+    result = network(images, RefinementKeypoints.of(left, right)).in_camera()
+    hands = torch.stack(result, dim=1).double().cpu().numpy()
+    world = np.stack([item.camera.to_world(one) for item, one in zip(items, hands, strict=True)])
+    return world + (keypoints - shown)[:, :, :1]
