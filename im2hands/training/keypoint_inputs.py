@@ -1,0 +1,205 @@
+"""Frames that keypoint refinement is trained and validated on: true keypoints, and the worse ones that the network is given.
+
+What is given is IntagHand's prediction for the frame, or true keypoints with fresh normal noise; either way every hand is moved
+so that its wrist stands on the true one, as in the published training. Keypoints are of the kind `model`, camera frame, metres,
+hands in the order left, right; the network's own millimetre frame is `hands.frames.RefinementKeypoints`.
+
+Source: Im2Hands (CVPR 2023), keypoint refinement, trained on predictions alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet, Rounds
+from im2hands.datasets.frames import FrameTable, pair_id
+from im2hands.datasets.keypoints import KeypointTable, aligned
+from im2hands.datasets.occupancy_items import evenly_spaced
+from im2hands.datasets.two_hand_item import Augmentation
+from im2hands.hands.frames import MILLIMETRES, RefinementKeypoints
+from im2hands.hands.joints import WRIST
+from im2hands.io.errors import DataError
+from im2hands.io.hashing import seed_of
+from im2hands.networks.image_encoder import normalise
+
+Given = Literal["mixture", "predicted", "perturbed"]
+VALIDATION_NOISE_MM = 10.0
+"""Standard deviation per coordinate of the noise on validation's perturbed keypoints, as in the source `perturbed_10mm`."""
+VALIDATION_BATCH_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class KeypointBatch:
+    """Some frames of a split.
+
+    images: as the encoder takes them, None where it is frozen and knows the frame by its number.  frame_index: place in the
+    split's frame set.  true: camera frame relative to its own origin.  given: the keypoints to refine, by kind.
+    """
+
+    images: Float[Tensor, "frames 3 256 256"] | None
+    frame_index: Tensor
+    true: RefinementKeypoints
+    given: Mapping[Given, RefinementKeypoints]
+
+    def to(self, device: torch.device, non_blocking: bool = True) -> KeypointBatch:
+        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> KeypointBatch:
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, moved) -> KeypointBatch:
+        def keypoints(of: RefinementKeypoints) -> RefinementKeypoints:
+            return RefinementKeypoints(moved(of.left), moved(of.right), moved(of.origin))
+
+        images = None if self.images is None else moved(self.images)
+        given = {kind: keypoints(of) for kind, of in self.given.items()}
+        return KeypointBatch(images, moved(self.frame_index), keypoints(self.true), given)
+
+
+@dataclass(frozen=True)
+class TrueAndPredicted:
+    """Keypoints of one frame, camera frame (m), and the frame itself."""
+
+    item: FrameItem
+    true: Float[np.ndarray, "2 21 3"]
+    predicted: Float[np.ndarray, "2 21 3"]
+
+
+class KeypointFrames:
+    """The usable frames of a split with a usable prediction.
+
+    frames: their images, cameras and true hands.  predictions: keypoint file of the same split.  with_images: whether batches
+    hold images.
+    Raises DataError if the predictions are those of other frames, or none is usable.
+    """
+
+    def __init__(self, frames: FrameSet, predictions: str | os.PathLike, with_images: bool) -> None:
+        self.frames, self.with_images = frames, with_images
+        table = KeypointTable.read(predictions)
+        pair_ids = [pair_id(*key) for key in FrameTable.read(frames.frames_path).pair_keys]
+        table.require_frames(pair_ids, frames.frames_path)
+        self._places = np.flatnonzero(table.usable[frames.frame_ids])
+        if not len(self._places):
+            raise DataError(
+                f"{predictions}: no frame of {frames.frames_path} has usable keypoints; predict them again."
+            )
+        self._predicted = table.keypoints()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> TrueAndPredicted:
+        return self.augmented(index, None)
+
+    def augmented(self, index: int, augmentation: Augmentation | None) -> TrueAndPredicted:
+        """A frame, its image changed as `augmentation` says and its keypoints with it."""
+        item = self.frames.item(int(self._places[index]), self.with_images)
+        predicted = aligned(self._predicted[self.frame_id(index)], item.wrist, "wrist")
+        if augmentation is not None:
+            item = item.augmented(augmentation)
+            if item.mirrored:
+                predicted = predicted[::-1] @ MIRROR
+        return TrueAndPredicted(item, item.camera.to_camera(item.keypoints), item.camera.to_camera(predicted))
+
+    def frame_id(self, index: int) -> int:
+        return int(self.frames.frame_ids[self._places[index]])
+
+
+def batch_of(
+    samples: Sequence[TrueAndPredicted], given: Mapping[Given, Float[np.ndarray, "frames 2 21 3"]]
+) -> KeypointBatch:
+    """given: the keypoints to refine, camera frame, m."""
+    images = [sample.item.image for sample in samples]
+    return KeypointBatch(
+        None if images[0] is None else normalise(torch.from_numpy(np.stack(images))),
+        torch.tensor([sample.item.frame for sample in samples]),
+        refinement_keypoints(np.stack([sample.true for sample in samples])),
+        {kind: refinement_keypoints(keypoints) for kind, keypoints in given.items()},
+    )
+
+
+def refinement_keypoints(keypoints: Float[np.ndarray, "frames 2 21 3"]) -> RefinementKeypoints:
+    """Camera-frame keypoints (m) as the network takes them."""
+    left, right = torch.from_numpy(np.ascontiguousarray(keypoints)).unbind(1)
+    return RefinementKeypoints.of(left, right)
+
+
+def with_noise(
+    true: Float[np.ndarray, "2 21 3"], sigma_mm: Float[np.ndarray, "#2"], random: np.random.Generator
+) -> Float[np.ndarray, "2 21 3"]:
+    """Keypoints (m) with normal noise in every coordinate of every joint, then moved back to the true wrists.
+
+    sigma_mm: standard deviation for each hand.
+    """
+    noisy = true + random.normal(size=true.shape) * sigma_mm[:, None, None] / MILLIMETRES
+    return aligned(noisy, true[:, WRIST], "wrist")
+
+
+class RefinementSteps(Dataset):
+    """Training batches; item i is that of global step i, a function of (seed, i).
+
+    Every frame comes once per round, in a new order each.  predicted_share: part of the frames that are given IntagHand's
+    prediction; the others get noise whose standard deviation is drawn for each hand, uniformly up to `noise_mm`.
+    """
+
+    def __init__(
+        self,
+        frames: KeypointFrames,
+        batch_frames: int,
+        predicted_share: float,
+        noise_mm: float,
+        augmentation: bool,
+        seed: int,
+    ) -> None:
+        self.frames, self.batch_frames, self.seed = frames, batch_frames, seed
+        self.predicted_share, self.noise_mm, self.augmentation = predicted_share, noise_mm, augmentation
+        self._order = Rounds(len(frames), seed, "order of frames")
+
+    def __getitem__(self, step: int) -> KeypointBatch:
+        random = np.random.default_rng(seed_of(self.seed, "inputs of keypoint refinement", step))
+        samples = []
+        for place in range(step * self.batch_frames, (step + 1) * self.batch_frames):
+            augmentation = Augmentation.draw(random) if self.augmentation else None
+            samples.append(self.frames.augmented(self._order[place], augmentation))
+        return batch_of(samples, {"mixture": np.stack([self._given(sample, random) for sample in samples])})
+
+    def _given(self, sample: TrueAndPredicted, random: np.random.Generator) -> Float[np.ndarray, "2 21 3"]:
+        predicted = random.random() < self.predicted_share
+        noisy = with_noise(sample.true, random.uniform(0, self.noise_mm, 2), random)
+        return sample.predicted if predicted else noisy
+
+
+class RefinementValidation(Dataset):
+    """Fixed batches of evenly spaced frames, each given the prediction and, seeded per frame, perturbed true keypoints."""
+
+    def __init__(self, frames: KeypointFrames, most_frames: int, seed: int) -> None:
+        self.frames, self.seed = frames, seed
+        self.chosen = evenly_spaced(len(frames), most_frames)
+
+    def __len__(self) -> int:
+        return -(-len(self.chosen) // VALIDATION_BATCH_FRAMES)
+
+    def __getitem__(self, index: int) -> KeypointBatch:
+        if not 0 <= index < len(self):
+            raise IndexError(f"validation batch {index} of {len(self)}")
+        chosen = self.chosen[index * VALIDATION_BATCH_FRAMES : (index + 1) * VALIDATION_BATCH_FRAMES]
+        samples = [self.frames[frame] for frame in chosen]
+        perturbed = [
+            self._perturbed(sample.true, self.frames.frame_id(f)) for f, sample in zip(chosen, samples, strict=True)
+        ]
+        return batch_of(
+            samples, {"predicted": np.stack([s.predicted for s in samples]), "perturbed": np.stack(perturbed)}
+        )
+
+    def _perturbed(self, true: Float[np.ndarray, "2 21 3"], frame_id: int) -> Float[np.ndarray, "2 21 3"]:
+        random = np.random.default_rng(seed_of(self.seed, "validation noise", frame_id))
+        return with_noise(true, np.full(2, VALIDATION_NOISE_MM), random)
