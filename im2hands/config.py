@@ -64,7 +64,7 @@ class Options(Section):
         description="depth that query points are relative to: published the first query of a call, consistent the wrist"
     )
     penetration_frame: Choice = Field(
-        description="other hand's points in the penetration loss: published leaves their palm coordinates, consistent moves them"
+        description="other hand's points in the penetration loss: published keeps palm coordinates, consistent moves them"
     )
     penetration_context: Choice = Field(
         description="context of the penetration loss: published encodes it twice, consistent once"
@@ -144,7 +144,11 @@ class SampleEvaluationQueries(Section):
     hand_margin_mm: float = Field(ge=0, description="margin of the hand's bounding box")
 
 
+GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), which then takes the place of the training"
+
+
 class HaloTraining(Section):
+    weights: str | None = Field(description=GIVEN_WEIGHTS)
     steps: PositiveInt = Field(description="optimiser steps")
     batch_hands: PositiveInt = Field(description="hands per step")
     points_per_hand: PositiveInt = Field(description="query points per hand and step")
@@ -175,9 +179,7 @@ class HaloTraining(Section):
 class ImageNetworkTraining(Section):
     """What the trainings of all image networks have in common."""
 
-    weights: str | None = Field(
-        description="folder of an imported model (im2hands import-weights), which then takes the place of the training"
-    )
+    weights: str | None = Field(description=GIVEN_WEIGHTS)
     steps: PositiveInt = Field(description="optimiser steps")
     batch_frames: PositiveInt = Field(description="frames, each with both hands, per step")
     lr: PositiveFloat = Field(description="learning rate of Adam")
@@ -202,7 +204,9 @@ class IntagHandTraining(ImageNetworkTraining):
         description="image encoder of this and, starting from its weights, of all image networks; resnet50 is published"
     )
     widths: list[PositiveInt] = Field(
-        min_length=4, max_length=4, description="vertex features before and after each level; 512 256 128 64 is published"
+        min_length=4,
+        max_length=4,
+        description="vertex features before and after each level; 512 256 128 64 is published",
     )
     edge_loss_from: Fraction = Field(
         description="share of the steps after which edge lengths count; 0.25 (epoch 50 of 200) is published"
@@ -215,6 +219,7 @@ class InitialOccupancyTraining(ImageNetworkTraining):
     image_encoder: ImageEncoderMode = Field(
         description="frozen keeps IntagHand's encoder, whose maps are then made once per frame; trained is published"
     )
+    image_attention: bool = Field(description="whether query points look at the image; false is an ablation")
     validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
 
 
@@ -248,6 +253,7 @@ class RefinedOccupancyTraining(ImageNetworkTraining):
     query_width: PositiveInt = Field(description="width of the queries' attention to anchors; 200 is published")
     weight_decay: float = Field(ge=0, description="of Adam; 0.00001 is published")
     penetration_weight: float = Field(ge=0, description="of the penetration loss; 0.001 is published")
+    context: bool = Field(description="whether the hands' codes see each other and the image; false is an ablation")
     validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
 
 
@@ -344,7 +350,9 @@ class Params(Section):
     )
     training: Training = Field(description="one section per network")
     perturb_keypoints: PerturbKeypoints = Field(description="true keypoints with noise, as a keypoint source")
-    generate_anchors: GenerateAnchors = Field(description="points on the initial surfaces that refined occupancy starts from")
+    generate_anchors: GenerateAnchors = Field(
+        description="points on the initial surfaces that refined occupancy starts from"
+    )
     results: Results = Field(description="method -> keypoint sources that its meshes are made from")
     reconstruct: Reconstruct = Field(description="meshes of the test split")
     evaluate: Evaluate = Field(description="metrics of every mesh")

@@ -53,6 +53,21 @@ class LoopSettings:
     workers: int = 0
     seed: int = 0
 
+    @classmethod
+    def of(cls, section: Any, seed: int, device: torch.device, threads: int) -> LoopSettings:
+        """From a section of the parameters with the same names. threads: of the CPU, for loader processes beside a GPU."""
+        return cls(
+            steps=section.steps,
+            validate_every=section.validate_every,
+            learning_rate=section.lr,
+            schedule=section.schedule,
+            gradient_clip=section.gradient_clip,
+            weight_average=section.weight_average,
+            precision=section.precision,
+            workers=min(4, threads // 2) if device.type == "cuda" else 0,
+            seed=seed,
+        )
+
     def learning_rate_at(self, step: int) -> float:
         if self.schedule != "cosine":
             return self.learning_rate
