@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from im2hands.networks.image_encoder import ImageFeatures
+from im2hands.networks.published.reader import read_published
 from im2hands.parity.case import Comparison, Golden
+
+SMALL_SHARE = 1e-3
+"""Of the largest gradient norm of a file: norms below it are small ones."""
+
+
+def through_a_file(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a published file of this content, written and read by the project's checkpoint reader."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "published.pt"
+        torch.save(content, path)
+        return read_published(path).weights
 
 
 def golden_image(seed: int, batch: int) -> Tensor:
@@ -36,13 +51,13 @@ def compare_image_features(golden: Golden, features: ImageFeatures, tolerance: s
             yield from compare_probe(golden, f"{name}_fmap{level}", maps[level], tolerance)
 
 
-def compare_gradients(
-    golden: Golden, prefix: str, gradients: Mapping[str, Tensor | None], encoder: str, others: str
-) -> Iterator[Comparison]:
+def compare_gradients(golden: Golden, mode: str, gradients: Mapping[str, Tensor | None]) -> Iterator[Comparison]:
     """Norms of single gradients and of whole modules, and which parameters have none.
 
-    gradients: by published key.  encoder, others: tolerances (relative) of `image_encoder.*` and of everything else.
+    mode: `eval` or `train`.  gradients: by published key.
+    Tolerances (relative): `eval encoder` for `image_encoder.*`, `eval others`; `train`, `train small` (`SMALL_SHARE`).
     """
+    prefix = training_prefix(mode)
     given = {key: gradient for key, gradient in gradients.items() if gradient is not None}
     yield golden.compare(f"{prefix}grad_none", np.array(sorted(set(gradients) - set(given))))
     norms = {key: gradient.double().norm().item() for key, gradient in given.items()}
@@ -56,12 +71,19 @@ def compare_gradients(
         ("grad", golden[f"{prefix}grad_name"], norms),
         ("module_grad", golden[f"{prefix}module_name"], modules),
     ):
-        values = np.array([ours.get(str(name), np.nan) for name in names])
-        of_encoder = np.char.startswith(names, "image_encoder")
-        for where, tolerance in ((of_encoder, encoder), (~of_encoder, others)):
+        values, field = np.array([ours.get(str(name), np.nan) for name in names]), f"{prefix}{kind}_norm"
+        if mode == "eval":
+            special, tolerances = np.char.startswith(names, "image_encoder"), ("eval encoder", "eval others")
+        else:
+            special, tolerances = golden[field] < SMALL_SHARE * golden[field].max(), ("train small", "train")
+        for where, tolerance in zip((special, ~special), tolerances, strict=True):
             if where.any():
-                field = f"{prefix}{kind}_norm"
                 yield golden.compare(field, values[where], tolerance, where, relative_to="each")
+
+
+def training_prefix(mode: str) -> str:
+    """Of the names of fields of the training case."""
+    return "train_eval_mode_" if mode == "eval" else "train_"
 
 
 def without_dropout(network: nn.Module) -> nn.Module:

@@ -59,24 +59,30 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
     # The published script adds up in float32. `2dec`: stored with two decimals.
     "metrics": {"default": 1e-4, "metres": 1e-6, "interhand": 1e-9, "2dec": 0.005001},
     # Fractions. Another convolution backend of the reference itself is up to 4e-6 (values) and 2e-2 (training gradients) away.
+    # Train mode is compared in double precision. Batch statistics of two images amplify rounding: over six seeds of weights the
+    # loss in float32 is up to 3.2e-5 from that in float64 and changes by up to 3.9e-5 with the convolution backend; gradient
+    # norms differ by up to 2.5 % (image encoder) and 10 % (others) in the worst seed, by 0.5 % and 2.8 % in the other ones.
     "init_occ": {
         "forward": 2e-5,
         "eval loss": 1e-4,
-        "train loss": 1e-4,
+        "train loss": 4e-5,
         "eval encoder": 3e-3,
         "eval others": 1e-3,
-        "train encoder": 0.05,
-        "train others": 0.02,
+        "train": 0.02,
+        "train small": 0.05,
     },
     # Fractions. Another convolution backend of the reference itself is up to 5e-5 (logits) and 9e-3 (training gradients) away.
+    # Eval-mode gradients are compared in double precision, which is within 5.4e-5. In float32 the plain form as well as ours is
+    # 1.0e-3 away in trans_enc.final_transformers.2.fc_gamma.0.weight: one of its 32,768 pairs of anchors has 1.2e-5 before the
+    # ReLU of unit 19 (all of them: deviation 4.0, rounding 2.7e-5), which float32 takes for -5.6e-6; the error is that row.
     "ref_occ": {
         "forward": 3e-4,
         "eval loss": 1e-4,
         "train loss": 2e-4,
         "eval encoder": 3e-3,
-        "eval others": 2e-3,  # measured: one gradient 1.2e-3 away in float32, 2e-5 in float64; all others within 1e-3
-        "train encoder": 0.05,
-        "train others": 0.02,
+        "eval others": 1e-3,
+        "train": 0.02,
+        "train small": 0.02,
     },
     # Fractions. float64 itself is 4e-6 away from the stored float32 values, and up to 7e-4 in backbone gradients.
     "kpts_ref": {
@@ -86,8 +92,8 @@ TOLERANCES: dict[str, dict[str, float | tuple[float, float]]] = {
         "loss": 1e-5,
         "eval encoder": 3e-3,
         "eval others": 1e-3,
-        "train encoder": 0.02,
-        "train others": 0.02,
+        "train": 0.02,
+        "train small": 0.02,
     },
     # Random, deep and in float32; correct code stays below 1e-5 on 3-D outputs.
     "intaghand_network": {

@@ -14,10 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.initial_occupancy import NAME, InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.published.halo import decoder_from_published, decoder_to_published
-from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
+from im2hands.networks.published.layout import (
+    PublishedLayout,
+    PublishedNetwork,
+    in_published_order,
+    with_last_axis,
+)
 from im2hands.networks.published.naming import (
     IMAGE_ATTENTION,
     IMAGE_ENCODER,
@@ -75,17 +79,12 @@ def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     decoders: dict[str, Tensor] = {}
     for side in Side:
         decoders.update(decoder_to_published(_of_side(state, side), f"{side.value}_decoder."))
-    published: OrderedDict[str, Tensor] = OrderedDict()
-    for key, shape in LAYOUT.shapes.items():
+
+    def tensor_of(key: str) -> Tensor | None:
         tensor = decoders[key] if key in decoders else state.get(our_name(key))
-        if tensor is not None and POINTWISE.fullmatch(key):
-            tensor = tensor.unsqueeze(-1)
-        if tensor is None or tensor.shape != shape:
-            raise CheckpointError(
-                f"a {NAME} network without {key} of shape {shape} has no published layout; only the published sizes have."
-            )
-        published[key] = tensor
-    return published
+        return with_last_axis(tensor) if POINTWISE.fullmatch(key) else tensor
+
+    return in_published_order(NAME, LAYOUT.shapes, tensor_of)
 
 
 def sources(key: str) -> tuple[str, ...]:

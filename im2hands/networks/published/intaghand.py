@@ -18,7 +18,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.intaghand import NAME, VERTICES, IntagHandNetwork, graph_tensors, load_intaghand
 from im2hands.networks.published.graph_files import GraphFiles, read_graph_files
-from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
+from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork, in_published_order
 from im2hands.networks.published.naming import (
     GRAPH_BLOCKS,
     IMAGE_ATTENTION,
@@ -99,15 +99,8 @@ def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
 
     Raises CheckpointError for a network of other than the published sizes.
     """
-    published: OrderedDict[str, Tensor] = OrderedDict()
-    for key, shape in shapes_for(state["node_average.weight"].shape[1]).items():
-        tensor = state.get(our_name(key))
-        if tensor is None or tensor.shape != shape:
-            raise CheckpointError(
-                f"an {NAME} network without {key} of shape {shape} has no published layout; only the published sizes have."
-            )
-        published[key] = tensor
-    return published
+    shapes = shapes_for(state["node_average.weight"].shape[1])
+    return in_published_order(NAME, shapes, lambda key: state.get(our_name(key)))
 
 
 def network_on(files: GraphFiles, weights: Mapping[str, Tensor]) -> IntagHandNetwork:

@@ -16,9 +16,13 @@ from torch import Tensor
 from im2hands.hands.frames import MILLIMETRES, RefinementKeypoints
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork, load_keypoint_refinement
-from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
+from im2hands.networks.published.layout import (
+    PublishedLayout,
+    PublishedNetwork,
+    in_published_order,
+    with_last_axis,
+)
 from im2hands.networks.published.naming import (
     GRAPH_BLOCKS,
     IMAGE_ATTENTION,
@@ -70,19 +74,14 @@ def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
 
     Raises CheckpointError for a network of other than the published sizes.
     """
-    published: OrderedDict[str, Tensor] = OrderedDict()
-    for key, shape in LAYOUT.shapes.items():
+
+    def tensor_of(key: str) -> Tensor | None:
         tensor = state.get(our_name(key))
-        if tensor is not None and POINTWISE.fullmatch(key):
-            tensor = tensor.unsqueeze(-1)
-        elif tensor is not None and IDENTITIES.fullmatch(key):
-            tensor = reorder(tensor, JointOrder.STANDARD, JointOrder.MANO)
-        if tensor is None or tensor.shape != shape:
-            raise CheckpointError(
-                f"a {NAME} network without {key} of shape {shape} has no published layout; only the published sizes have."
-            )
-        published[key] = tensor
-    return published
+        if tensor is not None and IDENTITIES.fullmatch(key):
+            return reorder(tensor, JointOrder.STANDARD, JointOrder.MANO)
+        return with_last_axis(tensor) if POINTWISE.fullmatch(key) else tensor
+
+    return in_published_order(NAME, LAYOUT.shapes, tensor_of)
 
 
 def build(_: Mapping[str, Tensor]) -> KeypointRefinementNetwork:

@@ -34,6 +34,29 @@ class PublishedLayout:
         return len(self.shapes.keys() & file.weights.keys())
 
 
+def in_published_order(
+    network: str, shapes: Mapping[str, tuple[int, ...]], tensor_of: Callable[[str], Tensor | None]
+) -> OrderedDict[str, Tensor]:
+    """The tensors of a published file. tensor_of: a published key's tensor in our network, None where there is none.
+
+    Raises CheckpointError for a network of other than the published sizes.
+    """
+    published: OrderedDict[str, Tensor] = OrderedDict()
+    for key, shape in shapes.items():
+        tensor = tensor_of(key)
+        if tensor is None or tensor.shape != shape:
+            raise CheckpointError(
+                f"weights of {network} without {key} of shape {shape} have no published layout; only the published sizes have."
+            )
+        published[key] = tensor
+    return published
+
+
+def with_last_axis(tensor: Tensor | None) -> Tensor | None:
+    """The weight of a linear map as that of a published 1x1 convolution over points."""
+    return None if tensor is None else tensor.unsqueeze(-1)
+
+
 def same_key(key: str) -> tuple[str, ...]:
     """The keys of a file that may fill a published key: that one alone."""
     return (key,)

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from im2hands.io.errors import CheckpointError
 from im2hands.networks.published import initial_occupancy
-from im2hands.networks.published.layout import PublishedLayout, PublishedNetwork
+from im2hands.networks.published.layout import (
+    PublishedLayout,
+    PublishedNetwork,
+    in_published_order,
+    with_last_axis,
+)
 from im2hands.networks.published.naming import IMAGE_ENCODER, OF_ENCODER, Renames, renamed, same_or_intaghands
 from im2hands.networks.refined_occupancy import NAME, OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
 
@@ -127,17 +131,12 @@ def to_published(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     Raises CheckpointError for a network of other than the published sizes.
     """
     initial = _renamed_initial(initial_occupancy.to_published(_of_initial(state)))
-    published: OrderedDict[str, Tensor] = OrderedDict()
-    for key, shape in LAYOUT.shapes.items():
+
+    def tensor_of(key: str) -> Tensor | None:
         tensor = initial[key] if key in initial else state.get(our_name(key))
-        if tensor is not None and POINTWISE.fullmatch(key):
-            tensor = tensor.unsqueeze(-1)
-        if tensor is None or tensor.shape != shape:
-            raise CheckpointError(
-                f"a {NAME} network without {key} of shape {shape} has no published layout; only the published sizes have."
-            )
-        published[key] = tensor
-    return published
+        return with_last_axis(tensor) if POINTWISE.fullmatch(key) else tensor
+
+    return in_published_order(NAME, LAYOUT.shapes, tensor_of)
 
 
 def sources(key: str) -> tuple[str, ...]:

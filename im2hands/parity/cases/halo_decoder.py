@@ -6,9 +6,7 @@ The weights go through the project's checkpoint reader, as a published file woul
 from __future__ import annotations
 
 import ast
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from im2hands.networks.bone_decoders import BoneDecoders
 from im2hands.networks.published.halo import decoder_from_published, decoder_to_published
-from im2hands.networks.published.reader import read_published
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
+from im2hands.parity.network_fields import through_a_file
 from im2hands.parity.weights_rule import rule_weights
 
 PALM_UNIT = 0.4
@@ -28,10 +26,7 @@ def published_weights(golden: Golden, tag: str) -> dict[str, Tensor]:
     shapes = [ast.literal_eval(str(text)) for text in golden[f"{tag}_shapes"]]
     keys = [str(key) for key in golden[f"{tag}_keys"]]
     weights = rule_weights(dict(zip(keys, shapes, strict=True)), int(golden[f"{tag}_seed"]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{tag}.pt"
-        torch.save({"model": weights}, path)
-        return read_published(path).weights
+    return through_a_file({"model": weights})
 
 
 def decoders_of(golden: Golden, tag: str) -> BoneDecoders:

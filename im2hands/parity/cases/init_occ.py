@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from im2hands.hands.frames import PalmFrames, mirrored_wrist
 from im2hands.hands.sides import Side
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork
 from im2hands.networks.published import initial_occupancy as published
-from im2hands.networks.published.reader import read_published
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.network_fields import (
@@ -23,26 +20,22 @@ from im2hands.parity.network_fields import (
     compare_image_features,
     compare_probe,
     golden_image,
+    through_a_file,
+    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.losses import occupancy_loss
 
 SIDES = (Side.LEFT, Side.RIGHT)
-
-
-def published_weights(golden: Golden) -> dict[str, Tensor]:
-    """The case's published state dict, written to a file and read back."""
-    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "init_occ.pt"
-        torch.save({"model": weights}, path)
-        return read_published(path).weights
+PRECISIONS = {"eval": torch.float32, "train": torch.float64}
+"""Of the training case. Statistics of a batch of 2 amplify rounding: see the tolerances."""
 
 
 def network_of(golden: Golden) -> InitialOccupancyNetwork:
     network = InitialOccupancyNetwork(depth_reference="published", penetration_frame="published")
-    network.load_state_dict(published.from_published(published_weights(golden)))
+    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
+    network.load_state_dict(published.from_published(through_a_file({"model": weights})))
     return network.eval()
 
 
@@ -70,14 +63,23 @@ def camera_of(golden: Golden, prefix: str = "") -> CameraBatch:
     return CameraBatch(rotation, translation, intrinsics.float())
 
 
+def training_batch(golden: Golden, precision: torch.dtype) -> tuple[Tensor, Hands, CameraBatch, dict[Side, Tensor]]:
+    """Images, hands, camera and labels of the training case."""
+    hands = {side: hand.to(precision) for side, hand in hands_of(golden, "train_").items()}
+    labels = {side: torch.from_numpy(golden[f"train_{side.value}_occ"]).to(precision) for side in SIDES}
+    images = golden_image(int(golden["train_seed_image"]), len(golden["train_R"]))
+    return images.to(precision), hands, camera_of(golden, "train_").to(precision), labels
+
+
 def run(golden: Golden, folder: GoldenFolder) -> Iterator[Comparison]:
     network = network_of(golden)
-    yield from _forward(golden, network)
+    yield from compare_forward(golden, network)
     yield from _training(golden, without_dropout(network))
 
 
 @torch.no_grad()
-def _forward(golden: Golden, network: InitialOccupancyNetwork) -> Iterator[Comparison]:
+def compare_forward(golden: Golden, network: InitialOccupancyNetwork) -> Iterator[Comparison]:
+    """All numbers of the inference case."""
     features = network.image_encoder(golden_image(int(golden["seed_image"]), 1))
     yield from compare_image_features(golden, features, "forward")
     image = network.image_map(features)
@@ -117,17 +119,15 @@ def _steps(
 
 
 def _training(golden: Golden, network: InitialOccupancyNetwork) -> Iterator[Comparison]:
-    hands, camera = hands_of(golden, "train_"), camera_of(golden, "train_")
-    labels = {side: torch.from_numpy(golden[f"train_{side.value}_occ"]) for side in SIDES}
-    images = golden_image(int(golden["train_seed_image"]), len(golden["train_R"]))
-    for mode in ("eval", "train"):
-        prefix = "train_eval_mode_" if mode == "eval" else "train_"
-        network.train(mode == "train").zero_grad(set_to_none=True)
+    for mode, precision in PRECISIONS.items():
+        prefix = training_prefix(mode)
+        images, hands, camera, labels = training_batch(golden, precision)
+        network.to(precision).train(mode == "train").zero_grad(set_to_none=True)
         loss = occupancy_loss(network(images, hands, camera), labels)
         loss.backward()
         yield golden.compare(f"{prefix}loss", loss.item(), f"{mode} loss", relative_to="each")
         gradients = published.by_published_key({name: weight.grad for name, weight in network.named_parameters()})
-        yield from compare_gradients(golden, prefix, gradients, f"{mode} encoder", f"{mode} others")
+        yield from compare_gradients(golden, mode, gradients)
     statistics = network.image_encoder.resnet.bn1
     for name in ("running_mean", "running_var"):
         ours = getattr(statistics, name).numpy()

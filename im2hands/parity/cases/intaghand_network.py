@@ -6,9 +6,7 @@ Weights by rule through the checkpoint reader; the graphs are rebuilt from the s
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,9 +20,9 @@ from im2hands.networks.intaghand import IntagHandNetwork, PredictedHand, graph_t
 from im2hands.networks.inter_hand_attention import InterHandAttention
 from im2hands.networks.published import intaghand as published
 from im2hands.networks.published.naming import GRAPH_BLOCKS, IMAGE_ATTENTION, SELF_ATTENTION, Renames, renamed
-from im2hands.networks.published.reader import read_published
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.cases.mano_forward import stand_in_models
+from im2hands.parity.network_fields import through_a_file
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.intaghand_losses import (
     HandTruth,
@@ -59,10 +57,7 @@ def published_weights(golden: Golden) -> dict[str, Tensor]:
         if name != DERIVED:
             raise KeyError(f"{golden.path}: the rule does not give {name}, and neither does a field.")
         weights[name] = torch.from_numpy(golden["dense_coor"])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "interhand.pth"
-        torch.save({f"module.{key}": tensor for key, tensor in weights.items()}, path)
-        return read_published(path).weights
+    return through_a_file({f"module.{key}": tensor for key, tensor in weights.items()})
 
 
 def network_of(golden: Golden, graphs: Mapping[Side, HandGraph]) -> IntagHandNetwork:

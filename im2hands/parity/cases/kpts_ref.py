@@ -5,9 +5,7 @@ The file has joints in MANO order, relative to the wrist, those of left hands mi
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +16,14 @@ from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
 from im2hands.networks.published import keypoint_refinement as published
-from im2hands.networks.published.reader import read_published
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.network_fields import (
     compare_gradients,
     compare_image_features,
     compare_probe,
     golden_image,
+    through_a_file,
+    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
@@ -33,18 +32,10 @@ from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 SIDES = (Side.LEFT, Side.RIGHT)
 
 
-def published_weights(golden: Golden) -> dict[str, Tensor]:
-    """The case's published state dict, written to a file and read back."""
-    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model_best.pt"
-        torch.save({"model": weights}, path)
-        return read_published(path).weights
-
-
 def network_of(golden: Golden) -> KeypointRefinementNetwork:
     network = KeypointRefinementNetwork(joint_regressors="published")
-    network.load_state_dict(published.from_published(published_weights(golden)))
+    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
+    network.load_state_dict(published.from_published(through_a_file({"model": weights})))
     return network.eval()
 
 
@@ -71,12 +62,13 @@ def of_side(keypoints: RefinementKeypoints, side: Side) -> Tensor:
 
 def run(golden: Golden, folder: GoldenFolder) -> Iterator[Comparison]:
     network = network_of(golden)
-    yield from _forward(golden, network)
+    yield from compare_forward(golden, network)
     yield from _training(golden, without_dropout(network))
 
 
 @torch.no_grad()
-def _forward(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Comparison]:
+def compare_forward(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Comparison]:
+    """All numbers of the inference case."""
     given, true = keypoints_of(golden, "pred"), keypoints_of(golden, "gt")
     for side in SIDES:
         yield golden.compare(f"{side.value}_joints_mm", _published_order(of_side(given, side)), "millimetres")
@@ -117,7 +109,7 @@ def _training(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Co
     images = golden_image(int(golden["train_seed_image"]), len(golden["train_R"]))
     given, true = keypoints_of(golden, "pred", "train_"), keypoints_of(golden, "gt", "train_")
     for mode in ("eval", "train"):
-        prefix = "train_eval_mode_" if mode == "eval" else "train_"
+        prefix = training_prefix(mode)
         network.train(mode == "train").zero_grad(set_to_none=True)
         refined = network(images, given)
         loss = refinement_loss(refined, true)
@@ -126,7 +118,7 @@ def _training(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Co
         ours = {name: parameter.grad for name, parameter in network.named_parameters()}
         names = {key: published.our_name(key) for key in published.LAYOUT.shapes}
         gradients = {key: ours[name] for key, name in names.items() if name in ours}
-        yield from compare_gradients(golden, prefix, gradients, f"{mode} encoder", f"{mode} others")
+        yield from compare_gradients(golden, mode, gradients)
         if mode == "eval":
             for name, values in refinement_scores(refined, given, true).items():
                 yield golden.compare(f"eval_{name}", values.mean().item(), "loss", relative_to="each")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,16 +11,17 @@ from im2hands.hands.frames import anchors_to_world
 from im2hands.hands.sides import Side
 from im2hands.networks.point_transformer import Neighbourhoods
 from im2hands.networks.published import refined_occupancy as published
-from im2hands.networks.published.reader import read_published
 from im2hands.networks.refined_occupancy import OPTIONS, EncodedPair, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, Hands
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
+from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of, training_batch
 from im2hands.parity.network_fields import (
     compare_gradients,
     compare_image_features,
     compare_probe,
     golden_image,
+    through_a_file,
+    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
@@ -30,6 +29,8 @@ from im2hands.training.losses import occupancy_loss
 from im2hands.training.refined_losses import PENETRATION_WEIGHT, penetration
 
 OVERRIDE = "override_"
+PRECISIONS = {"eval": torch.float64, "train": torch.float32}
+"""Of the training case. In eval mode a pair's ReLU bends within float32's rounding: see the tolerances."""
 SHORT = 40
 """Right queries of `short_right_occupancy`."""
 
@@ -40,11 +41,7 @@ def load_weights(network: RefinedOccupancyNetwork, golden: Golden, overrides: bo
     for field in golden:
         if overrides and field.startswith(OVERRIDE):
             weights[field.removeprefix(OVERRIDE)] = torch.from_numpy(golden[field])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ref_occ.pt"
-        torch.save({"model": weights}, path)
-        weights = read_published(path).weights
-    network.load_state_dict(published.from_published(weights))
+    network.load_state_dict(published.from_published(through_a_file({"model": weights})))
     return network
 
 
@@ -61,12 +58,13 @@ def anchors_of(golden: Golden, hands: Hands, prefix: str = "") -> dict[Side, Ten
 
 def run(golden: Golden, folder: GoldenFolder) -> Iterator[Comparison]:
     network = network_of(golden)
-    yield from _forward(golden, network)
+    yield from compare_forward(golden, network)
     yield from _training(golden, without_dropout(network))
 
 
 @torch.no_grad()
-def _forward(golden: Golden, network: RefinedOccupancyNetwork) -> Iterator[Comparison]:
+def compare_forward(golden: Golden, network: RefinedOccupancyNetwork) -> Iterator[Comparison]:
+    """All numbers of the inference case."""
     images, hands, camera = golden_image(int(golden["seed_image"]), 1), hands_of(golden), camera_of(golden)
     anchors = anchors_of(golden, hands)
     features = network.image_encoder(images)
@@ -152,13 +150,13 @@ def _decoding(
 
 
 def _training(golden: Golden, network: RefinedOccupancyNetwork) -> Iterator[Comparison]:
-    hands, camera = hands_of(golden, "train_"), camera_of(golden, "train_")
-    anchors = anchors_of(golden, hands, "train_")
-    labels = {side: torch.from_numpy(golden[f"train_{side.value}_occ"]) for side in SIDES}
-    images = golden_image(int(golden["train_seed_image"]), len(golden["train_R"]))
-    for mode in ("eval", "train"):
-        prefix = "train_eval_mode_" if mode == "eval" else "train_"
-        load_weights(network, golden, overrides=mode == "eval").train(mode == "train").zero_grad(set_to_none=True)
+    for mode, precision in PRECISIONS.items():
+        prefix = training_prefix(mode)
+        images, hands, camera, labels = training_batch(golden, precision)
+        stored = anchors_of(golden, hands_of(golden, "train_"), "train_")
+        anchors = {side: points.to(precision) for side, points in stored.items()}
+        load_weights(network.to(precision), golden, overrides=mode == "eval")
+        network.train(mode == "train").zero_grad(set_to_none=True)
         encoded = network.encode(images, anchors, camera)
         occupancy = {side: network.occupancy(encoded, hand, camera) for side, hand in hands.items()}
         others = network.penetration(encoded, hands, camera)
@@ -168,7 +166,7 @@ def _training(golden: Golden, network: RefinedOccupancyNetwork) -> Iterator[Comp
         for name, value in (("loss", loss), ("occ_loss", of_labels), ("pen_loss", of_penetration)):
             yield golden.compare(f"{prefix}{name}", value.item(), f"{mode} loss", relative_to="each")
         gradients = published.by_published_key({name: weight.grad for name, weight in network.named_parameters()})
-        yield from compare_gradients(golden, prefix, gradients, f"{mode} encoder", f"{mode} others")
+        yield from compare_gradients(golden, mode, gradients)
 
 
 def _compare(golden: Golden, field: str, tensor: Tensor) -> Comparison:
