@@ -34,7 +34,7 @@ from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_poi
 
 NAME = "refined_occupancy"
 IMAGE_CHANNELS, IMAGE_SIZE, COARSEST = 32, 256, 8
-PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_QUERY_WIDTH = (120, 256), 200
+PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_ANCHOR_BLOCKS, PUBLISHED_QUERY_WIDTH = (120, 256), 3, 200
 SHARPNESS = 8.0
 """Logit per initial occupancy at the start from the initial field: a sure point is at 0.98, and changes in between double."""
 ORDER = (Side.LEFT, Side.RIGHT)
@@ -66,6 +66,7 @@ class RefinedOccupancyNetwork(nn.Module):
 
     encoder: depth of both image encoders.  initial: architecture of the initial network, without its encoder.
     anchor_widths: of the anchor encoder, before and after its first reduction; the second is also the codes'.
+    anchor_blocks: of the anchor encoder, in which all anchors of a hand see each other.
     query_width: of the queries' attention to anchors.
     context: whether the hands' codes see each other and the image; without, each hand's queries know its own code (an
     ablation).
@@ -82,6 +83,7 @@ class RefinedOccupancyNetwork(nn.Module):
         encoder: str = "resnet50",
         initial: Mapping[str, Any] | None = None,
         anchor_widths: Sequence[int] = PUBLISHED_ANCHOR_WIDTHS,
+        anchor_blocks: int = PUBLISHED_ANCHOR_BLOCKS,
         query_width: int = PUBLISHED_QUERY_WIDTH,
         context: bool = True,
         depth_reference: Behaviour = "consistent",
@@ -115,6 +117,7 @@ class RefinedOccupancyNetwork(nn.Module):
             "encoder": encoder,
             "initial": sizes,
             "anchor_widths": [narrow, code],
+            "anchor_blocks": anchor_blocks,
             "query_width": query_width,
             "context": context,
         }
@@ -122,7 +125,9 @@ class RefinedOccupancyNetwork(nn.Module):
         self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
         self.heat_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
         self.dense_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
-        self.anchor_encoder = PointTransformer(IMAGE_CHANNELS + len(ORDER), (narrow, code), fps_dead_ball=fps_dead_ball)
+        self.anchor_encoder = PointTransformer(
+            IMAGE_CHANNELS + len(ORDER), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
+        )
         self.decoder = QueryDecoder(code, query_width, image_features=IMAGE_CHANNELS)
         self.context = nn.Linear(2 * (code + DECODER_CHANNELS), code) if context else None
         self.initial.eval()

@@ -46,6 +46,8 @@ def learning_rate(iteration: int, start: float = LEARNING_RATE) -> float:
     return start * FACTOR ** (iteration // STEP)
 
 
-def optimiser(parameters: Iterable[torch.nn.Parameter], rate: float = LEARNING_RATE) -> torch.optim.Adam:
-    """Adam with the published L2 penalty in the gradient; frozen parameters are neither moved nor decayed."""
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=WEIGHT_DECAY)
+def optimiser(
+    parameters: Iterable[torch.nn.Parameter], rate: float = LEARNING_RATE, weight_decay: float = WEIGHT_DECAY
+) -> torch.optim.Adam:
+    """Adam with the L2 penalty in the gradient; frozen parameters are neither moved nor decayed."""
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=weight_decay)

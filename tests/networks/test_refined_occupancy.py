@@ -223,7 +223,7 @@ def test_without_context_a_hand_does_not_see_the_other_code():
     assert all(torch.equal(seen[side], codes[side]) for side in Side)
 
 
-SIZES = {"initial": {"width": 12}, "anchor_widths": [12, 20], "query_width": 16}
+SIZES = {"initial": {"width": 12}, "anchor_widths": [12, 20], "anchor_blocks": 1, "query_width": 16}
 
 
 def test_sizes_are_kept_with_the_weights():
@@ -233,8 +233,9 @@ def test_sizes_are_kept_with_the_weights():
     rebuilt.load_state_dict(network.state_dict())
     assert network.decoder.attention.key.weight.shape == (16, 20)
     assert network.anchor_encoder.embed.weight.shape == (12, 34)
-    published_sizes = small_network().architecture
-    assert (published_sizes["anchor_widths"], published_sizes["query_width"]) == ([120, 256], 200)
+    assert len(network.anchor_encoder.final_blocks) == 1
+    sizes = small_network().architecture
+    assert (sizes["anchor_widths"], sizes["anchor_blocks"], sizes["query_width"]) == ([120, 256], 3, 200)
 
 
 def test_start_from_the_initial_field():
