@@ -250,6 +250,9 @@ class RefinedOccupancyTraining(ImageNetworkTraining):
     anchor_widths: list[PositiveInt] = Field(
         min_length=2, max_length=2, description="widths of the anchor encoder; 120 256 is published"
     )
+    anchor_blocks: PositiveInt = Field(
+        description="blocks of the anchor encoder in which all anchors of a hand see each other; 3 is published"
+    )
     query_width: PositiveInt = Field(description="width of the queries' attention to anchors; 200 is published")
     weight_decay: float = Field(ge=0, description="of Adam; 0.00001 is published")
     penetration_weight: float = Field(ge=0, description="of the penetration loss; 0.001 is published")
