@@ -51,15 +51,17 @@ class BoneLinear(nn.Module):
 
 @dataclass(frozen=True)
 class _FoldedWeights:
-    """What `BoneDecoders` multiplies points and activations with; the first layer is one per bone and hand."""
+    """What `BoneDecoders` multiplies points and activations with.
 
-    first: Float[Tensor, "16 batch 3 width"]
-    first_bias: Float[Tensor, "16 batch width"]
+    first: one per bone and hand, of points with a 1 as fourth coordinate.
+    """
+
+    first: Float[Tensor, "16 batch 4 width"]
     hidden: list[tuple[Float[Tensor, "16 width width"], Float[Tensor, "16 1 width"]]]
     on_features: Float[Tensor, "16 features width"]
 
     def of_hands(self, hands: slice) -> _FoldedWeights:
-        return replace(self, first=self.first[:, hands], first_bias=self.first_bias[:, hands])
+        return replace(self, first=self.first[:, hands])
 
 
 class _GroupedLinear(torch.autograd.Function):
@@ -179,7 +181,7 @@ class BoneDecoders(nn.Module):
         """
         self._check_features(features)
         weights = self._folded_weights(bone_from_palm, bone_lengths)
-        return self._all_logits(weights, points, features)
+        return self._all_logits(weights, _with_one(points), features)
 
     def strongest(
         self,
@@ -194,7 +196,7 @@ class BoneDecoders(nn.Module):
         graph and only the winner is computed again with one, which costs two fifths of `forward(...).amax(-1)`.
         """
         self._check_features(features)
-        weights = self._folded_weights(bone_from_palm, bone_lengths)
+        weights, points = self._folded_weights(bone_from_palm, bone_lengths), _with_one(points)
         if torch.compiler.is_compiling() or (torch.is_grad_enabled() and points.device.type != "cpu"):
             return self._all_logits(weights, points, features).amax(dim=-1)
         largest, bones = self._winners(weights, points, features)
@@ -205,10 +207,9 @@ class BoneDecoders(nn.Module):
 
     def _all_logits(self, weights: _FoldedWeights, points: Tensor, features: Tensor | None) -> Tensor:
         batch, count = points.shape[:2]
-        bias = weights.first_bias.flatten(0, 1)[:, None]
         repeated = points.expand(BONES, -1, -1, -1).flatten(0, 1)
         with _full_precision(points):
-            hidden = torch.baddbmm(bias, repeated, weights.first.flatten(0, 1))
+            hidden = torch.bmm(repeated, weights.first.flatten(0, 1))
         hidden = F.leaky_relu_(hidden, LEAK).view(BONES, batch * count, self.width)
         for place, (weight, bias) in enumerate(weights.hidden, start=1):
             hidden = torch.baddbmm(bias, hidden, weight)
@@ -247,8 +248,7 @@ class BoneDecoders(nn.Module):
         """`_all_logits` of one hand, without gradients; the layers take turns in two buffers."""
         size = BONES, points.shape[1], self.width
         inputs, outputs = (buffer[: math.prod(size)].view(size) for buffer in buffers)
-        first = torch.cat([weights.first[:, 0], weights.first_bias[:, 0, None]], dim=1)
-        torch.bmm(F.pad(points[0], (0, 1), value=1.0).expand(BONES, -1, -1), first, out=inputs)
+        torch.bmm(points[0].expand(BONES, -1, -1), weights.first[:, 0], out=inputs)
         F.leaky_relu_(inputs, LEAK)
         for place, (weight, bias) in enumerate(weights.hidden, start=1):
             torch.bmm(inputs, weight, out=outputs).add_(bias)
@@ -271,9 +271,8 @@ class BoneDecoders(nn.Module):
         order = torch.argsort(bones, stable=True)
         sizes = torch.bincount(bones, minlength=BONES).tolist()
         network = bones[order] * batch + order // max(count, 1)
-        first, bias = weights.first.flatten(0, 1)[network], weights.first_bias.flatten(0, 1)[network]
-        hidden = torch.bmm(points.flatten(0, 1)[order][:, None], first)[:, 0] + bias
-        hidden = F.leaky_relu(hidden, LEAK)
+        first = weights.first.flatten(0, 1)[network]
+        hidden = F.leaky_relu(torch.bmm(points.flatten(0, 1)[order][:, None], first)[:, 0], LEAK)
         for place, layer in enumerate(self.layers[1:4], start=1):
             inputs = hidden
             if place == FEATURE_LAYER and features is not None:
@@ -290,17 +289,15 @@ class BoneDecoders(nn.Module):
 
     def _folded_weights_in_full(self, bone_from_palm: Tensor, bone_lengths: Tensor) -> _FoldedWeights:
         layer, encoder = self.layers[0], self.translation_encoder
-        on_point, on_constants = layer.weight[:, :, :3], layer.weight[:, :, 3:]
         rotation, translation = bone_from_palm[:, :, :3, :3], bone_from_palm[:, :, :3, 3]
-        translation_code = torch.einsum("bt,kct->bkc", translation.flatten(1), encoder.weight) + encoder.bias
+        codes = F.linear(translation.flatten(1), encoder.weight.flatten(0, 1), encoder.bias.flatten())
         length_code = self.length_encoder(bone_lengths)[:, None].expand(-1, BONES, -1)
-        constants = torch.cat([bone_lengths[..., None], length_code, translation_code], dim=-1)
-        first_bias = torch.einsum("kwc,bkc->kbw", on_constants, constants)
-        first_bias = first_bias + torch.einsum("kwi,bki->kbw", on_point, translation) + layer.bias[:, None]
+        constants = [translation, bone_lengths[..., None], length_code, codes.unflatten(1, (BONES, -1))]
+        bias = torch.baddbmm(layer.bias[:, None], torch.cat(constants, dim=-1).transpose(0, 1), layer.weight.mT)
+        turned = torch.bmm(rotation.permute(1, 0, 3, 2).flatten(1, 2), layer.weight[:, :, :3].mT).unflatten(1, (-1, 3))
         identity = torch.eye(self.width, dtype=layer.weight.dtype, device=layer.weight.device)
         return _FoldedWeights(
-            first=torch.einsum("kwi,bkij->kbjw", on_point, rotation),
-            first_bias=first_bias,
+            first=torch.cat([turned, bias[:, :, None]], dim=2),
             hidden=[
                 ((m.weight[..., : self.width] + identity).transpose(1, 2).contiguous(), m.bias[:, None])
                 for m in self.layers[1:4]
@@ -312,3 +309,7 @@ class BoneDecoders(nn.Module):
         given = 0 if features is None else features.shape[-1]
         if given != self.features:
             raise ValueError(f"these bone decoders take {self.features} features per point, got {given}")
+
+
+def _with_one(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 4"]:
+    return F.pad(points, (0, 1), value=1.0)
