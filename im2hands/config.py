@@ -200,7 +200,7 @@ ImageEncoderMode = Literal["trained", "frozen"]
 
 
 class IntagHandTraining(ImageNetworkTraining):
-    encoder: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
+    encoder: Literal["resnet10_narrow", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
         description="image encoder of this and, starting from its weights, of all image networks; resnet50 is published"
     )
     widths: list[PositiveInt] = Field(

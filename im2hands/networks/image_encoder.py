@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 DECODER_CHANNELS = 128
+"""Of the two decoders' maps; NARROW has fewer."""
 HEAT_MAPS = 42
 """21 keypoints of the left hand, then 21 of the right."""
 MASK_CHANNELS, DENSE_CHANNELS = 2, 6
-DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+NARROW = "resnet10_narrow"
+NARROW_WIDTH, NARROW_DECODER_CHANNELS = 32, 32
+DEPTHS = (NARROW, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class ImageFeatures:
     masks: Float[Tensor, "batch 2 64 64"]
     dense_maps: Float[Tensor, "batch 6 64 64"]
     backbone: list[Float[Tensor, "batch channels height width"]]
-    of_heat_maps: list[Float[Tensor, "batch 128 height width"]]
-    of_dense_maps: list[Float[Tensor, "batch 128 height width"]]
+    of_heat_maps: list[Float[Tensor, "batch decoder_channels height width"]]
+    of_dense_maps: list[Float[Tensor, "batch decoder_channels height width"]]
 
 
 class MapDecoder(nn.Module):
@@ -43,9 +46,8 @@ class MapDecoder(nn.Module):
     The published order is convolution, ReLU, batch norm; upsampling is bilinear with aligned corners.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, channels: int = DECODER_CHANNELS) -> None:
         super().__init__()
-        channels = DECODER_CHANNELS
         self.stages = nn.ModuleList([_stage(nn.Conv2d(inputs, channels, 1, bias=False))])
         for _ in range(3):
             self.stages.append(_stage(nn.Conv2d(channels, channels, 3, padding=1, bias=False)))
@@ -60,22 +62,44 @@ class MapDecoder(nn.Module):
         return self.last(maps[-1]), maps
 
 
+class NarrowResNet(resnet.ResNet):
+    """A ResNet of one block per level with half of ResNet-18's channels: a fifth of its encoder's work on a CPU."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self._norm_layer, self.groups, self.base_width, self.dilation = nn.BatchNorm2d, 1, 64, 1
+        self.inplanes = NARROW_WIDTH
+        self.conv1 = nn.Conv2d(3, NARROW_WIDTH, 7, stride=2, padding=3, bias=False)
+        self.bn1, self.relu = nn.BatchNorm2d(NARROW_WIDTH), nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        for level in range(4):
+            layer = self._make_layer(resnet.BasicBlock, NARROW_WIDTH << level, 1, stride=1 if level == 0 else 2)
+            setattr(self, f"layer{level + 1}", layer)
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(NARROW_WIDTH << 3, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class ImageEncoder(nn.Module):
     """ResNet of a given depth with the two decoders; weights are random until they are loaded.
 
-    depth: published is resnet50.  The classifier `resnet.fc` is never used; it is kept because published files hold it.
+    depth: published is resnet50; resnet10_narrow is ours, for machines without a GPU.  `resnet.fc` is never used;
+    it is kept because published files hold it.
     """
 
     def __init__(self, depth: str = "resnet50") -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"unknown image encoder {depth!r}; choose one of {', '.join(DEPTHS)}")
-        self.resnet: resnet.ResNet = getattr(torchvision.models, depth)(weights=None)
+        narrow = depth == NARROW
+        self.resnet: resnet.ResNet = NarrowResNet() if narrow else getattr(torchvision.models, depth)(weights=None)
+        self.decoder_channels = NARROW_DECODER_CHANNELS if narrow else DECODER_CHANNELS
         coarsest = self.resnet.fc.in_features
         self.channels = [coarsest // 2**level for level in range(4)]
         """Channels of the backbone maps, coarse to fine."""
-        self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS)
-        self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS)
+        self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS, self.decoder_channels)
+        self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS, self.decoder_channels)
 
     def forward(self, images: Float[Tensor, "batch 3 256 256"]) -> ImageFeatures:
         backbone = self._backbone(images)

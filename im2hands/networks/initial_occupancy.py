@@ -28,7 +28,7 @@ from im2hands.networks.bone_decoders import (
     BoneDecoders,
     BoneLinear,
 )
-from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
+from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
 from im2hands.networks.model_folder import ModelCard, restored_network
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera, wrist_in_camera
 
@@ -83,7 +83,7 @@ class InitialOccupancyNetwork(nn.Module):
         self.depth_reference: Behaviour = depth_reference
         self.penetration_frame: Behaviour = penetration_frame
         self.image_encoder = ImageEncoder(encoder)
-        self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
+        self.image_projection = nn.Conv2d(2 * self.image_encoder.decoder_channels, IMAGE_CHANNELS, 1)
         self.point_encoders, self.image_attention, self.decoders = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for side in Side:
             self.point_encoders[side.value] = nn.Sequential(

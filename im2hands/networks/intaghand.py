@@ -75,12 +75,13 @@ def project(
 class FeatureMixer(nn.Module):
     """The maps of the two image decoders, from the second level on with the backbone's, brought to one width.
 
-    channels: of the backbone maps, coarse to fine. The last stage's map is used nowhere; published files hold the stage.
+    channels: of the backbone maps, coarse to fine.  decoder_channels: of the decoders' maps.  The last stage's map is used
+    nowhere; published files hold the stage.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], decoder_channels: int = DECODER_CHANNELS) -> None:
         super().__init__()
-        inputs = [2 * DECODER_CHANNELS + (backbone if level else 0) for level, backbone in enumerate(channels)]
+        inputs = [2 * decoder_channels + (backbone if level else 0) for level, backbone in enumerate(channels)]
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, MIXED_CHANNELS, 1, bias=False), nn.ReLU(), nn.BatchNorm2d(MIXED_CHANNELS))
             for width in inputs
@@ -152,7 +153,7 @@ class IntagHandNetwork(nn.Module):
                 self.register_buffer(name, tensor.clone())
         self.register_buffer("vertex_codes", torch.as_tensor(vertex_codes, dtype=torch.float32).clone())
         self.image_encoder = ImageEncoder(encoder)
-        self.feature_mixer = FeatureMixer(self.image_encoder.channels)
+        self.feature_mixer = FeatureMixer(self.image_encoder.channels, self.image_encoder.decoder_channels)
         self.global_projection = nn.ModuleDict()
         for side in Side:
             start = widths[0] - POSITION_CODE

@@ -23,7 +23,7 @@ from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
-from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
+from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
 from im2hands.networks.model_folder import ModelCard, restored_network
 
 NAME = "keypoint_refinement"
@@ -104,7 +104,7 @@ class KeypointRefinementNetwork(nn.Module):
         }
         self.joint_regressors: Behaviour = joint_regressors
         self.image_encoder = ImageEncoder(encoder)
-        seen = self.image_encoder.channels[-1] + 2 * DECODER_CHANNELS
+        seen = self.image_encoder.channels[-1] + 2 * self.image_encoder.decoder_channels
         self.image_projection = nn.Conv2d(seen, image_channels, 1)
         self.unused_image_layer = nn.Conv2d(image_channels, UNUSED_CHANNELS, 1)
         width = IDENTITY_CODE + POSITION_CODE

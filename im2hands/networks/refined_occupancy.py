@@ -26,7 +26,7 @@ from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import DataError
 from im2hands.networks.cross_attention import AnchorTerms, QueryDecoder
-from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
+from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork
 from im2hands.networks.model_folder import ModelCard, restored_network
 from im2hands.networks.point_transformer import Anchors, PointTransformer
@@ -34,6 +34,8 @@ from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_poi
 
 NAME = "refined_occupancy"
 IMAGE_CHANNELS, IMAGE_SIZE, COARSEST = 32, 256, 8
+SUMMARY = 128
+"""Numbers that each of the two summaries of the whole image has."""
 PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_ANCHOR_BLOCKS, PUBLISHED_QUERY_WIDTH = (120, 256), 3, 200
 SHARPNESS = 8.0
 """Logit per initial occupancy at the start from the initial field: a sure point is at 0.98, and changes in between double."""
@@ -122,14 +124,14 @@ class RefinedOccupancyNetwork(nn.Module):
             "context": context,
         }
         self.image_encoder = ImageEncoder(encoder)
-        self.image_projection = nn.Conv2d(2 * DECODER_CHANNELS, IMAGE_CHANNELS, 1)
-        self.heat_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
-        self.dense_map_summary = nn.Conv2d(DECODER_CHANNELS, DECODER_CHANNELS, COARSEST)
+        self.image_projection = nn.Conv2d(2 * self.image_encoder.decoder_channels, IMAGE_CHANNELS, 1)
+        self.heat_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
+        self.dense_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
         self.anchor_encoder = PointTransformer(
             IMAGE_CHANNELS + len(ORDER), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
         )
         self.decoder = QueryDecoder(code, query_width, image_features=IMAGE_CHANNELS)
-        self.context = nn.Linear(2 * (code + DECODER_CHANNELS), code) if context else None
+        self.context = nn.Linear(2 * (code + SUMMARY), code) if context else None
         self.initial.eval()
 
     def train(self, mode: bool = True) -> RefinedOccupancyNetwork:

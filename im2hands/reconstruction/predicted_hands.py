@@ -1,0 +1,110 @@
+"""IntagHand's meshes and keypoints of frames, placed in the world.
+
+The network gives both hands in one frame, relative to the left middle base, in units in which the mean palm (wrist to middle
+base) is 0.095 m long, and for each hand a scaled orthographic projection into the crop. That a palm is that long makes the
+units metres; the projections then say where the origin stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from im2hands.datasets.frame_items import FrameSet
+from im2hands.datasets.keypoints import implausible
+from im2hands.geometry.cameras import Camera
+from im2hands.hands.model import HandModel
+from im2hands.hands.sides import Side
+from im2hands.io.progress import progress
+from im2hands.networks.image_encoder import normalise
+from im2hands.networks.intaghand import CROP, HandPairPrediction, IntagHandNetwork
+
+BATCH_FRAMES = 16
+LEAST_SCALE = 1e-3
+"""Crop widths per metre; a smaller (or negative) predicted scale puts the hand hundreds of metres away or behind the camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedHands:
+    """Both hands of a frame, order of `Side.index`; world, metres.
+
+    frame: place in the frame set.  vertices: of the open meshes.  keypoints: regressed from them, STANDARD order.
+    reason: why the hands cannot be placed; then they are NaN.
+    """
+
+    frame: int
+    vertices: Float[np.ndarray, "2 778 3"]
+    keypoints: Float[np.ndarray, "2 21 3"]
+    reason: str | None = None
+
+
+def predicted_hands(
+    network: IntagHandNetwork,
+    models: Mapping[Side, HandModel],
+    frames: FrameSet,
+    chosen: Sequence[int],
+    device: torch.device | str = "cpu",
+    batch_frames: int = BATCH_FRAMES,
+) -> Iterator[PlacedHands]:
+    """The hands of some frames of a set, in their order.
+
+    network: on `device`, ready to evaluate.  models: whose joint regressors make keypoints of vertices.
+    """
+    batches = [chosen[start : start + batch_frames] for start in range(0, len(chosen), batch_frames)]
+    for batch in progress(batches, f"predict hands (x{batch_frames} frames)"):
+        items = [frames.item(frame) for frame in batch]
+        images = normalise(torch.from_numpy(np.stack([item.image for item in items])))
+        with torch.inference_mode():
+            prediction = network(images.to(device))
+        for row, item in enumerate(items):
+            yield placed(prediction, row, item.frame, item.camera, models)
+
+
+def placed(
+    prediction: HandPairPrediction, row: int, frame: int, camera: Camera, models: Mapping[Side, HandModel]
+) -> PlacedHands:
+    """One frame of a batch in the world.
+
+    The depth of the common origin follows from the mean of both hands' scales: an object at depth z appears fx / z pixels per
+    metre, and scale * 256 of them were predicted. Sideways, every hand stands where its own projection puts the origin.
+    camera: of the crop.
+    """
+    hands = {side: prediction.hands[side] for side in Side}
+    scale = float(np.mean([hand.scale[row].item() for hand in hands.values()]))
+    vertices, keypoints = np.full((2, 778, 3), np.nan), np.full((2, 21, 3), np.nan)
+    if not scale > LEAST_SCALE:
+        return PlacedHands(frame, vertices, keypoints, f"the predicted scale {scale:.3g} puts the hands nowhere")
+    focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
+    depth = focal[0] / (CROP * scale)
+    for side, hand in hands.items():
+        pixel = hand.shift[row].double().cpu().numpy() * (CROP / 2) + CROP / 2
+        origin = np.array([*((pixel - centre) * depth / focal), depth])
+        in_camera = hand.vertices[row].double().cpu() + torch.from_numpy(origin)
+        vertices[side.index] = camera.to_world(in_camera.numpy())
+        joints = models[side].regress(torch.from_numpy(vertices[side.index])[None].to(models[side].dtype))
+        keypoints[side.index] = joints[0].double().numpy()
+    if not np.isfinite(vertices).all():
+        return PlacedHands(frame, vertices * np.nan, keypoints * np.nan, "the prediction is not finite")
+    return PlacedHands(frame, vertices, keypoints)
+
+
+def predicted_keypoints(
+    network: IntagHandNetwork,
+    models: Mapping[Side, HandModel],
+    frames: FrameSet,
+    device: torch.device | str = "cpu",
+) -> tuple[Float[np.ndarray, "frames 2 21 3"], list[str | None]]:
+    """Keypoints of all frames of the split (m, world, order of `Side.index`), and why a frame has none."""
+    count = len(frames.crops)
+    keypoints = np.full((count, 2, 21, 3), np.nan)
+    reasons: list[str | None] = ["no usable crop, or a hand was set aside"] * count
+    for hands in predicted_hands(network, models, frames, range(len(frames)), device):
+        frame_id = int(frames.frame_ids[hands.frame])
+        keypoints[frame_id] = hands.keypoints
+        problem = None if hands.reason else implausible(hands.keypoints[None])
+        reasons[frame_id] = hands.reason or (problem and f"no hands: {problem[1]}")
+    return keypoints, reasons
