@@ -84,7 +84,7 @@ class NarrowResNet(resnet.ResNet):
 class ImageEncoder(nn.Module):
     """ResNet of a given depth with the two decoders; weights are random until they are loaded.
 
-    depth: published is resnet50; resnet10_narrow is ours, for machines without a GPU.  `resnet.fc` is never used;
+    depth: published is resnet50; resnet10_narrow is ours, for work without a GPU.  `resnet.fc` is never used;
     it is kept because published files hold it.
     """
 

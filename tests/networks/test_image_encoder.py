@@ -133,14 +133,14 @@ def test_every_depth_gives_the_same_kinds_of_maps(depth):
         encoder = ImageEncoder(depth)
         features = encoder(torch.empty(1, 3, 256, 256))
     assert [m.shape[1] for m in features.backbone] == encoder.channels
-    assert features.of_heat_maps[-1].shape == (1, 128, 64, 64)
+    assert features.of_heat_maps[-1].shape == (1, encoder.decoder_channels, 64, 64)
 
 
 def test_published_size_and_unknown_depth():
     with torch.device("meta"):
         encoder = ImageEncoder()
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 26_974_554
-    with pytest.raises(ValueError, match="unknown image encoder 'resnet51'; choose one of resnet18"):
+    with pytest.raises(ValueError, match="unknown image encoder 'resnet51'; choose one of resnet10_narrow"):
         ImageEncoder("resnet51")
 
 
