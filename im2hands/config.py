@@ -278,6 +278,7 @@ class PerturbKeypoints(Section):
 
 class GenerateAnchors(Section):
     shards: PerSplit = Field(description="number of files")
+    threshold: float = Field(gt=0, lt=1, description="initial occupancy at the surface; 0.5 is published")
     draws: PositiveInt = Field(description="sets of anchors stored per hand; training takes one at random")
     grid: Literal["published", "default"] = Field(description="see reconstruct.grid")
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
@@ -301,8 +302,9 @@ class Reconstruct(Section):
     )
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
     thresholds: Thresholds = Field(description="occupancy at the surface")
-    points_per_call: PositiveInt = Field(description="most query points in one network call; bounds the memory")
-    pairs_per_batch: PositiveInt = Field(description="hand pairs that are extracted together; bounds the memory")
+    anchor_resolution: Literal[64, 128, 256, 512] = Field(
+        description="cells per side of the grid of the initial surfaces on which im2hands draws its anchors"
+    )
     formats: list[Literal["glb", "obj", "ply"]] = Field(description="mesh files written beside the shards")
 
 

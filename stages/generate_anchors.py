@@ -18,17 +18,16 @@ def main(
     shard: int,
     shards: int,
     seed: int,
-    threshold: float,
     output: str,
     params: GenerateAnchors,
     gpus: int = 0,
     threads: int = 1,
 ) -> None:
     device = choose_device(gpus)
-    settings = AnchorSettings(params.grid, params.resolution, threshold, params.draws)
+    settings = AnchorSettings(params.grid, params.resolution, params.threshold, params.draws)
     work = AnchorWork(frames, hands, images, model, settings, seed, str(device))
     places = work.shard(shard, shards)
-    parameters = params.model_dump(include={"grid", "resolution", "draws"}) | {"threshold": threshold}
+    parameters = params.model_dump(include={"grid", "resolution", "draws", "threshold"})
     sources = {"frames": frames, "hands": hands, "images": images, "model": Path(model, WEIGHTS)}
     provenance = Provenance(parameters, seed, sources)
     problems = write_anchors(output, work, places, provenance, threads if device.type == "cpu" else 1)

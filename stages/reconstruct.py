@@ -3,51 +3,67 @@
 from pathlib import Path
 
 from im2hands.config import Behaviour, Reconstruct
+from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.hands import HandTable
+from im2hands.datasets.keypoints import KeypointTable
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
 from im2hands.networks.model_folder import WEIGHTS
+from im2hands.reconstruction.anchors import AnchorSettings
 from im2hands.reconstruction.fields import choose_device
-from im2hands.reconstruction.inputs import COLUMNS, bone_inputs, fields_of
-from im2hands.reconstruction.placement import ALIGNMENT
+from im2hands.reconstruction.inputs import COLUMNS, bone_inputs, keypoints_of_hands
+from im2hands.reconstruction.methods import MethodFiles, surfaces_of
 from im2hands.reconstruction.storage import write_surfaces
-from im2hands.reconstruction.surfaces import Extraction, reconstruct_pairs
+from im2hands.reconstruction.surfaces import Extraction
 
 
 def main(
     method: str,
     source: str,
+    frames: str,
     hands: str,
+    images: str,
     queries: str,
     model: str,
+    hand_model: str,
     shard: int,
     shards: int,
     meshes: str,
     timings: str,
     scenes: str,
+    seed: int,
     angle_clamp: Behaviour,
     query_frame: Behaviour,
     params: Reconstruct,
+    keypoints: str = "",
     gpus: int = 0,
     threads: int = 1,
 ) -> None:
     device = choose_device(gpus)
-    fields = fields_of(method, model, params.points_per_call, device)
-    table, evaluation = HandTable.read(hands, COLUMNS), EvaluationQueries.read(queries)
-    inputs = bone_inputs(table, evaluation, source, angle_clamp, query_frame).shard(shard, shards)
-    extraction = Extraction(params.grid, params.resolution, params.threshold)
-    workers = threads if device.type == "cpu" else 1
-    pairs = reconstruct_pairs(fields, inputs, inputs.pair_ids, extraction, params.pairs_per_batch, workers)
-    settings = params.model_dump(include={"grid", "resolution", "threshold"}) | {
+    table = HandTable.read(hands, COLUMNS)
+    predicted = None
+    if keypoints:
+        known = KeypointTable.read(keypoints)
+        predicted = keypoints_of_hands(table, known, FrameSet(frames, hands, images), params.alignment)
+    inputs = bone_inputs(table, EvaluationQueries.read(queries), predicted, angle_clamp, query_frame)
+    extraction = Extraction(params.grid, params.resolution, getattr(params.thresholds, method, 0.5))
+    files = MethodFiles(model, frames, hands, images, hand_model)
+    anchors = AnchorSettings("default", params.anchor_resolution, params.thresholds.initial)
+    part = inputs.shard(shard, shards)
+    pairs = surfaces_of(method, files, part, extraction, anchors, params.alignment, seed, device, threads)
+    settings = params.model_dump(include={"grid", "resolution", "anchor_resolution"}) | {
+        "threshold": extraction.threshold,
         "method": method,
         "source": source,
-        "alignment": ALIGNMENT,
+        "alignment": params.alignment,
         "angle_clamp": angle_clamp,
         "query_frame": query_frame,
+        "photograph": "none" if method == "halo" and not keypoints else "the first usable frame of each pose",
     }
     sources = {"hands": hands, "queries": queries, "model": Path(model, WEIGHTS)}
-    summary = write_surfaces(meshes, timings, scenes, pairs, Provenance(settings, sources=sources), params.formats)
+    sources |= {"keypoints": keypoints} if keypoints else {}
+    summary = write_surfaces(meshes, timings, scenes, pairs, Provenance(settings, seed, sources), params.formats)
     print(f"{meshes}: {summary}; on {device}")
 
 

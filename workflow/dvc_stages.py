@@ -21,7 +21,27 @@ import yaml
 from im2hands.config import SPLITS
 from im2hands.io.atomic import write_text
 from workflow.parameters import dvc_params
-from workflow.paths import BUILT_IN_HAND, SYNTHETIC, annotations, image_lists, results, splits_of
+from workflow.paths import (
+    BUILT_IN_HAND,
+    MODEL_FILES,
+    NETWORK_OF,
+    NETWORKS,
+    PERTURBED,
+    REFINED_FROM,
+    SYNTHETIC,
+    TABLES,
+    WEIGHTS,
+    annotations,
+    given_weights,
+    image_lists,
+    is_trained,
+    keypoint_files,
+    keypoint_sources,
+    model_files,
+    results,
+    shown,
+    splits_of,
+)
 from workflow.sources import sources
 
 DVC_YAML = "dvc.yaml"
@@ -30,11 +50,16 @@ HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. 
 
 @dataclass(frozen=True)
 class Stage:
-    """A DVC stage. rules: the Snakemake rules it may run beside the one of its name; deps: data (code is added)."""
+    """A DVC stage.
+
+    rules: the Snakemake rules it may run beside the one of its name.  deps: data (code is added).  file: its stage file, if
+    that has another name.
+    """
 
     deps: list[str]
     outs: list[str]
     rules: tuple[str, ...] = ()
+    file: str | None = None
     metrics: list[str] = field(default_factory=list)
 
 
@@ -68,17 +93,70 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ["data/queries_eval"],
         ("gather_evaluation_queries",),
     )
-    found["train_halo"] = Stage(
-        ["data/hands/train.parquet", "data/hands/val.parquet", "data/queries/train", "data/queries/val"],
-        [f"models/halo/{name}" for name in ("model.safetensors", "card.json", "curves.csv")],
-        metrics=["models/halo/metrics.json"],
+    both = _frames("train", "val")
+    queries = ["data/queries/train", "data/queries/val"]
+    halo = ["data/hands/train.parquet", "data/hands/val.parquet", *queries]
+    found["train_halo"] = _training(config, "halo", halo)
+    found["train_intaghand"] = _training(config, "intaghand", [*both, hand_model])
+    keypoints = keypoint_files(config)
+    found["predict_keypoints"] = Stage(
+        [
+            *_frames(*(Path(file).stem for file in keypoints["predict_keypoints"])),
+            hand_model,
+            *model_files("intaghand"),
+        ],
+        ["data/keypoints/intaghand"],
     )
-    for_results = [f"results/{method}/{source}" for method, source in results()]
+    found["perturb_keypoints"] = Stage(
+        ["data/frames/test.parquet", "data/hands/test.parquet"], [f"data/keypoints/{PERTURBED}"]
+    )
+    predictions = [f"data/keypoints/intaghand/{split}.parquet" for split in ("train", "val")]
+    found["train_keypoint_refinement"] = _training(
+        config, "keypoint_refinement", [*both, *predictions, *model_files("intaghand")]
+    )
+    found["refine_keypoints"] = Stage(
+        [
+            *_frames("test"),
+            *(
+                f"data/keypoints/{REFINED_FROM[Path(file).parent.name]}/test.parquet"
+                for file in keypoints["refine_keypoints"]
+            ),
+            *model_files("keypoint_refinement"),
+        ],
+        _folders(keypoints["refine_keypoints"]),
+    )
+    found["train_initial_occupancy"] = _training(
+        config, "initial_occupancy", [*both, *queries, *model_files("halo"), *model_files("intaghand")]
+    )
+    if is_trained(config, "refined_occupancy"):
+        splits = splits_of(config, "generate_anchors")
+        found["generate_anchors"] = Stage(
+            [*_frames(*splits), *model_files("initial_occupancy")], ["data/anchors"], ("gather_anchors",)
+        )
+    found["train_refined_occupancy"] = _training(
+        config,
+        "refined_occupancy",
+        [*both, *queries, "data/anchors/train", "data/anchors/val", *model_files("initial_occupancy")],
+    )
+    for_results = [f"results/{method}/{source}" for method, source in results(config)]
     made_by_reconstruct = [f"{folder}/{kind}" for folder in for_results for kind in ("meshes", "timings", "glb")]
-    models = sorted(
-        {f"models/{method}/{name}" for method, _ in results() for name in ("model.safetensors", "card.json")}
+    measured = [f"data/keypoints/{source}/test.parquet" for source in keypoint_sources(config)]
+    used = [f"data/keypoints/{source}/test.parquet" for _, source in results(config)]
+    methods = dict.fromkeys(method for method, _ in results(config))
+    found["reconstruct"] = Stage(
+        [
+            *_frames("test"),
+            "data/queries_eval/test",
+            hand_model,
+            *(file for file in measured if file in used),
+            *(file for method in methods for file in model_files(NETWORK_OF[method])),
+        ],
+        made_by_reconstruct,
     )
-    found["reconstruct"] = Stage(["data/hands/test.parquet", "data/queries_eval/test", *models], made_by_reconstruct)
+    found["evaluate_keypoints"] = Stage(
+        ["data/frames/test.parquet", "data/hands/test.parquet", *measured],
+        [f"results/keypoints/{source}.parquet" for source in keypoint_sources(config)],
+    )
     found["evaluate"] = Stage(
         [
             "data/frames/test.parquet",
@@ -90,9 +168,12 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         [f"{folder}/metrics" for folder in for_results],
     )
     found["make_tables"] = Stage(
-        [f"{folder}/metrics" for folder in for_results],
         [
-            *(f"results/tables/shape_given_keypoints.{suffix}" for suffix in ("csv", "md", "tex", "parquet")),
+            *(f"{folder}/metrics" for folder in for_results),
+            *(f"results/keypoints/{source}.parquet" for source in keypoint_sources(config)),
+        ],
+        [
+            *(f"results/tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex", "parquet")),
             "results/tables/protocol_card.json",
             "results/tables/protocol_card.md",
         ],
@@ -100,12 +181,11 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     )
     found["make_report"] = Stage(
         [
-            "results/tables/shape_given_keypoints.parquet",
+            *(f"results/tables/{name}.parquet" for name in TABLES),
             "results/tables/protocol_card.json",
             *(f"{folder}/metrics" for folder in for_results),
-            "results/halo/model/meshes",
-            "models/halo/card.json",
-            "models/halo/curves.csv",
+            "results/{}/{}/meshes".format(*shown(config)),
+            *(f"models/{network}/{name}" for network in NETWORKS for name in ("card.json", "curves.csv")),
             "data/frames",
             "data/hands",
             "data/images/test",
@@ -120,16 +200,16 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {
         "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
-        "plots": [{"models/halo/curves.csv": {"x": "step", "y": ["train_loss", "val_loss", "val_iou"]}}],
+        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in NETWORKS],
     }
     return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
 
 
 def _entry(name: str, stage: Stage) -> dict[str, Any]:
     gather_code = sources("stages/gather_shards.py") if stage.rules else []
-    code = sorted({*sources(f"stages/{name}.py"), *gather_code})
+    code = sorted({*sources(f"stages/{stage.file or name}.py"), *gather_code})
     entry: dict[str, Any] = {
-        "desc": f"see stages/{name}.py",
+        "desc": f"see stages/{stage.file or name}.py",
         "cmd": f"snakemake --allowed-rules {' '.join([name, *stage.rules, f'all_{name}'])} -- all_{name}",
         "deps": [*stage.deps, *code],
         "params": dvc_params(name),
@@ -137,6 +217,27 @@ def _entry(name: str, stage: Stage) -> dict[str, Any]:
         "metrics": stage.metrics,
     }
     return {key: value for key, value in entry.items() if value}
+
+
+def _training(config: Mapping[str, Any], network: str, deps: list[str]) -> Stage:
+    """The stage that trains a network, or takes the weights that were given for it."""
+    given = given_weights(config, network)
+    return Stage(
+        deps if given is None else [f"{given}/{name}" for name in WEIGHTS],
+        [f"models/{network}/{name}" for name in MODEL_FILES if name != "metrics.json"],
+        file=None if given is None else "use_given_weights",
+        metrics=[f"models/{network}/metrics.json"],
+    )
+
+
+def _frames(*splits: str) -> list[str]:
+    """What every stage needs that looks at frames."""
+    patterns = ("data/frames/{}.parquet", "data/hands/{}.parquet", "data/images/{}")
+    return [pattern.format(split) for pattern in patterns for split in splits]
+
+
+def _folders(files: list[str]) -> list[str]:
+    return sorted({str(Path(file).parent) for file in files})
 
 
 def _annotations(config: Mapping[str, Any], *kinds: str) -> list[str]:

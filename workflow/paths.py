@@ -10,8 +10,22 @@ from im2hands.config import SPLITS
 
 SYNTHETIC = "data/raw/synthetic"
 BUILT_IN_HAND = "data/hand_model"
-METHODS = {"halo": ("model",)}
-"""Method -> keypoint sources."""
+NETWORK_OF = {
+    "halo": "halo",
+    "intaghand": "intaghand",
+    "initial": "initial_occupancy",
+    "im2hands": "refined_occupancy",
+}
+"""Method -> the network whose weights it uses."""
+NETWORKS = ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
+WEIGHTS = ("model.safetensors", "card.json")
+"""What other stages need of a trained network."""
+MODEL_FILES = (*WEIGHTS, "metrics.json", "curves.csv")
+TRUE_KEYPOINTS = "model"
+PERTURBED = "perturbed_10mm"
+REFINED_FROM = {"refined": "intaghand", "perturbed_10mm_refined": PERTURBED}
+"""Keypoint source that keypoint refinement makes -> the source that it refines."""
+TABLES = ("shape_given_keypoints", "shape_predicted_keypoints", "keypoint_refinement", "keypoint_joints")
 
 Config = Mapping[str, Any]
 
@@ -51,6 +65,43 @@ def splits_of(config: Config, stage: str) -> list[str]:
     return [split for split in SPLITS if config[stage]["shards"][split] > 0]
 
 
-def results() -> Iterator[tuple[str, str]]:
+def results(config: Config) -> Iterator[tuple[str, str]]:
     """(method, keypoint source) of everything that is reconstructed."""
-    return ((method, source) for method, sources in METHODS.items() for source in sources)
+    return ((method, source) for method, sources in config["results"].items() for source in sources)
+
+
+def shown(config: Config) -> tuple[str, str]:
+    """(method, keypoint source) whose meshes the report shows: the last method that is given the true keypoints."""
+    given = [method for method, source in results(config) if source == TRUE_KEYPOINTS]
+    return (given[-1], TRUE_KEYPOINTS) if given else list(results(config))[-1]
+
+
+def keypoint_files(config: Config) -> dict[str, list[str]]:
+    """Stage -> the keypoint files that it makes: for the results of the test split, and for training where that is done."""
+    splits = SPLITS if is_trained(config, "keypoint_refinement") else ("test",)
+    return {
+        "predict_keypoints": [f"data/keypoints/intaghand/{split}.parquet" for split in splits],
+        "perturb_keypoints": [f"data/keypoints/{PERTURBED}/test.parquet"],
+        "refine_keypoints": [f"data/keypoints/{source}/test.parquet" for source in REFINED_FROM],
+    }
+
+
+def keypoint_sources(config: Config) -> list[str]:
+    """Keypoint sources whose errors are measured: every predicted one of the test split."""
+    files = [file for made in keypoint_files(config).values() for file in made]
+    return [Path(file).parent.name for file in files if file.endswith("/test.parquet")]
+
+
+def model_files(network: str) -> list[str]:
+    """What other stages need of a trained network."""
+    return [f"models/{network}/{name}" for name in WEIGHTS]
+
+
+def is_trained(config: Config, network: str) -> bool:
+    """Whether the DAG trains a network, or takes weights that were given in params.yaml."""
+    return given_weights(config, network) is None
+
+
+def given_weights(config: Config, network: str) -> str | None:
+    """The folder of imported weights that takes the place of a network's training."""
+    return config["training"][network]["weights"]

@@ -106,16 +106,58 @@ def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
 def write_tables(
     folder: str | os.PathLike, name: str, summary: pd.DataFrame, title: str, note: str, decimals: int
 ) -> None:
-    """Writes <name>.csv, .parquet (all digits), .md, .tex (rounded to `decimals`) and metrics.json into `folder`."""
-    folder = Path(folder)
-    text = io.StringIO()
-    summary.to_csv(text, index=False)
+    """Writes <name>.csv, .parquet (all digits), .md and .tex (rounded to `decimals`) into `folder`."""
+    texts = {"md": markdown(summary, title, note, decimals), "tex": latex(summary, title, note, decimals)}
+    write_forms(folder, name, summary, texts)
+
+
+def write_plain_table(
+    folder: str | os.PathLike, name: str, rows: pd.DataFrame, title: str, note: str, decimals: int
+) -> None:
+    """The same four files of a table whose columns are what is to be printed, texts first, then numbers."""
+    cells = [[_plain(value, decimals, "–") for value in row] for row in rows.to_numpy(dtype=object)]
+    head = [str(column) for column in rows.columns]
+    align = ["---:" if pd.api.types.is_numeric_dtype(rows[column]) else "---" for column in rows.columns]
+    lines = ["| " + " | ".join(each) + " |" for each in [head, align, *cells]]
+    width = len(head)
+    tex = [
+        f"% {title}. Needs the package booktabs.",
+        rf"\begin{{tabular}}{{{''.join('r' if mark.endswith(':') else 'l' for mark in align)}}}",
+        r"\toprule",
+        " & ".join(map(_tex, head)) + r" \\",
+        r"\midrule",
+        *(" & ".join(_tex(cell) for cell in each) + r" \\" for each in cells),
+        r"\midrule",
+        rf"\multicolumn{{{width}}}{{l}}{{\footnotesize {_tex(note)}}} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    texts = {"md": "\n\n".join([f"# {title}", note, "\n".join(lines)]) + "\n", "tex": "\n".join(tex) + "\n"}
+    write_forms(folder, name, rows, texts)
+
+
+def write_forms(folder: str | os.PathLike, name: str, rows: pd.DataFrame, texts: dict[str, str]) -> None:
+    """Writes <name>.csv and .parquet (all digits), and every text under its suffix."""
+    folder, text = Path(folder), io.StringIO()
+    rows.to_csv(text, index=False)
     write_text(folder / f"{name}.csv", text.getvalue())
     with atomic_path(folder / f"{name}.parquet") as temporary:
-        summary.to_parquet(temporary, index=False)
-    write_text(folder / f"{name}.md", markdown(summary, title, note, decimals))
-    write_text(folder / f"{name}.tex", latex(summary, title, note, decimals))
-    write_json(folder / "metrics.json", flat_metrics(summary))
+        rows.to_parquet(temporary, index=False)
+    for suffix, content in texts.items():
+        write_text(folder / f"{name}.{suffix}", content)
+
+
+def write_metrics(folder: str | os.PathLike, metrics: dict[str, float]) -> None:
+    """Writes metrics.json, flat numbers that `dvc metrics diff` compares."""
+    write_json(Path(folder) / "metrics.json", metrics)
+
+
+def _plain(value: Any, decimals: int, undefined: str) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return undefined
+    return str(value) if isinstance(value, int) else f"{value:.{decimals}f}"
 
 
 def _mean(metric: Metric, rows: pd.DataFrame) -> float:

@@ -134,6 +134,11 @@ class RefinedOccupancyNetwork(nn.Module):
         self.context = nn.Linear(2 * (code + SUMMARY), code) if context else None
         self.initial.eval()
 
+    @property
+    def depth_reference(self) -> Behaviour:
+        """Of the initial network."""
+        return self.initial.depth_reference
+
     def train(self, mode: bool = True) -> RefinedOccupancyNetwork:
         """As for every module, but the frozen initial network keeps evaluating."""
         super().train(mode)

@@ -29,6 +29,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
 from im2hands.io.tables import Provenance, ShardWriter
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork, load_initial_occupancy
+from im2hands.networks.refined_occupancy import EncodedPair, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch, query_points_in_camera
 from im2hands.reconstruction.placement import PalmFrame
 from im2hands.training.determinism import one_thread
@@ -126,22 +127,23 @@ def _anchors(surface: Surface, hand: AnchoredHand, settings: AnchorSettings) -> 
 
 @dataclass(frozen=True, eq=False)
 class ImagedHand:
-    """A hand in a photograph: what initial occupancy must know to be asked about points. All batches are of one."""
+    """A hand in a photograph: what a network must know to be asked about points. All batches are of one."""
 
-    encoded: EncodedImages
+    encoded: EncodedImages | EncodedPair
     hand: HandBatch
     camera: CameraBatch
 
 
-class InitialField:
-    """The initial occupancies of several hands as one field; item i is hand i. Occupancies do not depend on the other items.
+class ImagedField:
+    """The occupancies of several hands in photographs as one field; item i is hand i and does not depend on the others.
 
+    network: initial or refined occupancy; `hands` hold what it made of the photographs.
     In published mode depths are relative to that of an item's first point of a call, however the call is split.
     """
 
     def __init__(
         self,
-        network: InitialOccupancyNetwork,
+        network: InitialOccupancyNetwork | RefinedOccupancyNetwork,
         hands: Sequence[ImagedHand],
         points_per_call: int = POINTS_PER_CALL,
     ) -> None:
@@ -189,7 +191,7 @@ class AnchorWork:
             frames, network = _frames(self.frames, self.hands, self.images), _network(self.model, self.device)
             items = [frames.item(place) for place in places]
             imaged = [hand for item in items for hand in imaged_hands(network, item)]
-            field = InitialField(network, imaged)
+            field = ImagedField(network, imaged)
             ids = [int(frames.frame_ids[place]) for place in places]
             hands = [
                 AnchoredHand(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
+from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
+from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.hands.bone_frames import canonical_frames
-from im2hands.io.errors import ConfigError, DataError
+from im2hands.hands.joints import WRIST
+from im2hands.io.errors import DataError
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.reconstruction.fields import BoneField
 from im2hands.reconstruction.placement import Behaviour, PalmFrame, query_points
 from im2hands.reconstruction.surfaces import HandInput
 
-KEYPOINT_COLUMNS = {"model": "keypoints_model"}
-"""Keypoint source -> column of the hand table. `model`: the true keypoints, see docs/conventions.md."""
-COLUMNS = ["wrist", "palm_rotation", *KEYPOINT_COLUMNS.values()]
+TRUE_KEYPOINTS = "keypoints_model"
+"""Column of the hand table: the source `model`, see docs/conventions.md."""
+COLUMNS = ["wrist", "palm_rotation", TRUE_KEYPOINTS]
+POINTS_PER_CALL = 65536
+NO_VIEW = "no usable photograph of the pair"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,14 @@ class BoneInputs:
         hands, frames = ({name: all_of[name] for name in names} for all_of in (self.hands, self.true_frames))
         return BoneInputs(hands, frames, pairs, self.queries, self.query_frame)
 
+    def without_view(self, seen: Container[str]) -> BoneInputs:
+        """The same hands, those that are not in `seen` rejected for want of a photograph."""
+        hands = {
+            name: hand if name in seen else replace(hand, rejected=hand.rejected or NO_VIEW)
+            for name, hand in self.hands.items()
+        }
+        return replace(self, hands=hands)
+
     def _with_points(self, hand: HandInput) -> HandInput:
         sets = self.queries.hand(hand.hand_id)
         published, uniform = (
@@ -65,45 +78,77 @@ class BoneInputs:
 def bone_inputs(
     table: HandTable,
     queries: EvaluationQueries,
-    source: str,
+    keypoints: Mapping[str, Float[np.ndarray, "21 3"] | str] | None = None,
     angle_clamp: Behaviour = "consistent",
     query_frame: Behaviour = "consistent",
 ) -> BoneInputs:
-    """The hands of a table that have evaluation points, with bone frames from the keypoints of `source`.
+    """The hands of a table that have evaluation points, with bone frames from keypoints.
 
-    table: with COLUMNS.  angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
-    Hands whose keypoints have no palm frame are kept, with the reason. Raises ConfigError for an unknown source, DataError if
-    no hand has evaluation points.
+    table: with COLUMNS.  keypoints: of every hand (world, m), or why it has none; None for the true ones.
+    angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
+    Hands without keypoints, or whose keypoints have no palm frame, are kept, with the reason. Raises DataError if no hand has
+    evaluation points.
     """
-    if source not in KEYPOINT_COLUMNS:
-        raise ConfigError(f"there are no keypoints of the source {source!r}; available: {', '.join(KEYPOINT_COLUMNS)}.")
     rows = [row for row, hand_id in enumerate(table.hand_ids) if hand_id in queries.rows]
     if not rows:
         raise DataError(
             f"{queries.path}: holds no evaluation points of the {len(table)} hands; make them for this split."
         )
-    sides = [table.sides[row] for row in rows]
-    used = canonical_frames(table.array(KEYPOINT_COLUMNS[source])[rows], sides, angle_clamp)
+    names, sides = [table.hand_ids[row] for row in rows], [table.sides[row] for row in rows]
+    true = table.array(TRUE_KEYPOINTS)[rows]
+    found = [true[place] if keypoints is None else keypoints[name] for place, name in enumerate(names)]
+    joints = np.stack([true[place] if isinstance(each, str) else each for place, each in enumerate(found)])
+    used = canonical_frames(joints, sides, angle_clamp)
     rotation, bones, lengths = (x.numpy() for x in (used.palm_rotation, used.bone_from_palm, used.bone_lengths))
     true_wrist, true_rotation = table.array("wrist")[rows], table.array("palm_rotation")[rows]
     pair_ids = table.table["pair_id"].to_pylist()
     hands, frames = {}, {}
     pairs: dict[str, list[str]] = {}
-    for place, (row, side) in enumerate(zip(rows, sides, strict=True)):
-        name = table.hand_ids[row]
+    for place, (row, name, side) in enumerate(zip(rows, names, sides, strict=True)):
         frames[name] = PalmFrame(side, true_wrist[place], true_rotation[place])
         hands[name] = HandInput(
             pair_id=pair_ids[row],
             hand_id=name,
-            frame=PalmFrame(side, true_wrist[place], rotation[place]),  # alignment: wrist
+            frame=PalmFrame(side, joints[place, WRIST], rotation[place]),
             bone_from_palm=bones[place],
             bone_lengths=lengths[place],
+            keypoints=joints[place],
             published_points=np.zeros((0, 3)),
             uniform_points=np.zeros((0, 3)),
-            rejected=used.rejected[place],
+            rejected=found[place] if isinstance(found[place], str) else used.rejected[place],
         )
         pairs.setdefault(pair_ids[row], []).append(name)
     return BoneInputs(hands, frames, {pair: tuple(names) for pair, names in pairs.items()}, queries, query_frame)
+
+
+def keypoints_of_hands(
+    table: HandTable, keypoints: KeypointTable, frames: FrameSet, alignment: Alignment
+) -> dict[str, Float[np.ndarray, "21 3"] | str]:
+    """Predicted keypoints of every hand of a table, from the first usable frame of its pair, or why it has none.
+
+    keypoints: of the split that `frames` shows.  alignment: where the hands stand, see `datasets.keypoints.aligned`.
+    """
+    predicted, usable, reasons = keypoints.keypoints(), keypoints.usable, keypoints.reasons
+    wrists, views = table.array("wrist"), first_frames(frames)
+    found: dict[str, Float[np.ndarray, "21 3"] | str] = {}
+    for row, (name, side) in enumerate(zip(table.hand_ids, table.sides, strict=True)):
+        view = views.get(name)
+        if view is None:
+            found[name] = NO_VIEW
+        elif not usable[frames.frame_ids[view]]:
+            found[name] = f"no keypoints: {reasons[frames.frame_ids[view]]}"
+        else:
+            found[name] = aligned(predicted[frames.frame_ids[view], side.index], wrists[row], alignment)
+    return found
+
+
+def first_frames(frames: FrameSet) -> dict[str, int]:
+    """hand_id -> place of the first frame of the set that shows it: the view from which the hand is reconstructed."""
+    first: dict[str, int] = {}
+    for place, pair in enumerate(frames.hand_ids):
+        for name in pair:
+            first.setdefault(name, place)
+    return first
 
 
 @dataclass(frozen=True)
@@ -114,8 +159,8 @@ class HaloFields:
     """
 
     model: str
-    points_per_call: int
     device: str = "cpu"
+    points_per_call: int = POINTS_PER_CALL
 
     def __call__(self, hands: list[HandInput]) -> BoneField:
         network = _halo(self.model, self.device)
@@ -123,17 +168,6 @@ class HaloFields:
             np.stack([getattr(hand, name) for hand in hands]) for name in ("bone_from_palm", "bone_lengths")
         )
         return BoneField(network.occupancy, bones, lengths, points_per_call=self.points_per_call, device=self.device)
-
-
-def fields_of(method: str, model: str, points_per_call: int, device: torch.device | str) -> HaloFields:
-    """The fields of a method whose weights stand in the folder `model`; the weights are read and checked at once.
-
-    Raises ConfigError for an unknown method, and what `load_halo` raises.
-    """
-    if method != "halo":
-        raise ConfigError(f"there is no reconstruction method {method!r}; available: halo.")
-    _halo(model, str(device))
-    return HaloFields(model, points_per_call, str(device))
 
 
 @lru_cache(maxsize=1)

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from im2hands.datasets.frame_items import FrameSet
-from im2hands.datasets.keypoints import implausible
+from im2hands.datasets.keypoints import Alignment, aligned, implausible
 from im2hands.geometry.cameras import Camera
+from im2hands.geometry.inside import inside_mesh
+from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import CROP, HandPairPrediction, IntagHandNetwork
+from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs, first_frames
+from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 BATCH_FRAMES = 16
 LEAST_SCALE = 1e-3
@@ -108,3 +113,50 @@ def predicted_keypoints(
         problem = None if hands.reason else implausible(hands.keypoints[None])
         reasons[frame_id] = hands.reason or (problem and f"no hands: {problem[1]}")
     return keypoints, reasons
+
+
+def predicted_surfaces(
+    network: IntagHandNetwork,
+    models: Mapping[Side, HandModel],
+    frames: FrameSet,
+    inputs: BoneInputs,
+    alignment: Alignment,
+    device: torch.device | str = "cpu",
+) -> Iterator[list[HandSurface]]:
+    """IntagHand's meshes, closed at the wrist, of every pair of `inputs`, from the first usable frame that shows it.
+
+    inputs: true hands with their evaluation points.  alignment: where a hand stands, see `datasets.keypoints.aligned`.
+    The field of such a mesh is 1 inside it and 0 outside.
+    """
+    views = first_frames(frames)
+    pairs = {pair_id: inputs(pair_id) for pair_id in inputs.pair_ids}
+    seen = {pair_id: views.get(hands[0].hand_id) for pair_id, hands in pairs.items()}
+    chosen = [view for view in seen.values() if view is not None]
+    made = {hands.frame: hands for hands in predicted_hands(network, models, frames, chosen, device)}
+    for pair_id, hands in pairs.items():
+        yield [_surface(hand, made.get(seen[pair_id]), models[hand.frame.side], alignment) for hand in hands]
+
+
+def _surface(hand: HandInput, made: PlacedHands | None, model: HandModel, alignment: Alignment) -> HandSurface:
+    side = hand.frame.side
+    reason = NO_VIEW if made is None else made.reason
+    if reason is not None:
+        return HandSurface(hand.pair_id, hand.hand_id, side, None, reason)
+    begun = perf_counter()
+    keypoints = made.keypoints[side.index]
+    moved = aligned(keypoints, hand.frame.wrist, alignment)
+    vertices = model.seal(made.vertices[side.index]) + (moved - keypoints)[0]
+    mesh = Mesh(vertices, model.sealed_faces)
+    published, uniform = (
+        inside_mesh(hand.frame.to_world(points), vertices, model.sealed_faces)
+        for points in (hand.published_points, hand.uniform_points)
+    )
+    return HandSurface(
+        pair_id=hand.pair_id,
+        hand_id=hand.hand_id,
+        side=side,
+        mesh=mesh,
+        published_field=published,
+        uniform_field=uniform,
+        evaluation_points_s=perf_counter() - begun,
+    )

@@ -30,7 +30,7 @@ EMPTY = "empty"
 class HandInput:
     """A hand to be made.
 
-    frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.
+    frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.  keypoints: world, m.
     published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
     rejected: why the keypoints give no bone frames; then no mesh is made.
     """
@@ -40,6 +40,7 @@ class HandInput:
     frame: PalmFrame
     bone_from_palm: Float[np.ndarray, "16 4 4"]
     bone_lengths: Float[np.ndarray, "16"]
+    keypoints: Float[np.ndarray, "21 3"]
     published_points: Float[np.ndarray, "published 3"]
     uniform_points: Float[np.ndarray, "uniform 3"]
     rejected: str | None = None

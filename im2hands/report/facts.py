@@ -49,7 +49,15 @@ SHARED_FACTS = (
 )
 COUNTS = {"published": "hands in IoU / Chamfer", "ours": "failed / hands", "penetration": "pairs"}
 """What the last column of a protocol's table counts."""
-METHOD_NAMES = {"halo": "HALO", "intaghand": "IntagHand", "im2hands": "Im2Hands"}
+METHOD_NAMES = {
+    "halo": "HALO",
+    "intaghand": "IntagHand",
+    "initial": "Initial occupancy",
+    "initial_occupancy": "Initial occupancy",
+    "keypoint_refinement": "Keypoint refinement",
+    "im2hands": "Im2Hands",
+    "refined_occupancy": "Refined occupancy (Im2Hands)",
+}
 SYNTHETIC = "synthetic stand-in"
 """Words in the name of the built-in dataset."""
 
@@ -108,9 +116,9 @@ class Source:
     sources: str
 
 
-def read_summary(tables: str | os.PathLike) -> pd.DataFrame:
-    """The result table as numbers, one row per method and keypoint source. Raises DataError if it is missing."""
-    path = Path(tables) / "shape_given_keypoints.parquet"
+def read_summary(tables: str | os.PathLike, name: str = "shape_given_keypoints") -> pd.DataFrame:
+    """A result table as numbers. Raises DataError if it is missing."""
+    path = Path(tables) / f"{name}.parquet"
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
@@ -129,7 +137,7 @@ def result_tables(summary: pd.DataFrame, card: Mapping[str, Any]) -> list[Result
     tables = []
     for protocol, title in PROTOCOL_TITLES.items():
         metrics = [metric for metric in METRICS if metric.protocol == protocol and summary[metric.name].notna().any()]
-        if not metrics:
+        if not metrics or summary.empty:
             continue
         rows = []
         for row in summary.to_dict("records"):
@@ -139,6 +147,29 @@ def result_tables(summary: pd.DataFrame, card: Mapping[str, Any]) -> list[Result
         columns = [Column(_label(metric), ARROWS[metric.better], metric.better) for metric in metrics]
         tables.append(ResultTable(protocol, title, columns, rows, COUNTS[protocol], card_facts(card.get(protocol, {}))))
     return tables
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table as text: headings and cells. texts: how many columns, from the left, are words."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    texts: int
+
+
+def plain_table(rows: pd.DataFrame, title: str) -> PlainTable:
+    """A table whose columns are what is to be shown, words first, then numbers."""
+    words = sum(not pd.api.types.is_numeric_dtype(rows[column]) for column in rows.columns)
+    cells = [
+        [
+            value if isinstance(value, str) else str(value) if isinstance(value, int) else number(value, 1)
+            for value in row
+        ]
+        for row in rows.astype(object).itertuples(index=False)
+    ]
+    return PlainTable(title, [str(column) for column in rows.columns], cells, words)
 
 
 def card_facts(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:

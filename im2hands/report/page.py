@@ -35,6 +35,13 @@ from im2hands.report.pairs import RULE, ChosenPair, RankedPair, ShownPair, choos
 from im2hands.report.pictures import data_uri, webp
 from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
 
+FILES_OF_TABLES = (
+    "shape_given_keypoints.parquet",
+    "shape_predicted_keypoints.parquet",
+    "keypoint_refinement.parquet",
+    "keypoint_joints.parquet",
+    "protocol_card.json",
+)
 UNKNOWN_COLOUR = (0.55, 0.57, 0.60)
 """Of true surface without any prediction."""
 FONTS = {"Inter": "inter-latin-wght-normal.woff2", "Newsreader": "newsreader-latin-wght-normal.woff2"}
@@ -109,6 +116,14 @@ def write_report(
         "rule": RULE,
         "limit": limit,
         "tables": facts.result_tables(summary, card),
+        "predicted": facts.result_tables(facts.read_summary(artifacts.tables, "shape_predicted_keypoints"), card),
+        "keypoints": [
+            facts.plain_table(facts.read_summary(artifacts.tables, name), title)
+            for name, title in (
+                ("keypoint_refinement", "Keypoint refinement"),
+                ("keypoint_joints", "Error of every joint (mm, about the middle knuckle, unscaled)"),
+            )
+        ],
         "shared_facts": facts.shared_facts(card),
         "trainings": [_training(folder) for folder in artifacts.models],
         "contact_sheet": _contact_sheet(crops, contact_sheet_images),
@@ -142,6 +157,8 @@ def _load(artifacts: Artifacts, chosen: Sequence[ChosenPair], crops: CropSet) ->
 
 
 def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any]) -> dict[str, str]:
+    if artifacts.source != "model":
+        summary = facts.read_summary(artifacts.tables, "shape_predicted_keypoints")
     row = summary[(summary["method"] == artifacts.method) & (summary["source"] == artifacts.source)].iloc[0]
     return {
         "mesh_iou": facts.number(row["mesh_iou_percent"], 1),
@@ -219,7 +236,7 @@ def _view(viewed: Sequence[ChosenPair], shown: dict[str, ShownPair], limit: floa
 
 def _files(artifacts: Artifacts) -> list[str]:
     """Every file that the page was made of, results first."""
-    tables = [str(Path(artifacts.tables) / name) for name in ("shape_given_keypoints.parquet", "protocol_card.json")]
+    tables = [str(Path(artifacts.tables) / name) for name in FILES_OF_TABLES]
     networks = [str(Path(folder) / name) for folder in artifacts.models for name in ("card.json", "curves.csv")]
     data = [artifacts.hands, artifacts.images, *artifacts.frames, *artifacts.frame_audits, *artifacts.hand_audits]
     return [*tables, *artifacts.records, *artifacts.meshes, *networks, *data]

@@ -17,13 +17,20 @@ from im2hands.io.errors import CheckpointError, ConfigError, DataError
 from im2hands.io.tables import read_parquet
 from im2hands.networks.halo import HaloNetwork
 from im2hands.networks.model_folder import ModelCard, write_model
-from im2hands.reconstruction.inputs import HaloFields, bone_inputs, fields_of
+from im2hands.reconstruction import methods
+from im2hands.reconstruction.inputs import HaloFields, bone_inputs
 from im2hands.reconstruction.storage import read_surfaces
-from stages import evaluate, make_tables, reconstruct
+from stages import evaluate, evaluate_keypoints, make_tables, reconstruct
 from tests.evaluation.small_data import DATASET, TrueFields
 
 SETTINGS = Reconstruct(
-    shards=2, grid="default", resolution=128, threshold=0.5, points_per_call=4096, pairs_per_batch=1, formats=["glb"]
+    shards=2,
+    alignment="wrist",
+    grid="default",
+    resolution=128,
+    thresholds={"halo": 0.5, "initial": 0.5, "im2hands": 0.45},
+    anchor_resolution=64,
+    formats=["glb"],
 )
 MEASURING = Evaluate(surface_samples=2000, penetration="grid", penetration_cell_mm=4)
 
@@ -49,16 +56,20 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def true_fields(monkeypatch, small_data):
-    monkeypatch.setattr(reconstruct, "fields_of", lambda *_: TrueFields(str(small_data.hands)))
+    monkeypatch.setattr(methods, "HaloFields", lambda *_: TrueFields(str(small_data.hands)))
 
 
 def run_reconstruct(data, model, folder, shard=0, shards=1, params=SETTINGS, **changes):
     arguments = {
         "method": "halo",
         "source": "model",
+        "frames": str(data.frames),
         "hands": str(data.hands),
+        "images": str(data.folder / "no_images"),
         "queries": str(data.queries),
         "model": str(model),
+        "hand_model": str(data.hand_model),
+        "seed": 3,
         "shard": shard,
         "shards": shards,
         "meshes": str(folder / f"meshes/{shard}.arrow"),
@@ -107,7 +118,9 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     assert (rows["chamfer_l1_mm"] < 1.3 * rows["floor_chamfer_l1_mm"]).all()
     assert (rows["true_penetration_depth_mm"] > 1).all()
     np.testing.assert_allclose(rows["penetration_depth_mm"], rows["true_penetration_depth_mm"], atol=2.5)
-    make_tables.main([str(path) for path in records], str(tmp_path / "tables"), MakeTables(decimals=2))
+    errors = str(tmp_path / "keypoints.parquet")
+    evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
+    make_tables.main([str(path) for path in records], [errors], [], str(tmp_path / "tables"), MakeTables(decimals=2))
     table = pd.read_parquet(tmp_path / "tables/shape_given_keypoints.parquet")
     assert table["hands"].tolist() == [6]
     card = json.loads((tmp_path / "tables/protocol_card.json").read_text())
@@ -116,12 +129,13 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     assert card["methods"][0]["weights_sha256"]
     assert card["methods"][0]["resolution"] == 128
     assert "4000 query points per hand instead of 100000" in " ".join(card["published"]["departures"])
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
+    tables = ("keypoint_joints", "keypoint_refinement", "shape_given_keypoints", "shape_predicted_keypoints")
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {
         "metrics.json",
         "protocol_card.json",
         "protocol_card.md",
-        *(f"shape_given_keypoints.{kind}" for kind in ("csv", "md", "parquet", "tex")),
-    ]
+        *(f"{name}.{kind}" for name in tables for kind in ("csv", "md", "parquet", "tex")),
+    }
 
 
 def test_hands_stand_in_the_world(small_data, model, true_fields, tmp_path):
@@ -153,10 +167,9 @@ def test_results_do_not_depend_on_workers_or_shards(small_data, model, true_fiel
 
 def test_network_of_a_model_folder(small_data, model):
     """The field of the stage is the stored network at the hand's own bone frames; it survives pickling for the workers."""
-    inputs = bone_inputs(small_data.hand_table, small_data.evaluation, "model")
+    inputs = bone_inputs(small_data.hand_table, small_data.evaluation)
     hands = inputs("5_0") + inputs("5_2")
-    fields = pickle.loads(pickle.dumps(fields_of("halo", str(model), 512, "cpu")))
-    assert isinstance(fields, HaloFields)
+    fields = pickle.loads(pickle.dumps(HaloFields(str(model))))
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3)).astype(np.float32)
     values = fields(hands)(np.full(40, 2), points)
     network = untrained()
@@ -181,7 +194,7 @@ def test_untrained_network_goes_through_as_it_is(small_data, model, tmp_path):
 
 
 def test_bone_frames_of_the_inputs_are_those_of_the_hand_table(small_data):
-    inputs = bone_inputs(small_data.hand_table, small_data.evaluation, "model")
+    inputs = bone_inputs(small_data.hand_table, small_data.evaluation)
     table = small_data.hand_table
     for pair_id in inputs.pair_ids:
         for hand in inputs(pair_id):
@@ -194,12 +207,12 @@ def test_bone_frames_of_the_inputs_are_those_of_the_hand_table(small_data):
 
 
 def test_mistakes_are_told_in_one_sentence(small_data, model, true_fields, tmp_path):
-    with pytest.raises(ConfigError, match="source 'wrong'"):
-        run_reconstruct(small_data, model, tmp_path, source="wrong")
-    with pytest.raises(ConfigError, match="method 'wrong'"):
-        fields_of("wrong", str(model), 512, "cpu")
+    with pytest.raises(DataError, match="keypoints"):
+        run_reconstruct(small_data, model, tmp_path, source="wrong", keypoints=str(tmp_path / "no_keypoints.parquet"))
+    with pytest.raises((ConfigError, DataError), match="wrong|no_images"):
+        run_reconstruct(small_data, model, tmp_path, method="wrong")
     with pytest.raises((DataError, CheckpointError), match=r"card\.json"):
-        fields_of("halo", str(tmp_path / "nowhere"), 512, "cpu")
+        run_reconstruct(small_data, tmp_path / "nowhere", tmp_path)
     meshes = run_reconstruct(small_data, model, tmp_path)
     pairs = HandTable.read(small_data.hands, hand_ids=["5_0_left", "5_0_right"])
     assert len(pairs) == 2

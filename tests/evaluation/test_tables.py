@@ -17,7 +17,7 @@ from im2hands.evaluation.protocol_card import (
 )
 from im2hands.evaluation.protocols import FAILURE_DISTANCE_MM, METRICS
 from im2hands.evaluation.records import RECORDS, describe, read_records, write_records
-from im2hands.evaluation.tables import flat_metrics, latex, markdown, summarize, write_tables
+from im2hands.evaluation.tables import flat_metrics, latex, markdown, summarize, write_metrics, write_tables
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.tables import Provenance
 
@@ -164,6 +164,7 @@ def test_formats_agree(file, tmp_path):
     assert "Dataset: stand-in & more" in text
     for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){1-8}", r"stand-in \& more", r"mm$^2$"):
         assert word in tex
+    write_metrics(folder, flat_metrics(summary))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["halo.model.published_iou_percent"] == summary["published_iou_percent"][0]
     assert metrics["halo.model.failures"] == 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -17,7 +18,7 @@ from im2hands.datasets.hands import HANDS
 from im2hands.datasets.images import IMAGES, encode_jpeg, hands_crop
 from im2hands.evaluation.protocol_card import EvaluationFacts, measuring_facts, protocol_card, write_card
 from im2hands.evaluation.records import read_records, write_records
-from im2hands.evaluation.tables import summarize, write_tables
+from im2hands.evaluation.tables import summarize, write_plain_table, write_tables
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
 from im2hands.hands.sides import Side
@@ -281,6 +282,12 @@ def _write_records(folder: Path, posed: list, random: np.random.Generator) -> No
     records = read_records([path])
     tables = folder / "results/tables"
     write_tables(tables, "shape_given_keypoints", summarize(records), "Shape given keypoints", "made up", 3)
+    predicted = summarize(records.assign(source="perturbed_10mm"))
+    write_tables(tables, "shape_predicted_keypoints", predicted, "Shape from predicted keypoints", "made up", 3)
+    errors = pd.DataFrame({"keypoints": ["perturbed_10mm"], "hands": [8], "MPJPE (mm)": [14.2]})
+    write_plain_table(tables, "keypoint_refinement", errors, "Keypoint refinement", "made up", 3)
+    joints = pd.DataFrame({"joint": ["wrist", "thumb_tip"], "perturbed_10mm": [9.0, 15.5]})
+    write_plain_table(tables, "keypoint_joints", joints, "Error of every joint", "made up", 3)
     write_card(tables, protocol_card(records, [path]))
 
 

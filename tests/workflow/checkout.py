@@ -104,7 +104,7 @@ def make_checkout(path: Path, fake_stages: bool) -> Checkout:
         shutil.copy2(ROOT / ".dvc" / name, path / ".dvc" / name)
     checkout = Checkout(path)
     if fake_stages:
-        for stage in [*READS, "gather_shards"]:
+        for stage in [*READS, "gather_shards", "use_given_weights"]:
             shutil.copy2(Path(__file__).parent / "fake_stage.py", path / "stages" / f"{stage}.py")
         checkout.run(sys.executable, "-m", "workflow.dvc_stages")
     checkout.git_init()

@@ -25,7 +25,11 @@ FOLDERS = {
             for kind in ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
         ),
     ],
-    "train_halo": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"],
+    **{
+        f"train_{network}": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"]
+        for network in ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
+    },
+    "use_given_weights": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"],
     "make_tables": lambda _: [
         *(f"shape_given_keypoints.{suffix}" for suffix in SUFFIXES),
         "protocol_card.json",

@@ -26,8 +26,18 @@ PLAN = {
     "sample_evaluation_queries": 2,
     "gather_evaluation_queries": 2,
     "train_halo": 1,
-    "reconstruct": 1,
-    "evaluate": 1,
+    "train_intaghand": 1,
+    "predict_keypoints": 3,
+    "perturb_keypoints": 1,
+    "train_keypoint_refinement": 1,
+    "refine_keypoints": 2,
+    "train_initial_occupancy": 1,
+    "generate_anchors": 3,
+    "gather_anchors": 2,
+    "train_refined_occupancy": 1,
+    "reconstruct": 6,
+    "evaluate_keypoints": 4,
+    "evaluate": 6,
     "make_tables": 1,
     "make_report": 1,
 }
@@ -41,7 +51,7 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
     checkout = empty.copy(tmp_path / "copy")
     checkout.change("sample_queries.shards.train", 5)
     checkout.change("reconstruct.shards", 3)
-    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 3, "evaluate": 3}
+    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 18, "evaluate": 18}
 
 
 def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):

@@ -47,6 +47,8 @@ def allowed_words(key: str) -> list[Any]:
 def other_value(key: str, value: Any) -> Any:
     """An allowed value that differs."""
     words = allowed_words(key)
+    if isinstance(value, list) and not words:
+        return [2 * number for number in value]
     if isinstance(value, list):
         return [word for word in words if word not in value][:1]
     if key.startswith("options."):
@@ -55,6 +57,8 @@ def other_value(key: str, value: Any) -> Any:
         return next(word for word in words if word != value)
     if isinstance(value, bool):
         return not value
+    if value is None or isinstance(value, str):
+        return "elsewhere"
     return value + 1 if isinstance(value, int) else value * 0.5
 
 

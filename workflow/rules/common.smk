@@ -38,11 +38,38 @@ def parameters(stage):
     return lambda wildcards: arguments(config, stage, wildcards.get("split"))
 
 
-def result_shards(pattern):
-    """Paths of the shards of every method and keypoint source."""
+def named_files(wildcards, input):
+    """Params function: the inputs with their names, `--train-frames data/frames/train.parquet`, as the stage takes them.
+
+    Left out are `code` and names that end in `files`, which the command line gives as a folder, or not at all.
+    """
+    return " ".join(
+        f"--{name.replace('_', '-')} {files if isinstance(files, str) else ' '.join(files)}"
+        for name, files in input.items()
+        if name != "code" and not name.endswith("files") and files
+    )
+
+
+def both_splits(**patterns):
+    """Inputs of a training: `train_NAME` and `val_NAME` for every pattern with {split}."""
+    return {
+        f"{split}_{name}": pattern.format(split=split)
+        for name, pattern in patterns.items()
+        for split in ("train", "val")
+    }
+
+
+def keypoint_file(wildcards):
+    """Input function: the keypoints of a result; none for the true ones, which stand in the hand table."""
+    source = wildcards.source
+    return [] if source == paths.TRUE_KEYPOINTS else f"data/keypoints/{source}/test.parquet"
+
+
+def result_shards(pattern, *results):
+    """Paths of the shards of every method and keypoint source, or of those given."""
     return [
         file
-        for method, source in paths.results()
+        for method, source in results or paths.results(config)
         for file in shards(pattern, config["reconstruct"]["shards"], method=method, source=source)
     ]
 

@@ -1,4 +1,28 @@
-# Metrics of every mesh, the result tables and the report.
+# Errors of keypoints, metrics of every mesh, the result tables and the report.
+
+
+rule evaluate_keypoints:
+    input:
+        frames="data/frames/test.parquet",
+        hands="data/hands/test.parquet",
+        keypoints=keypoint_file,
+        code=sources("stages/evaluate_keypoints.py"),
+    output:
+        records="results/keypoints/{source}.parquet",
+    log:
+        "logs/evaluate_keypoints/{source}.log",
+    benchmark:
+        "logs/benchmarks/evaluate_keypoints/{source}.tsv"
+    resources:
+        mem_mb=2000,
+    params:
+        files=named_files,
+        arguments=parameters("evaluate_keypoints"),
+    message:
+        "measure {wildcards.source} keypoints"
+    shell:
+        "python -m stages.evaluate_keypoints --source {wildcards.source} {params.files} --output {output.records} "
+        "{params.arguments} > {log} 2>&1"
 
 
 rule evaluate:
@@ -7,7 +31,7 @@ rule evaluate:
         hands="data/hands/test.parquet",
         frames="data/frames/test.parquet",
         queries="data/queries_eval/test/manifest.json",
-        hand_model=paths.hand_model_files(config),
+        hand_model_files=paths.hand_model_files(config),
         code=sources("stages/evaluate.py"),
     output:
         records="results/{method}/{source}/metrics/{shard}-of-{shards}.parquet",
@@ -19,22 +43,26 @@ rule evaluate:
     resources:
         mem_mb=2000,
     params:
+        files=named_files,
         arguments=parameters("evaluate"),
     message:
         "measure {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
     shell:
-        "python -m stages.evaluate --method {wildcards.method} --source {wildcards.source} --meshes {input.meshes} "
-        "--hands {input.hands} --frames {input.frames} --queries {input.queries} "
+        "python -m stages.evaluate --method {wildcards.method} --source {wildcards.source} {params.files} "
         "--output {output.records} --threads {threads} {params.arguments} > {log} 2>&1"
 
 
 rule make_tables:
     input:
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
+        keypoint_records=expand("results/keypoints/{source}.parquet", source=paths.keypoint_sources(config)),
         code=sources("stages/make_tables.py"),
     output:
         table=report("results/tables/shape_given_keypoints.csv", caption="../report/tables.rst", category="Results"),
         other_formats=multiext("results/tables/shape_given_keypoints", ".md", ".tex", ".parquet"),
+        predicted=multiext("results/tables/shape_predicted_keypoints", ".csv", ".md", ".tex", ".parquet"),
+        keypoints=multiext("results/tables/keypoint_refinement", ".csv", ".md", ".tex", ".parquet"),
+        joints=multiext("results/tables/keypoint_joints", ".csv", ".md", ".tex", ".parquet"),
         protocol=multiext("results/tables/protocol_card", ".json", ".md"),
         metrics="results/tables/metrics.json",
     log:
@@ -44,27 +72,30 @@ rule make_tables:
     resources:
         mem_mb=1000,
     params:
+        files=named_files,
+        refined=" ".join(f"{source}={origin}" for source, origin in paths.REFINED_FROM.items()),
         arguments=parameters("make_tables"),
     message:
         "make the result tables"
     shell:
-        "python -m stages.make_tables --records {input.records} --output results/tables {params.arguments} > {log} 2>&1"
+        "python -m stages.make_tables {params.files} --refined {params.refined} --output results/tables "
+        "{params.arguments} > {log} 2>&1"
 
 
 rule make_report:
     input:
-        table="results/tables/shape_given_keypoints.parquet",
+        tables=expand("results/tables/{name}.parquet", name=paths.TABLES),
         protocol="results/tables/protocol_card.json",
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
-        meshes=shards("results/halo/model/meshes/{shard}-of-{shards}.arrow", config["reconstruct"]["shards"]),
+        meshes=result_shards("results/{method}/{source}/meshes/{shard}-of-{shards}.arrow", paths.shown(config)),
         hands="data/hands/test.parquet",
         frames=expand("data/frames/{split}.parquet", split=SPLITS),
         frame_audits=expand("data/frames/audit_{split}.parquet", split=SPLITS),
         hand_audits=expand("data/hands/audit_{split}.parquet", split=SPLITS),
         images="data/images/test/manifest.json",
         hand_model=paths.hand_model_files(config),
-        card="models/halo/card.json",
-        curves="models/halo/curves.csv",
+        cards=expand("models/{network}/card.json", network=paths.NETWORKS),
+        curves=expand("models/{network}/curves.csv", network=paths.NETWORKS),
         code=sources("stages/make_report.py"),
     output:
         report=report("results/report.html", caption="../report/report.rst", category="Results"),
@@ -75,11 +106,14 @@ rule make_report:
     resources:
         mem_mb=2000,
     params:
+        method=paths.shown(config)[0],
+        source=paths.shown(config)[1],
+        models=expand("models/{network}", network=paths.NETWORKS),
         arguments=parameters("make_report"),
     message:
         "make the report"
     shell:
-        "python -m stages.make_report --method halo --source model --tables results/tables --records {input.records} "
+        "python -m stages.make_report --method {params.method} --source {params.source} --tables results/tables --records {input.records} "
         "--meshes {input.meshes} --hands {input.hands} --frames {input.frames} --frame-audits {input.frame_audits} "
-        "--hand-audits {input.hand_audits} --images {input.images} --models models/halo --output {output.report} "
+        "--hand-audits {input.hand_audits} --images {input.images} --models {params.models} --output {output.report} "
         "{params.arguments} > {log} 2>&1"

@@ -3,10 +3,13 @@
 
 rule reconstruct:
     input:
+        frames="data/frames/test.parquet",
         hands="data/hands/test.parquet",
+        images="data/images/test/manifest.json",
+        keypoints=keypoint_file,
         queries="data/queries_eval/test/manifest.json",
-        model="models/{method}/model.safetensors",
-        card="models/{method}/card.json",
+        model_files=lambda wildcards: paths.model_files(paths.NETWORK_OF[wildcards.method]),
+        hand_model_files=paths.hand_model_files(config),
         code=sources("stages/reconstruct.py"),
     output:
         meshes="results/{method}/{source}/meshes/{shard}-of-{shards}.arrow",
@@ -16,16 +19,20 @@ rule reconstruct:
         "logs/reconstruct/{method}.{source}.{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/reconstruct/{method}.{source}.{shard}-of-{shards}.tsv"
+    wildcard_constraints:
+        method="|".join(paths.NETWORK_OF),
     threads: 64
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=8000,
     params:
+        files=named_files,
+        model=lambda wildcards: f"models/{paths.NETWORK_OF[wildcards.method]}",
         arguments=parameters("reconstruct"),
     message:
         "reconstruct with {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
     shell:
-        "python -m stages.reconstruct --method {wildcards.method} --source {wildcards.source} --hands {input.hands} "
-        "--queries {input.queries} --model models/{wildcards.method} --shard {wildcards.shard} "
-        "--shards {wildcards.shards} --meshes {output.meshes} --timings {output.timings} --scenes {output.scenes} "
-        "--gpus {resources.gpu} --threads {threads} {params.arguments} > {log} 2>&1"
+        "python -m stages.reconstruct --method {wildcards.method} --source {wildcards.source} {params.files} "
+        "--model {params.model} --shard {wildcards.shard} --shards {wildcards.shards} --meshes {output.meshes} "
+        "--timings {output.timings} --scenes {output.scenes} --gpus {resources.gpu} --threads {threads} "
+        "{params.arguments} > {log} 2>&1"

@@ -20,12 +20,21 @@ TRACKED |= {
         rules.sample_evaluation_queries.output.shard,
         rules.gather_evaluation_queries.output.manifest,
     ),
-    "train_halo": list(rules.train_halo.output),
+    **{
+        f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in paths.NETWORKS
+    },
+    **paths.keypoint_files(config),
     "reconstruct": [file for pattern in rules.reconstruct.output for file in result_shards(pattern)],
+    "evaluate_keypoints": expand(rules.evaluate_keypoints.output.records, source=paths.keypoint_sources(config)),
     "evaluate": result_shards(rules.evaluate.output.records),
     "make_tables": list(rules.make_tables.output),
     "make_report": list(rules.make_report.output),
 }
+
+if paths.is_trained(config, "refined_occupancy"):
+    TRACKED["generate_anchors"] = sharded(
+        "generate_anchors", rules.generate_anchors.output.shard, rules.gather_anchors.output.manifest
+    )
 
 
 for stage, files in TRACKED.items():

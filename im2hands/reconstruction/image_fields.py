@@ -1,0 +1,138 @@
+"""The fields of hands in photographs: initial and refined occupancy, for surface extraction and evaluation.
+
+A pair is seen in one photograph, the first usable frame that shows it. Points are in the palm frame of the keypoints in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+
+from im2hands.datasets.frame_items import FrameSet
+from im2hands.hands.frames import PalmFrames
+from im2hands.hands.sides import Side
+from im2hands.networks.image_encoder import normalise
+from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
+from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
+from im2hands.networks.two_hands import HandBatch
+from im2hands.reconstruction.anchors import (
+    AnchoredHand,
+    AnchorSettings,
+    ImagedField,
+    ImagedHand,
+    anchor_seed,
+    anchors_of,
+)
+from im2hands.reconstruction.inputs import first_frames
+from im2hands.reconstruction.surfaces import Field, HandInput
+from im2hands.training.frame_batches import camera_batch
+
+ImageMethod = Literal["initial", "im2hands"]
+
+
+@dataclass(frozen=True)
+class ImageFields:
+    """Makes the occupancy field of some hands from their photographs. Picklable; files are read once per process.
+
+    model: folder of the weights.  frames, hands: tables of the split.  images: manifest of its crops.
+    seed, anchors: of the anchors of refined occupancy, drawn from the initial surfaces of the same hands.
+    """
+
+    method: ImageMethod
+    model: str
+    frames: str
+    hands: str
+    images: str
+    seed: int
+    anchors: AnchorSettings
+    device: str = "cpu"
+
+    def __call__(self, hands: list[HandInput]) -> Field:
+        frames, views = _frames(self.frames, self.hands, self.images)
+        pairs: dict[str, list[HandInput]] = {}
+        for hand in hands:
+            pairs.setdefault(hand.pair_id, []).append(hand)
+        network = _network(self.method, self.model, self.device)
+        imaged: dict[str, ImagedHand | None] = {}
+        for pair in pairs.values():
+            imaged |= self._imaged(network, frames, views[pair[0].hand_id], pair)
+        return _PartlyMissing(network, [imaged[hand.hand_id] for hand in hands])
+
+    @torch.no_grad()
+    def _imaged(
+        self,
+        network: InitialOccupancyNetwork | RefinedOccupancyNetwork,
+        frames: FrameSet,
+        view: int,
+        pair: Sequence[HandInput],
+    ) -> dict[str, ImagedHand | None]:
+        """What the network made of the photograph for every hand of a pair; None where it needs the other hand too."""
+        item, device = frames.item(view), network.image_projection.weight.device
+        images = normalise(torch.from_numpy(item.image[None].copy())).to(device)
+        camera = camera_batch([item]).to(device)
+        batches = [hand_batch(hand).to(device) for hand in pair]
+        initial = network.initial if isinstance(network, RefinedOccupancyNetwork) else network
+        encoded = initial.encode(images)
+        first = [ImagedHand(encoded, batch, camera) for batch in batches]
+        if initial is network:
+            return {hand.hand_id: one for hand, one in zip(pair, first, strict=True)}
+        if len(pair) < len(Side):
+            return {hand.hand_id: None for hand in pair}
+        anchors = self._anchors(initial, first, pair, int(frames.frame_ids[view]))
+        refined = network.encode(images, {side: points.to(device) for side, points in anchors.items()}, camera)
+        return {hand.hand_id: ImagedHand(refined, one.hand, camera) for hand, one in zip(pair, first, strict=True)}
+
+    def _anchors(
+        self, initial: InitialOccupancyNetwork, imaged: Sequence[ImagedHand], pair: Sequence[HandInput], frame_id: int
+    ) -> dict[Side, torch.Tensor]:
+        hands = [
+            AnchoredHand(hand.frame, hand.keypoints, anchor_seed(self.seed, frame_id, hand.frame.side)) for hand in pair
+        ]
+        made = anchors_of(ImagedField(initial, imaged), hands, self.anchors)
+        return {hand.frame.side: torch.from_numpy(one.points[:1]) for hand, one in zip(pair, made, strict=True)}
+
+
+def hand_batch(hand: HandInput) -> HandBatch:
+    """A hand as the networks take it, without points."""
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(values, np.float32))[None]
+
+    palm = PalmFrames(tensor(hand.frame.wrist), tensor(hand.frame.rotation), hand.frame.side)
+    return HandBatch(
+        hand.frame.side, palm, tensor(hand.bone_from_palm), tensor(hand.bone_lengths), torch.zeros(1, 0, 3)
+    )
+
+
+class _PartlyMissing:
+    """A field in which some hands have none: not a number everywhere."""
+
+    def __init__(
+        self, network: InitialOccupancyNetwork | RefinedOccupancyNetwork, hands: Sequence[ImagedHand | None]
+    ) -> None:
+        self.present = np.array([hand is not None for hand in hands], bool)
+        self.field = ImagedField(network, [hand for hand in hands if hand is not None])
+        self.place = np.cumsum(self.present) - 1
+
+    def __call__(self, item_index: np.ndarray, points: np.ndarray) -> np.ndarray:
+        values = np.full(len(points), np.nan, np.float32)
+        asked = self.present[item_index]
+        values[asked] = self.field(self.place[item_index[asked]], points[asked])
+        return values
+
+
+@lru_cache(maxsize=1)
+def _frames(frames: str, hands: str, images: str) -> tuple[FrameSet, dict[str, int]]:
+    found = FrameSet(frames, hands, images)
+    return found, first_frames(found)
+
+
+@lru_cache(maxsize=1)
+def _network(method: ImageMethod, model: str, device: str) -> InitialOccupancyNetwork | RefinedOccupancyNetwork:
+    load = load_initial_occupancy if method == "initial" else load_refined_occupancy
+    return load(model, device)[0]
