@@ -1,0 +1,334 @@
+"""Training of keypoint refinement: its inputs, that it learns, that a killed run ends as an undisturbed one, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from im2hands.config import KeypointRefinementTraining
+from im2hands.datasets.frame_items import FrameSet
+from im2hands.datasets.keypoints import KeypointTable
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.io.errors import ConfigError, DataError, Im2HandsError
+from im2hands.networks.hand_graphs import build_hand_graph
+from im2hands.networks.intaghand import NAME as INTAGHAND
+from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
+from im2hands.networks.keypoint_refinement import load_keypoint_refinement
+from im2hands.networks.model_folder import ModelCard, write_model
+from im2hands.training.keypoint_inputs import KeypointFrames, RefinementSteps, RefinementValidation
+from im2hands.training.keypoint_refinement import train_keypoint_refinement
+from im2hands.training.loop import LoopSettings
+from stages import train_keypoint_refinement as stage
+from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
+
+FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
+LOOP = {"steps": 5, "validate_every": 2, "learning_rate": 3e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
+OTHERS = {
+    "batch_frames": 2,
+    "validation_frames": 3,
+    "joint_regressors": "consistent",
+    "image_encoder": "frozen",
+    "initial_weights": "identity",
+    "token_widths": (8,),
+    "image_channels": 4,
+    "predicted_share": 0.5,
+    "noise_mm": 15.0,
+}
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
+    folder = tmp_path_factory.mktemp("two_hands")
+    return {"train": make_split(folder, "train", poses=4), "val": make_split(folder, "val", poses=2)}
+
+
+@pytest.fixture(scope="module")
+def intaghand(tmp_path_factory) -> Path:
+    """Folder of an untrained IntagHand."""
+    torch.manual_seed(0)
+    graphs = {side: build_hand_graph(np.asarray(model.faces)) for side, model in builtin_hand_models().items()}
+    network = IntagHandNetwork(graphs, torch.rand(778, 3), encoder="resnet10_narrow", widths=(8, 8, 8, 8))
+    folder = tmp_path_factory.mktemp("intaghand")
+    card = ModelCard(INTAGHAND, network.architecture, {"kind": "trained"}, "none", "none")
+    write_model(folder, network.state_dict(), card)
+    return folder
+
+
+def paths(splits: dict[str, TwoHandSplit], intaghand: Path) -> dict[str, Path]:
+    files = {"intaghand": intaghand}
+    for name, data in splits.items():
+        files |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
+        files[f"{name}_predictions"] = data.keypoints("noisy")
+    return files
+
+
+def run(splits, intaghand, folder: Path, **changes) -> dict:
+    """Trains in `folder` for 5 steps, validating every 2."""
+    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
+    return train_keypoint_refinement(
+        **paths(splits, intaghand) | {key: changes.pop(key) for key in list(changes) if key.endswith("_predictions")},
+        output=folder / "model",
+        checkpoint_folder=folder / "checkpoints",
+        logs=folder / "logs",
+        settings=LoopSettings(**loop),
+        **OTHERS | changes,
+    )
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / "model" / name).read_bytes() for name in FILES}
+
+
+def keypoint_frames(data: TwoHandSplit, with_images: bool = False) -> KeypointFrames:
+    return KeypointFrames(FrameSet(data.frames, data.hands, data.images), data.keypoints("noisy"), with_images)
+
+
+def hands_in_camera(keypoints: RefinementKeypoints) -> np.ndarray:
+    return torch.stack(keypoints.in_camera(), dim=1).numpy()
+
+
+# ---- inputs
+
+
+def test_given_keypoints_stand_on_the_true_wrists(splits):
+    """Predictions are the file's but for their place; the true ones are the hand table's in the crop's camera."""
+    data = splits["train"]
+    frames, predicted = keypoint_frames(data), KeypointTable.read(data.keypoints("noisy")).keypoints()
+    batch = RefinementSteps(frames, 8, 1.0, 0.0, augmentation=False, seed=3)[0]
+    true, given = hands_in_camera(batch.true), hands_in_camera(batch.given["mixture"])
+    assert sorted(batch.frame_index.tolist()) == list(range(8))
+    for row, frame in enumerate(batch.frame_index.tolist()):
+        item = frames.frames.item(frame, with_image=False)
+        np.testing.assert_allclose(true[row], item.camera.to_camera(item.keypoints), atol=1e-12)
+        np.testing.assert_allclose(given[row, :, 0], true[row, :, 0], atol=1e-12)
+        turned = predicted[frame] @ item.camera.rotation.T
+        np.testing.assert_allclose(given[row] - given[row, :, :1], turned - turned[:, :1], atol=1e-12)
+    assert batch.images is None
+
+
+def test_mixture_has_the_stated_parts(splits):
+    """Over 200 steps: the share of predictions, and noise of every size up to the largest one."""
+    frames = keypoint_frames(splits["train"])
+    steps = RefinementSteps(frames, 8, 0.25, 12.0, augmentation=False, seed=3)
+    known = {frame: frames[frame].predicted for frame in range(8)}
+    predictions, deviations = [], []
+    for step in range(200):
+        batch = steps[step]
+        given, true = hands_in_camera(batch.given["mixture"]), hands_in_camera(batch.true)
+        for row, frame in enumerate(batch.frame_index.tolist()):
+            predictions.append(np.allclose(given[row], known[frame], atol=1e-9))
+            if not predictions[-1]:
+                noise = 1000 * (given[row] - true[row])
+                np.testing.assert_allclose(noise[:, 0], 0, atol=1e-9)
+                deviations += np.sqrt(((noise - noise.mean(1, keepdims=True)) ** 2).mean(axis=(1, 2))).tolist()
+    assert np.mean(predictions) == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 1600))
+    assert np.min(deviations) < 0.5 and 11 < np.max(deviations) < 16
+    assert np.mean(deviations) == pytest.approx(6, abs=0.5)
+
+
+def test_every_frame_once_per_round_and_items_depend_on_seed_and_step_alone(splits):
+    frames = keypoint_frames(splits["train"], with_images=True)
+    steps, again = (RefinementSteps(frames, 4, 0.5, 10.0, augmentation=True, seed=3) for _ in range(2))
+    first = [steps[step] for step in range(6)]
+    for start in (0, 2, 4):
+        assert sorted(torch.cat([batch.frame_index for batch in first[start : start + 2]]).tolist()) == list(range(8))
+    late = again[5]
+    assert torch.equal(late.images, first[5].images)
+    assert torch.equal(late.given["mixture"].left, first[5].given["mixture"].left)
+    other = RefinementSteps(frames, 4, 0.5, 10.0, augmentation=True, seed=4)[5]
+    assert not torch.equal(other.given["mixture"].left, first[5].given["mixture"].left)
+
+
+def test_augmentation_moves_true_and_predicted_keypoints_alike(splits):
+    """What separates prediction and truth keeps its lengths, and a mirrored frame swaps the hands."""
+    frames = keypoint_frames(splits["train"])
+    plain = {index: frames[index] for index in range(8)}
+    batch = RefinementSteps(frames, 16, 1.0, 0.0, augmentation=True, seed=3)[0]
+    true, given = hands_in_camera(batch.true), hands_in_camera(batch.given["mixture"])
+    swapped = 0
+    for row, frame in enumerate(batch.frame_index.tolist()):
+        before = np.linalg.norm(plain[frame].predicted - plain[frame].true, axis=-1)
+        after = np.linalg.norm(given[row] - true[row], axis=-1)
+        mirrored = not np.allclose(after, before, atol=1e-9)
+        np.testing.assert_allclose(after[::-1] if mirrored else after, before, atol=1e-9)
+        swapped += mirrored
+    assert 0 < swapped < 16
+
+
+def test_validation_is_fixed_and_holds_both_kinds(splits):
+    frames = keypoint_frames(splits["val"])
+    one, all_of_it = RefinementValidation(frames, 3, seed=1)[0], RefinementValidation(frames, 99, seed=1)[0]
+    assert one.frame_index.tolist() == [0, 2, 3] and all_of_it.frame_index.tolist() == [0, 1, 2, 3]
+    assert torch.equal(one.given["perturbed"].left, all_of_it.given["perturbed"].left[[0, 2, 3]])
+    noise = 1000 * (hands_in_camera(all_of_it.given["perturbed"]) - hands_in_camera(all_of_it.true))
+    assert np.std(noise - noise.mean(axis=2, keepdims=True)) == pytest.approx(10, rel=0.15)
+    with pytest.raises(IndexError):
+        RefinementValidation(frames, 3, seed=1)[1]
+
+
+# ---- training
+
+
+@pytest.fixture(scope="module")
+def undisturbed(splits, intaghand, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(splits, intaghand, folder)
+    return folder
+
+
+def test_outputs(undisturbed, intaghand):
+    card = json.loads((undisturbed / "model/card.json").read_text())
+    metrics = json.loads((undisturbed / "model/metrics.json").read_text())
+    assert card["dataset"] == "made-up hands"
+    assert card["compat"] == {"joint_regressors": "consistent"}
+    assert {"intaghand", "train_predictions", "val_images"} < set(card["data"])
+    assert card["metrics"] == metrics
+    scores = {"val_loss", "val_jpe", "val_in_jpe", "val_perturbed_jpe", "val_perturbed_in_jpe"}
+    assert set(metrics) == scores | {"step", "steps", "val_frames"}
+    rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
+    assert [row["step"] for row in rows if row["val_loss"]] == ["2", "4", "5"]
+    assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
+        metrics["val_loss"], rel=1e-5
+    )
+    network, _ = load_keypoint_refinement(undisturbed / "model")
+    assert network.architecture == {"encoder": "resnet10_narrow", "token_widths": [8], "image_channels": 4}
+
+
+def test_a_frozen_encoder_is_intaghands_in_every_bit(undisturbed, intaghand):
+    ours = load_keypoint_refinement(undisturbed / "model")[0].image_encoder.state_dict()
+    theirs = load_intaghand(intaghand)[0].image_encoder.state_dict()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def test_scores_before_the_first_step_are_those_of_the_given_keypoints(splits, intaghand, tmp_path):
+    """With a learning rate of next to nothing the identity start stays: before and after refinement agree."""
+    metrics = run(splits, intaghand, tmp_path, steps=1, learning_rate=1e-12)
+    assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
+    assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
+    assert 5 < metrics["val_in_jpe"] < 25 < 2 * metrics["val_perturbed_in_jpe"]
+
+
+def interrupted_at(monkeypatch, step: int) -> None:
+    """Makes the data of a step raise, as if the process had ended there."""
+    original = RefinementSteps.__getitem__
+
+    def stop(self, index):
+        if index == step:
+            raise ConnectionAbortedError("stopped by the test")
+        return original(self, index)
+
+    monkeypatch.setattr(RefinementSteps, "__getitem__", stop)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, intaghand, tmp_path, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, step)
+        with pytest.raises((ConnectionAbortedError, Im2HandsError)):
+            run(splits, intaghand, tmp_path)
+    run(splits, intaghand, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_noise_is_refined_away_on_a_tiny_set(splits, intaghand, tmp_path):
+    """Perturbed keypoints of the four training poses come out closer to the truth than they went in."""
+    same = {"train": splits["train"], "val": splits["train"]}
+    metrics = run(same, intaghand, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
+    assert metrics["val_perturbed_jpe"] < 0.85 * metrics["val_perturbed_in_jpe"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("initial_weights", ["identity", "published"])
+def test_a_trained_encoder_with_augmentation_resumes_too(splits, intaghand, tmp_path, monkeypatch, initial_weights):
+    options = {"image_encoder": "trained", "augmentation": True, "initial_weights": initial_weights, "steps": 4}
+    run(splits, intaghand, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 3)
+        with pytest.raises((ConnectionAbortedError, Im2HandsError)):
+            run(splits, intaghand, tmp_path / "broken", **options)
+    run(splits, intaghand, tmp_path / "broken", **options)
+    assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
+
+
+# ---- bad input
+
+
+def test_frozen_encoder_excludes_augmentation(splits, intaghand, tmp_path):
+    with pytest.raises(ConfigError, match="augmentation: false or image_encoder: trained"):
+        run(splits, intaghand, tmp_path, augmentation=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("other frames", "holds keypoints of other frames"),
+        ("millimetres", "are they in millimetres"),
+        ("not a number", "not all are numbers"),
+        ("none usable", "has usable keypoints; predict them again"),
+    ],
+)
+def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
+    data, reasons = splits["train"], [None] * 8
+    keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
+    if damage == "other frames":
+        path = splits["val"].keypoints("noisy")
+    else:
+        factor = {"millimetres": 1000.0, "not a number": np.nan}.get(damage, 1.0)
+        reasons = ["no hands were found"] * 8 if damage == "none usable" else reasons
+        path = write_noisy(data, keypoints * factor, reasons, damage.replace(" ", "_"))
+    with pytest.raises(DataError, match=sentence):
+        run(splits, intaghand, tmp_path, train_predictions=path)
+
+
+def test_frames_without_a_prediction_are_left_out(splits):
+    data = splits["train"]
+    keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
+    path = write_noisy(data, keypoints, [None, "no hands were found"] + [None] * 6, "one_missing")
+    frames = KeypointFrames(FrameSet(data.frames, data.hands, data.images), path, with_images=False)
+    assert [frames.frame_id(index) for index in range(len(frames))] == [0, 2, 3, 4, 5, 6, 7]
+    batch = RefinementSteps(frames, 7, 1.0, 0.0, augmentation=False, seed=3)[0]
+    assert sorted(batch.frame_index.tolist()) == [0, 2, 3, 4, 5, 6, 7]
+
+
+def test_stage_passes_every_setting_on(splits, intaghand, tmp_path, monkeypatch):
+    """Each key of the section reaches the training function, and none is left out."""
+    seen = {}
+    monkeypatch.setattr(stage, "train_keypoint_refinement", lambda **arguments: seen.update(arguments) or {})
+    section = dict(
+        weights=None,
+        steps=5,
+        batch_frames=2,
+        lr=3e-3,
+        schedule="cosine",
+        augmentation=False,
+        weight_average=0.5,
+        validate_every=2,
+        validation_frames=3,
+        gradient_clip=0.25,
+        precision="32",
+        image_encoder="frozen",
+        initial_weights="identity",
+        token_widths=[8],
+        image_channels=4,
+        predicted_share=0.5,
+        noise_mm=15,
+    )
+    files = {name: str(path) for name, path in paths(splits, intaghand).items()}
+    stage.main(
+        **files,
+        checkpoints="c",
+        output="o",
+        seed=1,
+        joint_regressors="consistent",
+        params=KeypointRefinementTraining(**section),
+    )
+    assert vars(seen["settings"]) | {"workers": 0} == vars(LoopSettings(**LOOP, gradient_clip=0.25, precision="32"))
+    passed = {name: seen[name] for name in OTHERS}
+    assert passed == OTHERS | {"token_widths": [8]}
+    assert all(str(seen[name]) == path for name, path in files.items())
