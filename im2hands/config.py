@@ -254,6 +254,9 @@ class RefinedOccupancyTraining(ImageNetworkTraining):
         description="blocks of the anchor encoder in which all anchors of a hand see each other; 3 is published"
     )
     query_width: PositiveInt = Field(description="width of the queries' attention to anchors; 200 is published")
+    shared_statistics: bool = Field(
+        description="whether both hands' anchors share batch statistics in training; false, hand after hand, is published"
+    )
     weight_decay: float = Field(ge=0, description="of Adam; 0.00001 is published")
     penetration_weight: float = Field(ge=0, description="of the penetration loss; 0.001 is published")
     context: bool = Field(description="whether the hands' codes see each other and the image; false is an ablation")

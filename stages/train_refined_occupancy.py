@@ -67,6 +67,7 @@ def main(
         anchor_blocks=params.anchor_blocks,
         query_width=params.query_width,
         context=params.context,
+        shared_statistics=params.shared_statistics,
         weight_decay=params.weight_decay,
         penetration_weight=params.penetration_weight,
         augmentation=params.augmentation,

@@ -218,12 +218,16 @@ class PointTransformer(nn.Module):
         features = self.reduced_blocks[level](places.positions[level + 1], features, places.among[level + 1])
         return self.residuals[level](self.widen(features) if level == 0 else features)
 
-    def each(self, hands: Sequence[tuple[Tensor, Tensor]]) -> list[Anchors]:
-        """Encodings of several (positions, features), one after the other in training, as its batch statistics demand."""
+    def each(self, hands: Sequence[tuple[Tensor, Tensor]], together: bool = False) -> list[Anchors]:
+        """Encodings of several (positions, features).
+
+        together: whether they share batch statistics in training; if not, statistics are those of one after the other, and all
+        that tells the hands apart as a constant, their labels above all, is gone in training and back in evaluation.
+        """
         positions, features = (torch.cat(part) for part in zip(*hands, strict=True))
         batch, places = len(hands[0][0]), self.neighbourhoods(positions)
         parts = [slice(start, start + batch) for start in range(0, len(positions), batch)]
-        if self.training:
+        if self.training and not together:
             return [self(positions[part], features[part], places.of(part)) for part in parts]
         whole = self(positions, features, places)
         return [Anchors(whole.positions[part], whole.features[part], whole.code[part]) for part in parts]

@@ -72,6 +72,8 @@ class RefinedOccupancyNetwork(nn.Module):
     query_width: of the queries' attention to anchors.
     context: whether the hands' codes see each other and the image; without, each hand's queries know its own code (an
     ablation).
+    shared_statistics: whether both hands share batch statistics in training; published is one hand after the other, see
+    `PointTransformer.each`. No part of the architecture: it does not change what weights mean.
     depth_reference, penetration_frame: of the initial network, see there.
     penetration_context: codes in `penetration`. "published" lets the codes, which have seen each other already, see each other
     a second time through the same layer; "consistent" takes those that `occupancy` takes.
@@ -88,6 +90,7 @@ class RefinedOccupancyNetwork(nn.Module):
         anchor_blocks: int = PUBLISHED_ANCHOR_BLOCKS,
         query_width: int = PUBLISHED_QUERY_WIDTH,
         context: bool = True,
+        shared_statistics: bool = False,
         depth_reference: Behaviour = "consistent",
         penetration_frame: Behaviour = "consistent",
         penetration_context: Behaviour = "consistent",
@@ -106,6 +109,7 @@ class RefinedOccupancyNetwork(nn.Module):
                 raise ValueError(f"{name} is published or consistent, not {value!r}")
         self.penetration_context: Behaviour = penetration_context
         self.feature_lookup: Behaviour = feature_lookup
+        self.shared_statistics = shared_statistics
         self.initial = InitialOccupancyNetwork(
             encoder,
             **(initial or {}),
@@ -184,7 +188,9 @@ class RefinedOccupancyNetwork(nn.Module):
             raise DataError(f"refined occupancy needs anchors of both hands; give those of the {missing[0]} hand too.")
         image, summary = self.image_map(features), self.image_summary(features)
         centre, inputs = self.anchor_inputs(image, anchors, camera)
-        encoded = dict(zip(ORDER, self.anchor_encoder.each([inputs[side] for side in ORDER]), strict=True))
+        encoded = dict(
+            zip(ORDER, self.anchor_encoder.each([inputs[side] for side in ORDER], self.shared_statistics), strict=True)
+        )
         codes = self.in_context({side: each.code for side, each in encoded.items()}, summary)
         attention = self.decoder.attention
         terms = {side: attention.of_anchors(each.positions, each.features) for side, each in encoded.items()}

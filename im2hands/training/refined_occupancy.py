@@ -206,6 +206,7 @@ def train_refined_occupancy(
     anchor_blocks: int = refined_occupancy.PUBLISHED_ANCHOR_BLOCKS,
     query_width: int = refined_occupancy.PUBLISHED_QUERY_WIDTH,
     context: bool = True,
+    shared_statistics: bool = False,
     weight_decay: float = WEIGHT_DECAY,
     penetration_weight: float = PENETRATION_WEIGHT,
     augmentation: bool = False,
@@ -217,7 +218,7 @@ def train_refined_occupancy(
     *_frames, *_hands: tables.  *_images, *_queries, *_anchors: manifests.  initial: model folder of the frozen network, whose
     image encoder and projection also start this network's own.
     output: receives model.safetensors, card.json, metrics.json, curves.csv.  checkpoint_folder: resume state.
-    depth_reference .. feature_lookup, anchor_widths .. context: see RefinedOccupancyNetwork.
+    depth_reference .. feature_lookup, anchor_widths .. shared_statistics: see RefinedOccupancyNetwork.
     image_encoder: `frozen` keeps the initial network's encoder and makes its maps once per frame.
     initial_weights: "published" is random; "initial_field" starts by passing the initial occupancy on.
     augmentation: of the training frames.
@@ -255,6 +256,7 @@ def train_refined_occupancy(
         "validation_points": validation.points_per_hand,
         "image_encoder": image_encoder,
         "initial_weights": initial_weights,
+        "shared_statistics": shared_statistics,
         "weight_decay": weight_decay,
         "penetration_weight": penetration_weight,
         "augmentation": augmentation,
@@ -278,7 +280,14 @@ def train_refined_occupancy(
     seed_torch(settings.seed, "initial weights of refined_occupancy")
     architecture = dict(first.architecture)
     network = RefinedOccupancyNetwork(
-        architecture.pop("encoder"), architecture, anchor_widths, anchor_blocks, query_width, context, **options
+        architecture.pop("encoder"),
+        architecture,
+        anchor_widths,
+        anchor_blocks,
+        query_width,
+        context,
+        shared_statistics,
+        **options,
     )
     network.start_as_published()
     network.start_from_initial(first)

@@ -267,3 +267,26 @@ def test_start_from_the_initial_field():
         step.step()
         step.zero_grad()
         assert not torch.equal(weight, before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared", [True, False])
+def test_labels_survive_batch_statistics_that_both_hands_share(shared):
+    """Of one hand after the other, statistics take away nearly all that the points of a hand have in common; shared ones do not."""
+    torch.manual_seed(6)
+    network = RefinedOccupancyNetwork("resnet18", **SIZES, shared_statistics=shared)
+    _, anchors, _, camera = pair("train_")
+    image = torch.randn(2, 32, 64, 64, generator=torch.Generator().manual_seed(7))
+    _, inputs = network.anchor_inputs(image, anchors, camera)
+    network.anchor_encoder.train()
+
+    def codes(places):
+        hands = [inputs[side] for side in SIDES]
+        labelled = [
+            (at, torch.cat([seen[..., :32], hands[place][1][..., 32:]], -1))
+            for (at, seen), place in zip(hands, places, strict=True)
+        ]
+        return [each.code for each in network.anchor_encoder.each(labelled, network.shared_statistics)]
+
+    difference = max(float((a - b).abs().max()) for a, b in zip(codes((0, 1)), codes((1, 0)), strict=True))
+    assert (difference > 0.05) is shared
