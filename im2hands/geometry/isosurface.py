@@ -38,18 +38,24 @@ class Surface(Mesh):
     failure: str | None = None
 
 
+FIRST_CELLS = 16
+
+
 def subdivision(resolution: int, grid: Literal["published", "default"] = "default") -> tuple[int, int]:
     """(cells per side of the first grid, doublings) for a final resolution.
 
-    published: three doublings, the reference's evaluated set (256 = 32 and 3).  default: four doublings (256 = 16 and 4),
-    a quarter fewer evaluations and the same mesh unless a part is too small for the coarser first grid.
+    published: three doublings, the reference's evaluated set (256 = 32 and 3).  default: from 16 cells, which are as large as a
+    finger tip for the box of a hand, however coarse the result (256 = 16 and 4): a quarter fewer evaluations and the same mesh
+    unless a part is too small for the first grid.
     Raises DataError if the resolution does not allow it.
     """
-    depth = 3 if grid == "published" else 4
-    start = resolution >> depth
+    if grid == "published":
+        start, depth = resolution >> 3, 3
+    else:
+        start, depth = FIRST_CELLS, max(resolution // FIRST_CELLS, 1).bit_length() - 1
     if start < 1 or start << depth != resolution:
         raise DataError(
-            f"a grid of {resolution} cells cannot start coarser by {depth} doublings; use a multiple of 16."
+            f"a grid of {resolution} cells cannot be reached by doublings; use {FIRST_CELLS} times a power of two."
         )
     return start, depth
 

@@ -209,7 +209,7 @@ def test_bone_frames_of_the_inputs_are_those_of_the_hand_table(small_data):
 def test_mistakes_are_told_in_one_sentence(small_data, model, true_fields, tmp_path):
     with pytest.raises(DataError, match="keypoints"):
         run_reconstruct(small_data, model, tmp_path, source="wrong", keypoints=str(tmp_path / "no_keypoints.parquet"))
-    with pytest.raises((ConfigError, DataError), match="wrong|no_images"):
+    with pytest.raises((ConfigError, DataError), match=r"wrong|no_images"):
         run_reconstruct(small_data, model, tmp_path, method="wrong")
     with pytest.raises((DataError, CheckpointError), match=r"card\.json"):
         run_reconstruct(small_data, tmp_path / "nowhere", tmp_path)

@@ -86,12 +86,12 @@ def test_points_are_float32_on_the_published_box():
 
 @pytest.mark.parametrize(
     ("resolution", "grid", "expected"),
-    [(256, "published", (32, 3)), (256, "default", (16, 4)), (512, "published", (64, 3)), (64, "default", (4, 4))],
+    [(256, "published", (32, 3)), (256, "default", (16, 4)), (512, "published", (64, 3)), (64, "default", (16, 2))],
 )
 def test_first_grids(resolution, grid, expected):
     assert subdivision(resolution, grid) == expected
 
 
 def test_a_resolution_that_cannot_be_halved_is_refused():
-    with pytest.raises(DataError, match="multiple of 16"):
+    with pytest.raises(DataError, match="16 times a power of two"):
         subdivision(100)

@@ -32,6 +32,7 @@ def hand(index, side, rejected=None, rng_points=50):
         frame=frame(side, index),
         bone_from_palm=frames,
         bone_lengths=np.full(16, RADIUS),
+        keypoints=np.zeros((21, 3)),
         published_points=points,
         uniform_points=points[:20],
         rejected=rejected,
