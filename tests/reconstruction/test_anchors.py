@@ -32,7 +32,7 @@ from stages import generate_anchors as stage
 from tests.training.occupancy_frames import write_initial, write_queries
 from tests.training.two_hand_frames import make_split
 
-SETTINGS = AnchorSettings(resolution=32, draws=2, points=64)
+SETTINGS = AnchorSettings(resolution=64, draws=2, points=64)
 
 
 @pytest.fixture(scope="module")
