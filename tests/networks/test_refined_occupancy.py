@@ -272,7 +272,7 @@ def test_start_from_the_initial_field():
 @torch.no_grad()
 @pytest.mark.parametrize("shared", [True, False])
 def test_labels_survive_batch_statistics_that_both_hands_share(shared):
-    """Of one hand after the other, statistics take away nearly all that the points of a hand have in common; shared ones do not."""
+    """Of one hand after the other, statistics take away nearly all that a hand's points have in common; shared ones do not."""
     torch.manual_seed(6)
     network = RefinedOccupancyNetwork("resnet18", **SIZES, shared_statistics=shared)
     _, anchors, _, camera = pair("train_")
