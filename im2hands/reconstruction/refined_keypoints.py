@@ -1,8 +1,8 @@
 """A keypoint source refined with the photograph: a new keypoint source.
 
-The network was trained on hands whose wrist stands on the true one, so that is what it is shown; what it returns is moved
-back by the same distance. So a refined hand stands where its source put it, but for what the network changed, and is stored,
-as all keypoints, as predicted: world, metres, STANDARD order, left hands not mirrored.
+The network was trained on hands whose wrist stands on the true one, so that is what it is shown, and with a loss that ignores
+where a hand stands, so only the shape of what it returns counts (the published data stage drops the place, too). A refined hand
+keeps the wrist of its source and is stored, as all keypoints, as predicted: world, metres, STANDARD order, left not mirrored.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.keypoints import KeypointTable, aligned, implausible
 from im2hands.hands.frames import RefinementKeypoints
+from im2hands.hands.joints import WRIST
 from im2hands.io.errors import DataError
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
@@ -69,4 +70,4 @@ def _refined(
     result = network(images, RefinementKeypoints.of(left, right)).in_camera()
     hands = torch.stack(result, dim=1).double().cpu().numpy()
     world = np.stack([item.camera.to_world(one) for item, one in zip(items, hands, strict=True)])
-    return world + (keypoints - shown)[:, :, :1]
+    return aligned(world, keypoints[:, :, WRIST], "wrist")

@@ -22,7 +22,8 @@ from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
 
 
 class Recorder:
-    """Stands for the network: keeps what it is shown and moves left hands by 5 mm to the right of the picture."""
+    """Stands for the network: keeps what it is shown, moves the left fingers by 5 mm to the right of the picture, and puts both
+    hands 90 mm further away, which must not count."""
 
     def __init__(self, shift_mm=(5.0, 0.0, 0.0)) -> None:
         self.shown: list[RefinementKeypoints] = []
@@ -31,7 +32,10 @@ class Recorder:
     def __call__(self, images, keypoints):
         assert images.shape[1:] == (3, 256, 256)
         self.shown.append(keypoints)
-        return RefinementKeypoints(keypoints.left + self.shift, keypoints.right, keypoints.origin)
+        left, right = keypoints.left.clone(), keypoints.right
+        left[:, 1:] += self.shift
+        away = torch.tensor([0.0, 0.0, 90.0])
+        return RefinementKeypoints(left + away, right + away, keypoints.origin)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def model(tmp_path_factory):
 
 
 def test_the_network_sees_wrists_in_place_and_its_change_arrives_in_the_world(frames, given):
-    """Shown: true wrists, camera axes. Back: the keypoints as predicted, left ones 5 mm along the camera's x."""
+    """Shown: true wrists, camera axes. Back: wrists as predicted, left fingers 5 mm along the camera's x."""
     recorder = Recorder()
     refined, reasons = refined_keypoints(recorder, frames, given, batch_frames=4)
     assert reasons == [None] * 6
@@ -81,7 +85,8 @@ def test_the_network_sees_wrists_in_place_and_its_change_arrives_in_the_world(fr
         rotated = given.keypoints()[frame] @ item.camera.rotation.T
         np.testing.assert_allclose(shown - shown[:, :1], rotated - rotated[:, :1], atol=1e-12)
         moved = refined[frame] - given.keypoints()[frame]
-        np.testing.assert_allclose(moved[0], np.tile(0.005 * item.camera.rotation[0], (21, 1)), atol=1e-12)
+        np.testing.assert_allclose(moved[0, 1:], np.tile(0.005 * item.camera.rotation[0], (20, 1)), atol=1e-12)
+        np.testing.assert_allclose(moved[0, 0], 0, atol=1e-12)
         np.testing.assert_allclose(moved[1], 0, atol=1e-12)
 
 
