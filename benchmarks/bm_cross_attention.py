@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-import time
+from benchmarks.harness import Benchmark  # first: it sets the number of threads
+
+# isort: split
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from benchmarks.harness import Benchmark
 from im2hands.networks.cross_attention import CrossAttention
 from tests.naive.cross_attention import naive_cross_attention
 
 QUERIES, ANCHORS, TARGET = 8192, 128, 2.0
 
 
-def forms() -> dict[str, Callable[[], torch.Tensor]]:
-    """Both forms at the published size; ours makes the anchors' terms anew in every call."""
+def blocks_and_inputs() -> tuple[CrossAttention, list[torch.Tensor]]:
+    """The published size: queries, anchors, their features, a code."""
     torch.manual_seed(0)
-    block = CrossAttention().eval().requires_grad_(False)
     points, anchors = 0.1 * torch.randn(1, QUERIES, 3), 0.1 * torch.randn(1, ANCHORS, 3)
-    features, code = torch.randn(1, ANCHORS, 256), torch.randn(1, 256)
+    return CrossAttention(), [points, anchors, torch.randn(1, ANCHORS, 256), torch.randn(1, 256)]
+
+
+def fast(block: CrossAttention, points, anchors, features, code) -> torch.Tensor:
+    """The anchors' terms are made anew in every call."""
+    return block(points, block.of_anchors(anchors, features), block.of_code(code))
+
+
+def forms() -> dict[str, Callable[[], Any]]:
+    block, inputs = blocks_and_inputs()
     return {
-        "fast": torch.no_grad()(lambda: block(points, block.of_anchors(anchors, features), block.of_code(code))),
-        "naive": torch.no_grad()(lambda: naive_cross_attention(block, points, anchors, features, code)),
+        "fast": torch.no_grad()(lambda: fast(block, *inputs)),
+        "naive": torch.no_grad()(lambda: naive_cross_attention(block, *inputs)),
     }
 
 
-def wall_seconds(job: Callable[[], object], repeats: int = 3) -> float:
-    job()
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        job()
-        best = min(best, time.perf_counter() - start)
-    return best
+def training_forms() -> dict[str, Callable[[], Any]]:
+    """Forward and backward of both forms."""
+    block, inputs = blocks_and_inputs()
+    return {
+        "fast": lambda: fast(block, *inputs).sum().backward(),
+        "naive": lambda: naive_cross_attention(block, *inputs).sum().backward(),
+    }
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    benchmark, jobs = Benchmark("cross_attention", ("torch", "numpy")), forms()
-    benchmark.compare(
-        f"cross attention, {QUERIES} queries, 1 thread",
-        jobs["fast"],
-        {"naive": jobs["naive"]},
-        target={"naive": TARGET},
-        repeats=4,
-    )
-    torch.set_num_threads(2)
-    seconds = {form: wall_seconds(job) for form, job in jobs.items()}
-    ratio = round(seconds["naive"] / seconds["fast"], 2)
-    job = f"cross attention, {QUERIES} queries, wall time, 2 threads"
-    milliseconds = {form: round(1e3 * value, 1) for form, value in seconds.items()}
-    benchmark.rows.append({"job": job, "wall_ms": milliseconds, "ratio": ratio, "threads": 2})
-    print(f"{job}: {milliseconds} ms, ratio {ratio}x")
+    benchmark = Benchmark("cross_attention", ("torch", "numpy"))
+    benchmark.compare_forms(f"cross attention, {QUERIES} queries", forms, target=TARGET, repeats=5)
+    job = f"cross attention, {QUERIES} queries, forward and backward"
+    benchmark.compare_forms(job, training_forms, repeats=3)
     benchmark.save()
 
 

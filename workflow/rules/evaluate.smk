@@ -106,8 +106,8 @@ rule make_report:
     resources:
         mem_mb=2000,
     params:
-        method=paths.shown(config)[0],
-        source=paths.shown(config)[1],
+        method=lambda wildcards: paths.shown(config)[0],
+        source=lambda wildcards: paths.shown(config)[1],
         models=expand("models/{network}", network=paths.NETWORKS),
         arguments=parameters("make_report"),
     message:
