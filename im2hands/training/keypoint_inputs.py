@@ -75,19 +75,23 @@ class TrueAndPredicted:
 
 
 class KeypointFrames:
-    """The usable frames of a split with a usable prediction.
+    """The usable frames of a split.
 
     frames: their images, cameras and true hands.  predictions: keypoint file of the same split.  with_images: whether batches
-    hold images.
-    Raises DataError if the predictions are those of other frames, or none is usable.
+    hold images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
+    Raises DataError if the predictions are those of other frames, or no frame is left.
     """
 
-    def __init__(self, frames: FrameSet, predictions: str | os.PathLike, with_images: bool) -> None:
+    def __init__(
+        self, frames: FrameSet, predictions: str | os.PathLike, with_images: bool, predicted_only: bool = False
+    ) -> None:
         self.frames, self.with_images = frames, with_images
         table = KeypointTable.read(predictions)
         pair_ids = [pair_id(*key) for key in FrameTable.read(frames.frames_path).pair_keys]
         table.require_frames(pair_ids, frames.frames_path)
-        self._places = np.flatnonzero(table.usable[frames.frame_ids])
+        usable = table.usable[frames.frame_ids]
+        self._places = np.flatnonzero(usable | (not predicted_only))
+        self.without_prediction = int((~usable[self._places]).sum())
         if not len(self._places):
             raise DataError(
                 f"{predictions}: no frame of {frames.frames_path} has usable keypoints; predict them again."
@@ -148,7 +152,8 @@ class RefinementSteps(Dataset):
     """Training batches; item i is that of global step i, a function of (seed, i).
 
     Every frame comes once per round, in a new order each.  predicted_share: part of the frames that are given IntagHand's
-    prediction; the others get noise whose standard deviation is drawn for each hand, uniformly up to `noise_mm`.
+    prediction; the others, and those without a prediction, get noise whose standard deviation is drawn for each hand,
+    uniformly up to `noise_mm`.
     """
 
     def __init__(
@@ -173,7 +178,7 @@ class RefinementSteps(Dataset):
         return batch_of(samples, {"mixture": np.stack([self._given(sample, random) for sample in samples])})
 
     def _given(self, sample: TrueAndPredicted, random: np.random.Generator) -> Float[np.ndarray, "2 21 3"]:
-        predicted = random.random() < self.predicted_share
+        predicted = random.random() < self.predicted_share and np.isfinite(sample.predicted).all()
         noisy = with_noise(sample.true, random.uniform(0, self.noise_mm, 2), random)
         return sample.predicted if predicted else noisy
 

@@ -7,10 +7,11 @@ noise, the start as the map that changes nothing and the frozen encoder are ours
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class RefinementTask(NetworkTask):
     frozen: maps of the training and of the validation frames if the encoder is frozen.  predicted_share: part of predictions
     among the training inputs.
     Scores: `val_loss`, the loss of predictions and of perturbed keypoints mixed in that proportion (mm²), by which the best
-    weights are chosen (with predictions alone, the published choice); mean joint distances relative to the middle base (mm)
+    weights are chosen (with predictions alone the published choice; perturbed ones alone where there is no prediction); mean joint distances relative to the middle base (mm)
     before and after refinement, `val_in_jpe` and `val_jpe` of predictions, `val_perturbed_in_jpe` and `val_perturbed_jpe` of
     perturbed keypoints.
     """
@@ -97,8 +98,9 @@ class RefinementTask(NetworkTask):
             for kind, given in batch.given.items()
         }
         predicted, perturbed = of["predicted"], of["perturbed"]
+        mixed = self._share * predicted["joint_err"] + (1 - self._share) * perturbed["joint_err"]
         return {
-            "val_loss": self._share * predicted["joint_err"] + (1 - self._share) * perturbed["joint_err"],
+            "val_loss": torch.where(mixed.isnan(), perturbed["joint_err"], mixed),
             "val_jpe": predicted["jpe"],
             "val_in_jpe": predicted["in_jpe"],
             "val_perturbed_jpe": perturbed["jpe"],
@@ -155,7 +157,7 @@ def train_keypoint_refinement(
     deterministic_torch(threads)
     frozen = image_encoder == "frozen"
     frames, held_out = (
-        KeypointFrames(FrameSet(*paths), predictions, with_images=not frozen)
+        KeypointFrames(FrameSet(*paths), predictions, with_images=not frozen, predicted_only=predicted_share == 1)
         for *paths, predictions in (
             (train_frames, train_hands, train_images, train_predictions),
             (val_frames, val_hands, val_images, val_predictions),
@@ -210,7 +212,7 @@ def train_keypoint_refinement(
     made_of = file_card(train_hands)["provenance"]["parameters"]
     metrics = write_trained_model(
         output,
-        result,
+        replace(result, metrics={name: value for name, value in result.metrics.items() if math.isfinite(value)}),
         network=NAME,
         architecture=network.architecture,
         selection="lowest validation loss",
@@ -219,7 +221,11 @@ def train_keypoint_refinement(
         seed=settings.seed,
         data=data,
         compat={"joint_regressors": joint_regressors},
-        metrics={"val_frames": len(validation.chosen)},
+        metrics={
+            "val_frames": len(validation.chosen),
+            "train_frames_without_prediction": frames.without_prediction,
+            "val_frames_without_prediction": held_out.without_prediction,
+        },
     )
     checkpoints_of_run.finish()
     return metrics

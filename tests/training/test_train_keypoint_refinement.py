@@ -190,7 +190,13 @@ def test_outputs(undisturbed, intaghand):
     assert {"intaghand", "train_predictions", "val_images"} < set(card["data"])
     assert card["metrics"] == metrics
     scores = {"val_loss", "val_jpe", "val_in_jpe", "val_perturbed_jpe", "val_perturbed_in_jpe"}
-    assert set(metrics) == scores | {"step", "steps", "val_frames"}
+    assert set(metrics) == scores | {
+        "step",
+        "steps",
+        "val_frames",
+        "train_frames_without_prediction",
+        "val_frames_without_prediction",
+    }
     rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "4", "5"]
     assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
@@ -270,7 +276,7 @@ def test_frozen_encoder_excludes_augmentation(splits, intaghand, tmp_path):
         ("other frames", "holds keypoints of other frames"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
-        ("none usable", "has usable keypoints; predict them again"),
+        ("none usable", "has usable keypoints; predict them again"),  # with predicted_share 1
     ],
 )
 def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
@@ -283,17 +289,47 @@ def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
         reasons = ["no hands were found"] * 8 if damage == "none usable" else reasons
         path = write_noisy(data, keypoints * factor, reasons, damage.replace(" ", "_"))
     with pytest.raises(DataError, match=sentence):
-        run(splits, intaghand, tmp_path, train_predictions=path)
+        run(splits, intaghand, tmp_path, train_predictions=path, predicted_share=1.0)
 
 
-def test_frames_without_a_prediction_are_left_out(splits):
+@pytest.fixture(scope="module")
+def one_missing(splits) -> Path:
+    """Predictions of the training split without frame 1."""
     data = splits["train"]
     keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
-    path = write_noisy(data, keypoints, [None, "no hands were found"] + [None] * 6, "one_missing")
-    frames = KeypointFrames(FrameSet(data.frames, data.hands, data.images), path, with_images=False)
+    return write_noisy(data, keypoints, [None, "no hands were found"] + [None] * 6, "one_missing")
+
+
+def test_frames_without_a_prediction_are_left_out_of_the_published_training(splits, one_missing):
+    data = splits["train"]
+    frame_set = FrameSet(data.frames, data.hands, data.images)
+    frames = KeypointFrames(frame_set, one_missing, with_images=False, predicted_only=True)
     assert [frames.frame_id(index) for index in range(len(frames))] == [0, 2, 3, 4, 5, 6, 7]
-    batch = RefinementSteps(frames, 7, 1.0, 0.0, augmentation=False, seed=3)[0]
-    assert sorted(batch.frame_index.tolist()) == [0, 2, 3, 4, 5, 6, 7]
+    assert frames.without_prediction == 0
+
+
+def test_frames_without_a_prediction_get_noise_in_the_mixture(splits, one_missing):
+    """Whatever the share of predictions below 1; the others keep theirs."""
+    data = splits["train"]
+    frames = KeypointFrames(FrameSet(data.frames, data.hands, data.images), one_missing, with_images=False)
+    assert len(frames) == 8 and frames.without_prediction == 1
+    batch = RefinementSteps(frames, 8, 0.999999, 5.0, augmentation=False, seed=3)[0]
+    given = hands_in_camera(batch.given["mixture"])
+    assert np.isfinite(given).all()
+    for row, frame in enumerate(batch.frame_index.tolist()):
+        assert np.allclose(given[row], frames[frame].predicted, atol=1e-9) == (frame != 1)
+
+
+def test_training_goes_on_without_any_prediction(splits, intaghand, tmp_path):
+    """Then the weights are chosen by perturbed keypoints, and the metrics say how many predictions there were."""
+    files = {}
+    for name, data in splits.items():
+        keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
+        files[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
+    metrics = run(splits, intaghand, tmp_path, steps=2, **files)
+    assert (metrics["train_frames_without_prediction"], metrics["val_frames_without_prediction"]) == (8, 4)
+    assert np.isfinite(metrics["val_loss"]) and "val_perturbed_jpe" in metrics and "val_jpe" not in metrics
+    assert json.loads((tmp_path / "model/metrics.json").read_text()) == metrics
 
 
 def test_stage_passes_every_setting_on(splits, intaghand, tmp_path, monkeypatch):
