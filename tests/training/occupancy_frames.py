@@ -32,13 +32,15 @@ def write_queries(data: TwoHandSplit) -> Path:
 
 
 def write_initial(folder: Path, data: TwoHandSplit, queries: Path, depth_reference: str = "consistent") -> Path:
-    """Folder of an untrained initial network whose fields are soft balls about the bones: rough, but hands."""
+    """Folder of an untrained initial network whose fields are soft balls about the bones, and a little of the image."""
     torch.manual_seed(0)
     options = {"depth_reference": depth_reference, "penetration_frame": "consistent"}
     network, balls = InitialOccupancyNetwork("resnet10_narrow", width=24, **options), HaloNetwork(width=24)
     balls.decoders.start_as_balls(LabelledHands(queries, data.hands).bone_centres())
     for decoder in network.decoders.values():
         decoder.load_state_dict(widened(balls, POINT_FEATURES))
+        with torch.no_grad():
+            decoder.layers[2].weight[..., -POINT_FEATURES:].normal_(std=0.1)
         decoder.layers[2].weight.data[..., decoder.width :] *= 0.1  # what was seen moves the balls' surface a little
         decoder.layers[-1].bias.data += 1  # so few units make small balls
     card = ModelCard(NAME, network.architecture, {"kind": "trained"}, "none", "none", compat=options)
