@@ -69,9 +69,9 @@ class RefinementTask(NetworkTask):
     frozen: maps of the training and of the validation frames if the encoder is frozen.  predicted_share: part of predictions
     among the training inputs.
     Scores: `val_loss`, the loss of predictions and of perturbed keypoints mixed in that proportion (mm²), by which the best
-    weights are chosen (with predictions alone the published choice; perturbed ones alone where there is no prediction); mean joint distances relative to the middle base (mm)
-    before and after refinement, `val_in_jpe` and `val_jpe` of predictions, `val_perturbed_in_jpe` and `val_perturbed_jpe` of
-    perturbed keypoints.
+    weights are chosen (with predictions alone the published choice; perturbed ones alone where there is no prediction); mean
+    joint distances relative to the middle base (mm) before and after refinement, `val_in_jpe` and `val_jpe` of predictions,
+    `val_perturbed_in_jpe` and `val_perturbed_jpe` of perturbed keypoints.
     """
 
     monitored = "val_loss"
