@@ -15,7 +15,6 @@ from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.keypoints import KeypointTable, aligned, implausible
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST
-from im2hands.io.errors import DataError
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
@@ -34,7 +33,7 @@ def refined_keypoints(
 
     network: on `device`, ready to evaluate.  frames: of the same split.  given: all frames of the split, see `require_frames`.
     Rows without keypoints keep their reason; rows whose frame has no crop or no true wrist get one, and so do those of which
-    the network makes no hands. Raises DataError if there is nothing to refine.
+    the network makes no hands.
     """
     keypoints, reasons = given.keypoints(), list(given.reasons)
     refined = np.full_like(keypoints, np.nan)
@@ -43,8 +42,6 @@ def refined_keypoints(
         if reason is None and row not in places:
             reasons[row] = frames.crops[row].reason or "a hand was set aside, so its wrist is not known"
     rows = [row for row, reason in enumerate(reasons) if reason is None]
-    if not rows:
-        raise DataError(f"{given.path}: has no keypoints of a frame with an image; there is nothing to refine.")
     batches = [rows[start : start + batch_frames] for start in range(0, len(rows), batch_frames)]
     for batch in progress(batches, f"refine keypoints (x{batch_frames} frames)"):
         items = [frames.item(places[row]) for row in batch]

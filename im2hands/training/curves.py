@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ class CurvesLogger(Logger):
         self._rows = {int(row["step"]): {k: v for k, v in row.items() if k != "step"} for row in rows}
 
     def text(self) -> str:
-        """The file's content: six digits, empty where a step has no such value."""
+        """The file's content: six digits, empty where a step has no such value or it is not defined."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)
@@ -73,4 +74,4 @@ class CurvesLogger(Logger):
 
 
 def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None or math.isnan(value) else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -330,6 +330,7 @@ def test_training_goes_on_without_any_prediction(splits, intaghand, tmp_path):
     assert (metrics["train_frames_without_prediction"], metrics["val_frames_without_prediction"]) == (8, 4)
     assert np.isfinite(metrics["val_loss"]) and "val_perturbed_jpe" in metrics and "val_jpe" not in metrics
     assert json.loads((tmp_path / "model/metrics.json").read_text()) == metrics
+    assert "nan" not in (tmp_path / "model/curves.csv").read_text()
 
 
 def test_stage_passes_every_setting_on(splits, intaghand, tmp_path, monkeypatch):
