@@ -12,7 +12,7 @@ from im2hands.io.atomic import atomic_path, read_json
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
 from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement, refined_occupancy
-from im2hands.networks.published.layout import Overlay, PublishedNetwork, overlay
+from im2hands.networks.published.layout import Overlay, PublishedNetwork, check_belongs, overlay
 from im2hands.networks.published.reader import PublishedFile, read_published
 
 NETWORKS = (
@@ -78,6 +78,8 @@ def import_network(
     files: Sequence[PublishedFile], published: PublishedNetwork, folder: str | os.PathLike
 ) -> list[Overlay]:
     """Writes the model folder of a network from published files; what each of them gave."""
+    for file in files:
+        check_belongs(file, published)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = published.build(files[0].weights)

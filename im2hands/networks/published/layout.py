@@ -110,11 +110,26 @@ class Overlay:
     ignored: tuple[str, ...]
 
 
+def check_belongs(file: PublishedFile, network: PublishedNetwork) -> None:
+    """Raises CheckpointError if no tensor of the file has a key that the network knows."""
+    if not any(source in file.weights for key in network.layout.shapes for source in network.sources(key)):
+        raise _foreign(file, network)
+
+
+def _foreign(file: PublishedFile, network: PublishedNetwork) -> CheckpointError:
+    example = next(iter(file.weights))
+    return CheckpointError(
+        f"{file.path}: none of its {len(file.weights)} tensors (the first is {example}) belongs to {network.name}; "
+        "is it the checkpoint of another network?"
+    )
+
+
 def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: PublishedNetwork) -> Overlay:
     """The file's tensors where key and shape agree with `initial` (published keys), the initial ones elsewhere.
 
     Raises CheckpointError if nothing of the file fits.
     """
+    check_belongs(file, network)
     weights: OrderedDict[str, Tensor] = OrderedDict()
     loaded, fitted, kept, used = [], [], [], set()
     mismatched = {}
@@ -136,10 +151,9 @@ def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: Publish
         if tensor is not found:
             fitted.append(key)
     if not loaded:
-        example = next(iter(file.weights))
         raise CheckpointError(
-            f"{file.path}: none of its {len(file.weights)} tensors (the first is {example}) belongs to {network.name}; "
-            "is it the checkpoint of another network?"
+            f"{file.path}: no tensor of it has the shape that {network.name} needs, for one {next(iter(mismatched.values()))}; "
+            "is it the checkpoint of a network of other sizes?"
         )
     ignored = tuple(key for key in file.weights if key not in used)
     return Overlay(weights, tuple(loaded), tuple(fitted), tuple(kept), mismatched, ignored)
