@@ -31,15 +31,13 @@ from im2hands.networks import bone_decoders, halo
 from im2hands.networks.halo import NAME, HaloNetwork
 from im2hands.training import checkpoints, determinism, loop
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
-from im2hands.training.determinism import deterministic_torch, seed_torch
+from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
 
 Loss = Literal["mse", "bce"]
 InitialWeights = Literal["published", "geometric"]
 THRESHOLD = 0.5
-POINTS_PER_THREAD = 4096
-"""Of a step at width 64. With fewer, threads save little, and on a busy machine they wait for one another most of the time."""
 CPU = torch.device("cpu")
 COMPAT_OPTIONS = ("angle_clamp", "degenerate_hands", "label_rule")
 CODE = (bone_decoders, halo, queries, occupancy_items, checkpoints, determinism, loop, sys.modules[__name__])
@@ -107,7 +105,7 @@ def train_halo(
     Raises DataError if data are missing or do not fit together.
     """
     points_of_full_width = batch_hands * points_per_hand * width / bone_decoders.PUBLISHED_WIDTH
-    deterministic_torch(min(threads, max(1, round(points_of_full_width / POINTS_PER_THREAD))))
+    deterministic_torch(threads_for(points_of_full_width, threads))
     hands, held_out = LabelledHands(train, train_hands), LabelledHands(val, val_hands)
     counts = points_per_set(hands, points_per_hand, uniform_share)
     validation = ValidationBatches(held_out, validation_points)

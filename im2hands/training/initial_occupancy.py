@@ -34,7 +34,7 @@ from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
-from im2hands.training.determinism import deterministic_torch, seed_torch
+from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import intersection_over_union, upstream_parameters
@@ -155,8 +155,8 @@ def train_initial_occupancy(
     Raises DataError if data are missing or do not fit together, ConfigError if settings contradict each other.
     """
     require_no_augmentation(image_encoder, augmentation, "training.initial_occupancy")
-    deterministic_torch(threads)
     with_images = image_encoder == "trained"
+    deterministic_torch(threads if with_images else threads_for(2 * batch_frames * points_per_hand, threads))
     splits = [
         LabelledFrames(FrameSet(frames, hands, images), LabelledHands(points, hands), with_images)
         for frames, hands, images, points in (

@@ -44,7 +44,7 @@ from im2hands.networks.refined_occupancy import LEVEL, NAME, EncodedPair, Refine
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses, refined_losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
-from im2hands.training.determinism import deterministic_torch, seed_torch
+from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import upstream_parameters
@@ -225,7 +225,9 @@ def train_refined_occupancy(
     Raises DataError if data are missing or do not fit together, ConfigError if settings contradict each other.
     """
     require_no_augmentation(image_encoder, augmentation, "training.refined_occupancy")
-    deterministic_torch(threads)
+    deterministic_torch(
+        threads if image_encoder == "trained" else threads_for(4 * batch_frames * points_per_hand, threads)
+    )
     first, _ = load_initial_occupancy(initial)
     if first.depth_reference != depth_reference:
         raise ConfigError(

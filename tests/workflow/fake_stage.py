@@ -14,6 +14,7 @@ from im2hands.io.atomic import write_text
 
 OUTPUTS = {"output", "audit", "meshes", "timings", "scenes"}
 WITHOUT_EFFECT = {"threads", "gpus", "checkpoints"}
+TABLES = ("shape_given_keypoints", "shape_predicted_keypoints", "keypoint_refinement", "keypoint_joints")
 SUFFIXES = ("csv", "md", "tex", "parquet")
 FOLDERS = {
     "write_hand_model": lambda _: ["MANO_RIGHT.npz", "MANO_LEFT.npz"],
@@ -31,7 +32,7 @@ FOLDERS = {
     },
     "use_given_weights": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"],
     "make_tables": lambda _: [
-        *(f"shape_given_keypoints.{suffix}" for suffix in SUFFIXES),
+        *(f"{table}.{suffix}" for table in TABLES for suffix in SUFFIXES),
         "protocol_card.json",
         "protocol_card.md",
         "metrics.json",

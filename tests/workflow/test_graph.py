@@ -35,9 +35,9 @@ PLAN = {
     "generate_anchors": 3,
     "gather_anchors": 2,
     "train_refined_occupancy": 1,
-    "reconstruct": 6,
+    "reconstruct": 7,
     "evaluate_keypoints": 4,
-    "evaluate": 6,
+    "evaluate": 7,
     "make_tables": 1,
     "make_report": 1,
 }
@@ -51,7 +51,7 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
     checkout = empty.copy(tmp_path / "copy")
     checkout.change("sample_queries.shards.train", 5)
     checkout.change("reconstruct.shards", 3)
-    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 18, "evaluate": 18}
+    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 21, "evaluate": 21}
 
 
 def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
@@ -73,6 +73,25 @@ def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
     text = (checkout.path / "dvc.yaml").read_text()
     assert f"${{dataset.root}}/{top}/annotations/train/InterHand2.6M_train_data.json" in text
     assert "synthesize_dataset" not in text
+
+
+def test_given_weights_take_the_place_of_a_training(empty, tmp_path):
+    """Nothing is trained, and nothing is made that only a training needs."""
+    checkout = empty.copy(tmp_path / "copy")
+    networks = ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
+    for network in networks:
+        folder = checkout.path / "given" / network
+        folder.mkdir(parents=True)
+        for name in ("model.safetensors", "card.json"):
+            (folder / name).touch()
+        checkout.change(f"training.{network}.weights", f"given/{network}")
+    assert {checkout.plan()[f"train_{network}"] for network in networks} == {1}
+    printed = checkout.snakemake(
+        "--dry-run", "--printshellcmds", "--", "results/im2hands/model/metrics/0000-of-0001.parquet"
+    )
+    assert "stages.use_given_weights --weights given/refined_occupancy --network refined_occupancy" in printed
+    assert "stages.train_" not in printed
+    assert "stages.generate_anchors" not in printed
 
 
 @pytest.mark.parametrize("top", ["", "InterHand2.6M_5fps_batch1", "InterHand2.6M_30fps_batch1"])
