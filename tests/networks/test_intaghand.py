@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from im2hands.cli import app
 from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError, DataError
+from im2hands.networks.acceleration import full_float32
 from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_graph
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand, project
@@ -410,12 +411,7 @@ def test_weights_without_their_graphs_are_refused(weights, graph_folder, tmp_pat
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_gives_the_reference_numbers(golden, golden_run):
     network = copy.deepcopy(golden_run[0]).cuda()
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.no_grad():
-            hands = network(image_of(golden).cuda()).hands
-    finally:
-        torch.backends.cudnn.allow_tf32 = tf32
+    with torch.no_grad(), full_float32():
+        hands = network(image_of(golden).cuda()).hands
     for side in SIDES:
         np.testing.assert_allclose(hands[side].coarse.cpu(), golden[f"{side.value}_coarse3d"], rtol=0, atol=1e-4)

@@ -15,6 +15,7 @@ from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import JOINT_NAMES, JointOrder, reorder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError
+from im2hands.networks.acceleration import full_float32
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, joint_graph, load_keypoint_refinement
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published import keypoint_refinement as published
@@ -403,11 +404,6 @@ def test_gpu_gives_the_reference_numbers(golden, golden_run):
     network, _, keypoints = golden_run
     on_gpu = RefinementKeypoints(keypoints.left.cuda(), keypoints.right.cuda(), keypoints.origin.cuda())
     network = copy.deepcopy(network).cuda()
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.no_grad():
-            refined = network(golden_image(int(golden["seed_image"]), 1).cuda(), on_gpu)
-    finally:
-        torch.backends.cudnn.allow_tf32 = tf32
+    with torch.no_grad(), full_float32():
+        refined = network(golden_image(int(golden["seed_image"]), 1).cuda(), on_gpu)
     assert deviation_from_golden(golden, refined.left.cpu(), refined.right.cpu()) < 1e-5

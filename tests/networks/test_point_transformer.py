@@ -11,7 +11,7 @@ from torch import Tensor
 from im2hands.networks.point_transformer import PointTransformer
 from tests.naive.point_transformer import naive_encoding
 
-TOLERANCES = [(torch.float32, 1e-3), (torch.float64, 1e-10)]  # in float32 a unit at the bend of its ReLU may flip
+TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
 
 
 def small_encoder(dtype: torch.dtype, option: str = "consistent") -> PointTransformer:
@@ -24,7 +24,8 @@ def small_encoder(dtype: torch.dtype, option: str = "consistent") -> PointTransf
 
 
 def inputs(dtype: torch.dtype, batch: int = 2, points: int = 48) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(batch)
+    """Of a seed with which no unit is so near the bend of its ReLU that float32 decides."""
+    generator = torch.Generator().manual_seed(10 + batch)
     positions = 0.06 * torch.randn(batch, points, 3, generator=generator, dtype=torch.float64)
     return positions.to(dtype), torch.randn(batch, points, 6, generator=generator, dtype=torch.float64).to(dtype)
 

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.networks.acceleration import full_float32
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.parity.case import Golden, GoldenFolder
 from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
-from im2hands.parity.cases.ref_occ import CASE, anchors_of
+from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
+from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.refined_losses import learning_rate, optimiser, penetration
 from tests.naive.refined_occupancy import naive_refined
@@ -290,3 +292,31 @@ def test_labels_survive_batch_statistics_that_both_hands_share(shared):
 
     difference = max(float((a - b).abs().max()) for a, b in zip(codes((0, 1)), codes((1, 0)), strict=True))
     assert (difference > 0.05) is shared
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.slow),
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_any_device_gives_the_reference_numbers(device):
+    """Full float32: the ninth and tenth neighbour of a query are as near as 1.5e-5, too near for TF32."""
+    network, (_, anchors, hands, camera) = network_of(golden()).to(device), pair()
+    image = golden_image(int(golden()["seed_image"]), 1).to(device)
+    anchors, hands = ({side: each.to(device) for side, each in some.items()} for some in (anchors, hands))
+    with full_float32():
+        encoded = network.encode(image, anchors, camera.to(device))
+        for side, others in network.penetration(encoded, hands, camera.to(device)).items():
+            own = network.occupancy(encoded, hands[side], camera.to(device))
+            for field, ours in ((f"{side.value}_occupancy", own), (f"pen_{side.value}_occupancy", others)):
+                assert ours.device.type == device
+                assert golden().compare(field, ours.cpu().numpy(), "forward", relative_to="largest").passed
