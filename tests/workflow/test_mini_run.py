@@ -57,7 +57,8 @@ def test_run_leaves_nothing_to_do_for_either_tool(undisturbed):
 def test_results_are_there(undisturbed):
     results = undisturbed[0].path / "results"
     table = pd.read_parquet(results / "tables/shape_given_keypoints.parquet")
-    assert len(table) == 1
+    assert set(table["method"]) == {"halo", "initial", "im2hands"}
+    assert (results / "tables/keypoint_refinement.md").is_file()
     assert (results / "report.html").stat().st_size > 10_000
     assert list((results / "halo/model/glb").rglob("*.glb"))
 
