@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,19 @@ from im2hands.networks.halo import NAME as HALO
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.networks.hand_graphs import build_hand_graph
 from im2hands.networks.image_encoder import normalise
-from im2hands.networks.initial_occupancy import load_initial_occupancy
+from im2hands.networks.initial_occupancy import POINT_FEATURES, load_initial_occupancy
 from im2hands.networks.intaghand import NAME as INTAGHAND
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.training.frame_batches import FrameSteps, FrameValidation, LabelledFrames, frame_batch
 from im2hands.training.frozen_encoder import FrozenEncoder
-from im2hands.training.initial_occupancy import occupancy_scores, started_from, train_initial_occupancy
+from im2hands.training.initial_occupancy import (
+    InitialOccupancyTask,
+    occupancy_scores,
+    started_from,
+    train_initial_occupancy,
+)
 from im2hands.training.loop import LoopSettings
 from im2hands.training.trained_model import use_given_weights
 from stages import train_initial_occupancy as stage
@@ -213,6 +219,29 @@ def test_a_frozen_encoder_is_intaghands_in_every_bit(files, undisturbed):
     ours = load_initial_occupancy(undisturbed / "model")[0].image_encoder.state_dict()
     theirs = load_intaghand(files["intaghand"])[0].image_encoder.state_dict()
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_frozen_maps_give_the_scores_of_the_images(files, split):
+    """Of the split that is asked for: the frames of training while training, else those of validation."""
+    network = started_from(files["halo"], files["intaghand"])
+    torch.manual_seed(1)
+    for decoder in network.decoders.values():
+        torch.nn.init.normal_(decoder.layers[2].weight[..., -POINT_FEATURES:], std=0.3)  # the image matters
+    settings = LoopSettings(steps=1, validate_every=1, learning_rate=1.0)
+    sets = [frame_set(files, name) for name in ("train", "val")]
+    frozen = tuple(FrozenEncoder(network.image_encoder, each, torch.device("cpu")) for each in sets)
+    plain, cached = (
+        InitialOccupancyTask(network, settings).eval(),
+        InitialOccupancyTask(network, settings, frozen).eval(),
+    )
+    batch = FrameValidation(labelled(files, split, with_images=True), 2, 256)[0]
+    cached.training = split == "train"
+    with torch.no_grad():
+        expected, found = plain.scores(batch)["val_loss"], cached.scores(batch)["val_loss"]
+        others = plain.scores(replace(batch, images=batch.images.flip(0)))["val_loss"]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(others, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_frozen_encoder_excludes_augmentation(files, tmp_path):
