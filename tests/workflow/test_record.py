@@ -20,7 +20,7 @@ def recorded(output: str) -> list[str]:
 
 def test_run_is_recorded_and_leaves_nothing_to_do(finished_once):
     checkout, output = finished_once
-    assert len(recorded(output)) == 12
+    assert len(recorded(output)) == 21
     assert output.count("inherit their licences") == 1
     assert f"Report: {checkout.path / 'results/report.html'}" in output
     assert "Data and pipelines are up to date" in checkout.dvc("status")
@@ -116,7 +116,7 @@ def test_record_by_hand(finished):
     (locks / "0.input.lock").touch()
     assert "snakemake --unlock" in finished.run(*command, check=False).stdout
     (locks / "0.input.lock").unlink()
-    assert len(recorded(finished.run(*command).stdout)) == 12
+    assert len(recorded(finished.run(*command).stdout)) == 21
     assert "up to date" in finished.dvc("status")
     (finished.path / "results/report.html").unlink()
     done = finished.run(*command, check=False)
