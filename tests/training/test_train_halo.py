@@ -200,6 +200,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(balls, tmp_path):
 
 
 PARAMS = {
+    "weights": None,
     "steps": 120,
     "batch_hands": 3,
     "points_per_hand": 128,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.workflow.checkout import make_checkout
+from tests.workflow.checkout import Checkout, make_checkout
+from tests.workflow.test_params import stages_before
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stand-ins")]
 
@@ -15,10 +18,14 @@ def stages_run(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
+def stages_of(checkout: Checkout) -> dict[str, Any]:
+    return yaml.safe_load((checkout.path / "dvc.yaml").read_text())["stages"]
+
+
 def test_repro_from_nothing_satisfies_snakemake(tmp_path):
     checkout = make_checkout(tmp_path / "checkout", fake_stages=True)
     output = checkout.dvc("repro")
-    assert len(stages_run(output)) == 12
+    assert set(stages_run(output)) == set(stages_of(checkout))
     assert "Recorded in dvc.lock" not in output, "inside DVC, DVC records"
     assert checkout.plan() == {}
     assert "up to date" in checkout.dvc("status")
@@ -30,5 +37,6 @@ def test_experiment_runs_what_depends_on_its_parameter(finished):
     finished.run("git", "add", "dvc.lock")
     finished.run("git", "commit", "--quiet", "--message", "results")
     output = finished.dvc("exp", "run", "--set-param", "training.halo.lr=0.5")
-    assert stages_run(output) == ["train_halo", "reconstruct", "evaluate", "make_tables", "make_report"]
+    before = stages_before(stages_of(finished))
+    assert set(stages_run(output)) == {"train_halo"} | {stage for stage in before if "train_halo" in before[stage]}
     assert finished.plan() == {}
