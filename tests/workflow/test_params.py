@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from im2hands.config import json_schema
+from im2hands.config import json_schema, validate_params
+from im2hands.io.errors import ConfigError
 from workflow.parameters import READS, arguments
 
 pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
@@ -62,7 +63,18 @@ def other_value(key: str, value: Any) -> Any:
         return not value
     if value is None or isinstance(value, str):
         return "elsewhere"
-    return value + 1 if isinstance(value, int) else value * 0.5
+    return next(number for number in (value + 1, value * 0.5, 0.5) if is_allowed(key, number))
+
+
+def is_allowed(key: str, value: Any) -> bool:
+    params = shipped()
+    *path, last = key.split(".")
+    reduce(lambda section, name: section[name], path, params)[last] = value
+    try:
+        validate_params(params)
+    except ConfigError:
+        return False
+    return True
 
 
 def dvc_root_causes(checkout) -> set[str]:
