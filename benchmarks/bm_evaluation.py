@@ -39,7 +39,7 @@ def pairs() -> dict[str, list[Mesh]]:
             Mesh(models[side].seal(table.array("vertices")[row].astype(np.float64)), models[side].sealed_faces)
             for row, side in enumerate(table.sides)
         ]
-        hands = bone_inputs(table, data.evaluation)("5_0")
+        hands = bone_inputs(table, data.evaluation)(("5_0", ()))
         made = reconstruct_hands(TrueFields(str(data.hands)), hands, Extraction())
     return {"sealed": sealed, "extracted": [one.mesh for one in made]}
 

@@ -297,6 +297,9 @@ class Thresholds(Section):
 
 class Reconstruct(Section):
     shards: PositiveInt = Field(description="number of files")
+    frames_per_pose: PositiveInt | None = Field(
+        description="photographs of each test pose that are evaluated, the first usable ones; null for all, as published"
+    )
     alignment: Literal["wrist", "camera"] = Field(
         description="where a hand of predicted keypoints stands: moved onto the true wrist, or as predicted"
     )

@@ -3,6 +3,7 @@
 from im2hands.config import Evaluate
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
+from im2hands.datasets.images import CropSet
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.evaluation.protocol_card import (
     EvaluationFacts,
@@ -25,6 +26,7 @@ def main(
     meshes: str,
     hands: str,
     frames: str,
+    images: str,
     queries: str,
     hand_model: str,
     output: str,
@@ -43,12 +45,13 @@ def main(
         evaluation,
         HandTable.read(hands, COLUMNS, surfaces.hand_ids()),
         frame_table,
+        CropSet(images),
         models,
         Measuring(params.surface_samples, seed, params.penetration, params.penetration_cell_mm / 1000),
         {"method": method, "source": source},
         threads,
     )
-    sources = {"meshes": meshes, "hands": hands, "frames": frames, "queries": queries}
+    sources = {"meshes": meshes, "hands": hands, "frames": frames, "images": images, "queries": queries}
     sources |= {f"hand_model_{side.value}": models[side].source for side in models}
     write_records(output, rows, Provenance(facts.as_parameters(), seed, sources))
     print(f"{output}: {describe(rows)}")

@@ -11,9 +11,9 @@ from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.reconstruction.anchors import AnchorSettings
-from im2hands.reconstruction.fields import choose_device
-from im2hands.reconstruction.inputs import COLUMNS, bone_inputs, keypoints_of_hands
-from im2hands.reconstruction.methods import MethodFiles, surfaces_of
+from im2hands.reconstruction.fields import choose_device, device_name
+from im2hands.reconstruction.inputs import COLUMNS, bone_inputs, evaluated_frames
+from im2hands.reconstruction.methods import WITHOUT_IMAGE, MethodFiles, surfaces_of
 from im2hands.reconstruction.storage import write_surfaces
 from im2hands.reconstruction.surfaces import Extraction
 
@@ -42,11 +42,16 @@ def main(
 ) -> None:
     device = choose_device(gpus)
     table = HandTable.read(hands, COLUMNS)
-    predicted = None
-    if keypoints:
-        known = KeypointTable.read(keypoints)
-        predicted = keypoints_of_hands(table, known, FrameSet(frames, hands, images), params.alignment)
-    inputs = bone_inputs(table, EvaluationQueries.read(queries), predicted, angle_clamp, query_frame)
+    inputs = bone_inputs(
+        table,
+        EvaluationQueries.read(queries),
+        evaluated_frames(FrameSet(frames, hands, images), params.frames_per_pose),
+        KeypointTable.read(keypoints) if keypoints else None,
+        params.alignment,
+        method not in WITHOUT_IMAGE,
+        angle_clamp,
+        query_frame,
+    )
     extraction = Extraction(params.grid, params.resolution, getattr(params.thresholds, method, 0.5))
     files = MethodFiles(model, frames, hands, images, hand_model)
     anchors = AnchorSettings("default", params.anchor_resolution, params.thresholds.initial)
@@ -59,11 +64,15 @@ def main(
         "alignment": params.alignment,
         "angle_clamp": angle_clamp,
         "query_frame": query_frame,
-        "photograph": "none" if method == "halo" and not keypoints else "the first usable frame of each pose",
+        "photograph": "none" if method in WITHOUT_IMAGE and not keypoints else "each evaluated frame",
+        "frames_per_pose": params.frames_per_pose,
     }
     sources = {"hands": hands, "queries": queries, "model": Path(model, WEIGHTS)}
     sources |= {"keypoints": keypoints} if keypoints else {}
-    summary = write_surfaces(meshes, timings, scenes, pairs, Provenance(settings, seed, sources), params.formats)
+    machine = {"device": device_name(device), "threads": threads}
+    summary = write_surfaces(
+        meshes, timings, scenes, pairs, Provenance(settings, seed, sources), params.formats, machine
+    )
     print(f"{meshes}: {summary}; on {device}")
 
 

@@ -161,6 +161,7 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         [
             "data/frames/test.parquet",
             "data/hands/test.parquet",
+            "data/images/test",
             "data/queries_eval/test",
             hand_model,
             *(f"{folder}/meshes" for folder in for_results),

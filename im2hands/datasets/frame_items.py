@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from im2hands.datasets.frames import FrameTable, hand_id
+from im2hands.datasets.frames import FrameTable, hand_id, pair_id
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.datasets.two_hand_item import Augmentation, tinted, warped
@@ -107,12 +107,22 @@ class FrameSet:
         if not len(self.frame_ids):
             raise DataError(f"{frames}: no frame has a crop and two fitted hands; look at the audits of this split.")
         self.hand_ids = [names[frame] for frame in self.frame_ids]
+        self.pair_ids = [pair_id(*table.pair_keys[frame]) for frame in self.frame_ids]
         self.file_names = [table.table["file_name"][int(frame)].as_py() for frame in self.frame_ids]
         self._rows = np.array([[hand_table.rows[name] for name in pair] for pair in self.hand_ids])
         self._hands = {name: hand_table.array(name) for name in HAND_COLUMNS}
 
     def __len__(self) -> int:
         return len(self.frame_ids)
+
+    def place_of(self, frame_id: int) -> int:
+        """The place of a frame id in this set. Raises DataError if it is not usable."""
+        place = int(np.searchsorted(self.frame_ids, frame_id))
+        if place == len(self) or self.frame_ids[place] != frame_id:
+            raise DataError(
+                f"{self.frames_path}: frame {frame_id} is not among the usable ones; run reconstruct again."
+            )
+        return place
 
     def item(self, frame: int, with_image: bool = True) -> FrameItem:
         """The frame at a place of this set (not a frame id)."""

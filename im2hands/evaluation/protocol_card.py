@@ -137,7 +137,9 @@ def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> 
         "evaluated_hands": hands,
         "hands_not_evaluated": 2 * measuring["poses"] - hands,
         "methods": _methods(records, facts),
-        "mean": "plain mean over hand poses, penetration over pairs; a pose counts once however many cameras see it",
+        "evaluated_frames": int(records["frame_id"].nunique()),
+        "mean": "plain mean over hands in photographs, penetration over pairs; a pose counts as often as it has evaluated "
+        "photographs, for every method the same ones",
         "units": {
             "distances": "mm",
             "squared distances": "mm²",

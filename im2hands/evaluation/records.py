@@ -1,8 +1,10 @@
-"""The per-hand result table: one row per reconstructed hand pose, every metric of both protocols, the failure if any.
+"""The per-hand result table: one row per hand and evaluated photograph, every metric of both protocols, the failure if any.
 
 Raw numbers only: a metric that a failure leaves undefined is null. Penalties and means belong to the tables (tables.py), so
 every printed number is a query on these files. Millimetres, square millimetres, cubic centimetres; IoU and cosines from 0 to 1.
-Penetration is a property of the pair and stands in both of its rows.
+Penetration and the distance of the true hands are properties of the pair and stand in both of its rows. A reconstruction that
+needs no photograph is measured once and its row repeated for every evaluated photograph of the pose, so that all methods are
+means over the same rows.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Failure = Literal["missing", "empty", "open"]
 _FLOAT = pa.float64()
 RECORDS = Layout(
     "evaluation",
-    1,
+    2,
     pa.schema(
         [
             pa.field("pair_id", pa.string()),
@@ -33,7 +35,12 @@ RECORDS = Layout(
             pa.field("frame_idx", pa.int64()),
             pa.field("side", pa.string()),
             pa.field("subject", pa.int64()),
-            pa.field("frames", pa.int32()),  # images of this pose in the split, one per camera
+            pa.field("frame_id", pa.int64()),  # the evaluated photograph; null where none of the pose is usable
+            pa.field("camera", pa.string()),
+            pa.field("true_hand_distance_mm", _FLOAT),  # of the true surfaces; minus their depth if they penetrate
+            pa.field(
+                "visible_fraction", _FLOAT
+            ),  # of the hand's own pixels, not hidden by the other hand or the border
             pa.field("method", pa.string()),
             pa.field("source", pa.string()),
             pa.field("failure", pa.string()),
@@ -82,7 +89,7 @@ def write_records(path: str | os.PathLike, rows: Sequence[dict[str, Any]], prove
 
 
 def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
-    """The rows of several files as one frame, ordered by method, source, capture, frame and side.
+    """The rows of several files as one frame, ordered by method, source, capture, frame_idx, photograph and side.
 
     Raises DataError if there is no file or a hand stands in two of them for the same method and source.
     """
@@ -90,8 +97,8 @@ def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
         raise DataError("no evaluation files were given; run the stage evaluate first.")
     tables = [read_parquet(path, RECORDS) for path in paths]
     frame = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).to_pandas()
-    keys = ["method", "source", "capture", "frame_idx", "side"]
-    twice = frame[frame.duplicated([*keys[:2], "hand_id"])]
+    keys = ["method", "source", "capture", "frame_idx", "frame_id", "side"]
+    twice = frame[frame.duplicated([*keys[:2], "hand_id", "frame_id"])]
     if len(twice):
         raise DataError(
             f"{len(twice)} hands, {twice.iloc[0]['hand_id']} among them, stand in two evaluation files of the method "

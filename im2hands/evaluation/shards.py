@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,19 +10,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from im2hands.datasets.frames import FrameTable, pair_id
+from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
+from im2hands.datasets.images import CropSet
 from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import EvaluationQueries
+from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.evaluation.metrics import SampledSurface
 from im2hands.evaluation.penetration import Method, Penetration, penetration
 from im2hands.evaluation.protocols import Reconstruction, TrueHand, evaluate_hand
+from im2hands.geometry.cameras import CROP_SIZE
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.reconstruction.placement import PalmFrame
 from im2hands.reconstruction.storage import SurfaceShard
+from im2hands.reconstruction.surfaces import View
 
 PAIRS_PER_TASK = 4
 COLUMNS = ["capture", "frame_idx", "subject", "vertices", "wrist", "palm_rotation"]
@@ -58,33 +61,64 @@ def evaluate_shard(
     queries: EvaluationQueries,
     hands: HandTable,
     frames: FrameTable,
+    crops: CropSet,
     models: Mapping[Side, HandModel],
     measuring: Measuring,
     names: Mapping[str, str],
     workers: int = 1,
 ) -> list[dict[str, Any]]:
-    """The records (see records.py) of every hand of a mesh shard, in its order; the same for any number of workers.
+    """The records (see records.py) of every hand and photograph of a mesh shard, the same for any number of workers.
 
-    names: columns that are the same for all, such as method and source.
+    frames, crops: of the split; they say what each photograph shows.  names: columns that are the same for all, like method.
     Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
     """
-    pairs = pair_tasks(surfaces, hands, frames, models)
+    pairs = pair_tasks(surfaces, hands, models)
+    views = photographs([view for view, _ in pairs], [tasks for _, tasks in pairs], frames, crops, models)
     sealed_faces = {side: model.sealed_faces for side, model in models.items()}
     measure = partial(_measure_pairs, surfaces, queries, sealed_faces, measuring)
-    tasks = chunks(pairs, PAIRS_PER_TASK)
+    tasks = chunks([tasks for _, tasks in pairs], PAIRS_PER_TASK)
     label = f"evaluate pairs (x{PAIRS_PER_TASK})"
-    return [{**names, **row} for rows in ordered_map(measure, tasks, workers, label) for row in rows]
+    measured = [rows for batch in ordered_map(measure, tasks, workers, label) for rows in batch]
+    return [
+        {**names, **row, **seen[row["side"]]}
+        for (view, _), rows in zip(pairs, measured, strict=True)
+        for seen in views[view]
+        for row in rows
+    ]
+
+
+def photographs(
+    views: Sequence[View],
+    pairs: Sequence[Sequence[HandTask]],
+    frames: FrameTable,
+    crops: CropSet,
+    models: Mapping[Side, HandModel],
+) -> dict[View, list[dict[str, dict[str, Any]]]]:
+    """What the records say of the photographs of each reconstruction: side -> columns; without photograph, one empty entry."""
+    known: dict[int, dict[str, dict[str, Any]]] = {}
+    cameras = frames.table["camera"].to_pylist()
+    found: dict[View, list[dict[str, dict[str, Any]]]] = {}
+    for view, tasks in zip(views, pairs, strict=True):
+        meshes = {task.frame.side: Mesh(task.sealed, models[task.frame.side].sealed_faces) for task in tasks}
+        for frame_id in view[1]:
+            if frame_id not in known:
+                camera = crops.photograph(frame_id, with_image=False)[1]
+                known[frame_id] = {
+                    side.value: {"frame_id": frame_id, "camera": cameras[frame_id], "visible_fraction": fraction}
+                    for side, fraction in visible_fractions(meshes, camera, CROP_SIZE).items()
+                }
+        found[view] = [known[frame_id] for frame_id in view[1]] or [{side.value: {} for side in meshes}]
+    return found
 
 
 def pair_tasks(
-    surfaces: SurfaceShard, hands: HandTable, frames: FrameTable, models: Mapping[Side, HandModel]
-) -> list[list[HandTask]]:
-    """The hands of every pair of a shard, in its order, with their truth."""
-    images = Counter(pair_id(*key) for key in frames.pair_keys)
+    surfaces: SurfaceShard, hands: HandTable, models: Mapping[Side, HandModel]
+) -> list[tuple[View, list[HandTask]]]:
+    """The hands of every reconstruction of a shard, in its order, with their truth."""
     columns = {name: hands.array(name) for name in COLUMNS}
     names = surfaces.hand_ids()
     pairs = []
-    for pair, rows in surfaces.rows_of_pairs().items():
+    for view, rows in surfaces.rows_of_views().items():
         tasks = []
         for row in rows:
             if names[row] not in hands.rows:
@@ -101,13 +135,12 @@ def pair_tasks(
                     frame=PalmFrame(side, true["wrist"], true["palm_rotation"]),
                     sealed=models[side].seal(true["vertices"].astype(np.float64)),
                     columns={
-                        "pair_id": pair,
+                        "pair_id": view[0],
                         **{name: int(true[name]) for name in ("capture", "frame_idx", "subject")},
-                        "frames": images[pair],
                     },
                 )
             )
-        pairs.append(tasks)
+        pairs.append((view, tasks))
     return pairs
 
 
@@ -124,7 +157,9 @@ def measure_pair(
     ]
     shared: dict[str, Any] = {}
     if len(true) == 2:
-        shared |= _columns("true_", _penetration([truth.sealed for truth in true], measuring))
+        hands = [truth.sealed for truth in true]
+        shared |= _columns("true_", _penetration(hands, measuring))
+        shared["true_hand_distance_mm"] = 1e3 * surface_distance(*hands)
         if all(one.failure is None for one in made):
             found = _penetration([one.mesh for one in made], measuring)
             shared |= _columns("", found) | {"penetration_method": found.volume_method}
@@ -137,13 +172,13 @@ def _measure_pairs(
     sealed_faces: Mapping[Side, Int[np.ndarray, "faces 3"]],
     measuring: Measuring,
     pairs: Sequence[Sequence[HandTask]],
-) -> list[dict[str, Any]]:
+) -> list[list[dict[str, Any]]]:
     rows = []
     for tasks in pairs:
         true = [_true_hand(task, queries, sealed_faces[task.frame.side]) for task in tasks]
         made = [_reconstruction(surfaces, task, truth) for task, truth in zip(tasks, true, strict=True)]
         metrics = measure_pair(made, true, measuring)
-        rows += [{**task.columns, **row} for task, row in zip(tasks, metrics, strict=True)]
+        rows.append([{**task.columns, **row} for task, row in zip(tasks, metrics, strict=True)])
     return rows
 
 

@@ -1,6 +1,7 @@
 """Result tables: one row per method and keypoint source, the means of every metric of both protocols.
 
-Means are plain means over hand poses (pairs for penetration): a pose counts once, however many cameras see it. A failed hand
+Means are plain means over hands in photographs (pairs for penetration): a pose counts as often as it has evaluated photographs,
+as published, also for a method that makes it without one. A failed hand
 counts with the stated penalty in our protocol; in the published one an empty mesh counts with its published values and
 what is undefined is skipped, as there. Percent, millimetres, square millimetres, cubic centimetres; units stand in the names.
 """
@@ -33,14 +34,14 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
     _check_same_hands(records)
     rows = []
     for (method, source), hands in records.groupby(["method", "source"], sort=True):
-        pairs = hands.groupby("pair_id", sort=False).first()
+        pairs = hands.groupby(["pair_id", "frame_id"], sort=False, dropna=False).first()
         failures = hands["failure"].value_counts()
         row: dict[str, Any] = {
             "method": method,
             "source": source,
-            "pairs": len(pairs),
+            "poses": hands["pair_id"].nunique(),
+            "frames": len(pairs),
             "hands": len(hands),
-            "frames": int(pairs["frames"].sum()),
             "failures": int(failures.sum()),
             **{f"failed_{reason}": int(failures.get(reason, 0)) for reason in ("missing", "empty", "open")},
             "published_hands": int(hands["published_iou"].notna().sum()),
@@ -170,7 +171,11 @@ def _mean(metric: Metric, rows: pd.DataFrame) -> float:
 
 
 def _check_same_hands(records: pd.DataFrame) -> None:
-    hands = {key: frozenset(rows["hand_id"]) for key, rows in records.groupby(["method", "source"])}
+    shown = records.assign(frame_id=records["frame_id"].fillna(-1))
+    hands = {
+        key: frozenset(zip(rows["hand_id"], rows["frame_id"], strict=True))
+        for key, rows in shown.groupby(["method", "source"])
+    }
     if not hands:
         raise DataError("the evaluation files hold no hand; was the split empty?")
     (first, expected), *others = hands.items()

@@ -121,5 +121,10 @@ def choose_device(gpus: int) -> torch.device:
     return torch.device("cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, else `CPU`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
 def _piece(runs: Sequence[tuple[int, int, int]]) -> Piece:
     return Piece(*(np.array(column, np.int64) for column in zip(*runs, strict=True)))

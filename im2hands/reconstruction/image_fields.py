@@ -1,6 +1,6 @@
 """The fields of hands in photographs: initial and refined occupancy, for surface extraction and evaluation.
 
-A pair is seen in one photograph, the first usable frame that shows it. Points are in the palm frame of the keypoints in use.
+Points are in the palm frame of the keypoints in use.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from im2hands.reconstruction.anchors import (
     anchor_seed,
     anchors_of,
 )
-from im2hands.reconstruction.inputs import first_frames
-from im2hands.reconstruction.surfaces import Field, HandInput
+from im2hands.reconstruction.surfaces import Field, HandInput, View
 from im2hands.training.frame_batches import camera_batch
 
 ImageMethod = Literal["initial", "im2hands"]
@@ -53,26 +52,27 @@ class ImageFields:
     device: str = "cpu"
 
     def __call__(self, hands: list[HandInput]) -> Field:
-        frames, views = _frames(self.frames, self.hands, self.images)
-        pairs: dict[str, list[HandInput]] = {}
+        frames, network = _frames(self.frames, self.hands, self.images), _network(self.method, self.model, self.device)
+        views: dict[View, list[HandInput]] = {}
         for hand in hands:
-            pairs.setdefault(hand.pair_id, []).append(hand)
-        network = _network(self.method, self.model, self.device)
-        imaged: dict[str, ImagedHand | None] = {}
-        for pair in pairs.values():
-            imaged |= self._imaged(network, frames, views[pair[0].hand_id], pair)
-        return _PartlyMissing(network, [imaged[hand.hand_id] for hand in hands])
+            views.setdefault((hand.pair_id, hand.frame_ids), []).append(hand)
+        imaged = {
+            (view, hand.hand_id): one
+            for view, pair in views.items()
+            for hand, one in zip(pair, self._imaged(network, frames, pair), strict=True)
+        }
+        return _PartlyMissing(network, [imaged[(hand.pair_id, hand.frame_ids), hand.hand_id] for hand in hands])
 
     @torch.no_grad()
     def _imaged(
         self,
         network: InitialOccupancyNetwork | RefinedOccupancyNetwork,
         frames: FrameSet,
-        view: int,
         pair: Sequence[HandInput],
-    ) -> dict[str, ImagedHand | None]:
+    ) -> list[ImagedHand | None]:
         """What the network made of the photograph for every hand of a pair; None where it needs the other hand too."""
-        item, device = frames.item(view), network.image_projection.weight.device
+        frame_id = pair[0].frame_ids[0]
+        item, device = frames.item(frames.place_of(frame_id)), network.image_projection.weight.device
         images = normalise(torch.from_numpy(item.image[None].copy())).to(device)
         camera = camera_batch([item]).to(device)
         batches = [hand_batch(hand).to(device) for hand in pair]
@@ -80,12 +80,12 @@ class ImageFields:
         encoded = initial.encode(images)
         first = [ImagedHand(encoded, batch, camera) for batch in batches]
         if initial is network:
-            return {hand.hand_id: one for hand, one in zip(pair, first, strict=True)}
+            return first
         if len(pair) < len(Side):
-            return {hand.hand_id: None for hand in pair}
-        anchors = self._anchors(initial, first, pair, int(frames.frame_ids[view]))
+            return [None] * len(pair)
+        anchors = self._anchors(initial, first, pair, frame_id)
         refined = network.encode(images, {side: points.to(device) for side, points in anchors.items()}, camera)
-        return {hand.hand_id: ImagedHand(refined, one.hand, camera) for hand, one in zip(pair, first, strict=True)}
+        return [ImagedHand(refined, one.hand, camera) for one in first]
 
     def _anchors(
         self, initial: InitialOccupancyNetwork, imaged: Sequence[ImagedHand], pair: Sequence[HandInput], frame_id: int
@@ -127,9 +127,8 @@ class _PartlyMissing:
 
 
 @lru_cache(maxsize=1)
-def _frames(frames: str, hands: str, images: str) -> tuple[FrameSet, dict[str, int]]:
-    found = FrameSet(frames, hands, images)
-    return found, first_frames(found)
+def _frames(frames: str, hands: str, images: str) -> FrameSet:
+    return FrameSet(frames, hands, images)
 
 
 @lru_cache(maxsize=1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.frames import shard_range
@@ -16,11 +15,12 @@ from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.joints import WRIST
+from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.reconstruction.fields import BoneField
 from im2hands.reconstruction.placement import Behaviour, PalmFrame, query_points
-from im2hands.reconstruction.surfaces import HandInput
+from im2hands.reconstruction.surfaces import HandInput, View
 
 TRUE_KEYPOINTS = "keypoints_model"
 """Column of the hand table: the source `model`, see docs/conventions.md."""
@@ -31,40 +31,28 @@ NO_VIEW = "no usable photograph of the pair"
 
 @dataclass(frozen=True, eq=False)
 class BoneInputs:
-    """The hands of many pairs by pair_id, for networks that need keypoints alone. Picklable.
+    """The hands of many pairs as they are seen. Picklable.
 
-    hands: hand_id -> everything but the evaluation points, which are read when a pair is asked for.
+    hands: everything but the evaluation points, which are read when a pair is asked for.  true_frames: by hand_id.
     """
 
-    hands: Mapping[str, HandInput]
+    hands: Mapping[View, tuple[HandInput, ...]]
     true_frames: Mapping[str, PalmFrame]
-    pairs: Mapping[str, tuple[str, ...]]
     queries: EvaluationQueries
     query_frame: Behaviour
 
     @property
-    def pair_ids(self) -> list[str]:
-        return list(self.pairs)
+    def views(self) -> list[View]:
+        return list(self.hands)
 
-    def __call__(self, pair_id: str) -> list[HandInput]:
+    def __call__(self, view: View) -> list[HandInput]:
         """The hands of a pair with their evaluation points."""
-        return [self._with_points(self.hands[hand_id]) for hand_id in self.pairs[pair_id]]
+        return [self._with_points(hand) for hand in self.hands[view]]
 
     def shard(self, index: int, count: int) -> BoneInputs:
-        """The hands of part `index` of `count` nearly equal runs of pairs."""
-        chosen = self.pair_ids[slice(*shard_range(len(self.pairs), index, count))]
-        pairs = {pair_id: self.pairs[pair_id] for pair_id in chosen}
-        names = [hand_id for hand_ids in pairs.values() for hand_id in hand_ids]
-        hands, frames = ({name: all_of[name] for name in names} for all_of in (self.hands, self.true_frames))
-        return BoneInputs(hands, frames, pairs, self.queries, self.query_frame)
-
-    def without_view(self, seen: Container[str]) -> BoneInputs:
-        """The same hands, those that are not in `seen` rejected for want of a photograph."""
-        hands = {
-            name: hand if name in seen else replace(hand, rejected=hand.rejected or NO_VIEW)
-            for name, hand in self.hands.items()
-        }
-        return replace(self, hands=hands)
+        """Part `index` of `count` nearly equal runs of views."""
+        chosen = self.views[slice(*shard_range(len(self.hands), index, count))]
+        return replace(self, hands={view: self.hands[view] for view in chosen})
 
     def _with_points(self, hand: HandInput) -> HandInput:
         sets = self.queries.hand(hand.hand_id)
@@ -72,83 +60,96 @@ class BoneInputs:
             query_points(points.points, self.true_frames[hand.hand_id], hand.frame, self.query_frame)
             for points in (sets.published, sets.uniform_hand)
         )
-        return HandInput(**vars(hand) | {"published_points": published, "uniform_points": uniform})
+        return replace(hand, published_points=published, uniform_points=uniform)
+
+
+def evaluated_frames(frames: FrameSet, per_pose: int | None) -> dict[str, tuple[int, ...]]:
+    """pair_id -> the frame ids from which the pair is reconstructed and evaluated, for every method the same.
+
+    per_pose: the first so many usable frames of each pose; None for all, as published.
+    """
+    found: dict[str, list[int]] = {}
+    for pair, frame_id in zip(frames.pair_ids, frames.frame_ids.tolist(), strict=True):
+        found.setdefault(pair, []).append(frame_id)
+    return {pair: tuple(ids[:per_pose]) for pair, ids in found.items()}
 
 
 def bone_inputs(
     table: HandTable,
     queries: EvaluationQueries,
-    keypoints: Mapping[str, Float[np.ndarray, "21 3"] | str] | None = None,
+    evaluated: Mapping[str, tuple[int, ...]] | None = None,
+    keypoints: KeypointTable | None = None,
+    alignment: Alignment = "wrist",
+    from_photographs: bool = False,
     angle_clamp: Behaviour = "consistent",
     query_frame: Behaviour = "consistent",
 ) -> BoneInputs:
     """The hands of a table that have evaluation points, with bone frames from keypoints.
 
-    table: with COLUMNS.  keypoints: of every hand (world, m), or why it has none; None for the true ones.
+    table: with COLUMNS.  evaluated: see `evaluated_frames`; None for no frames at all.
+    keypoints: predicted ones of the split, None for the true ones.  alignment: where predicted hands stand, see
+    `datasets.keypoints.aligned`.  from_photographs: whether every frame gives a reconstruction of its own even with true
+    keypoints; with predicted ones it does anyway.
     angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
-    Hands without keypoints, or whose keypoints have no palm frame, are kept, with the reason. Raises DataError if no hand has
-    evaluation points.
+    Hands without keypoints or photograph, or whose keypoints have no palm frame, are kept, with the reason. Raises DataError
+    if no hand has evaluation points.
     """
     rows = [row for row, hand_id in enumerate(table.hand_ids) if hand_id in queries.rows]
     if not rows:
         raise DataError(
             f"{queries.path}: holds no evaluation points of the {len(table)} hands; make them for this split."
         )
-    names, sides = [table.hand_ids[row] for row in rows], [table.sides[row] for row in rows]
-    true = table.array(TRUE_KEYPOINTS)[rows]
-    found = [true[place] if keypoints is None else keypoints[name] for place, name in enumerate(names)]
-    joints = np.stack([true[place] if isinstance(each, str) else each for place, each in enumerate(found)])
-    used = canonical_frames(joints, sides, angle_clamp)
-    rotation, bones, lengths = (x.numpy() for x in (used.palm_rotation, used.bone_from_palm, used.bone_lengths))
-    true_wrist, true_rotation = table.array("wrist")[rows], table.array("palm_rotation")[rows]
-    pair_ids = table.table["pair_id"].to_pylist()
-    hands, frames = {}, {}
-    pairs: dict[str, list[str]] = {}
-    for place, (row, name, side) in enumerate(zip(rows, names, sides, strict=True)):
-        frames[name] = PalmFrame(side, true_wrist[place], true_rotation[place])
-        hands[name] = HandInput(
+    pair_ids, true = table.table["pair_id"].to_pylist(), table.array(TRUE_KEYPOINTS)
+    wrists, rotations = table.array("wrist"), table.array("palm_rotation")
+    per_frame = from_photographs or keypoints is not None
+    seen = [(row, frames) for row in rows for frames in _views(pair_ids[row], evaluated, per_frame)]
+    predicted = None if keypoints is None else _Predicted(keypoints, alignment)
+    joints, problems = [], []
+    for row, frames in seen:
+        found = true[row] if predicted is None else predicted(frames, table.sides[row], wrists[row])
+        problem = NO_VIEW if per_frame and not frames else found if isinstance(found, str) else None
+        joints.append(true[row] if isinstance(found, str) else found)
+        problems.append(problem)
+    used = canonical_frames(np.stack(joints), [table.sides[row] for row, _ in seen], angle_clamp)
+    palms, bones, lengths = (x.numpy() for x in (used.palm_rotation, used.bone_from_palm, used.bone_lengths))
+    hands: dict[View, list[HandInput]] = {}
+    for place, (row, frames) in enumerate(seen):
+        hand = HandInput(
             pair_id=pair_ids[row],
-            hand_id=name,
-            frame=PalmFrame(side, joints[place, WRIST], rotation[place]),
+            hand_id=table.hand_ids[row],
+            frame=PalmFrame(table.sides[row], joints[place][WRIST], palms[place]),
             bone_from_palm=bones[place],
             bone_lengths=lengths[place],
             keypoints=joints[place],
             published_points=np.zeros((0, 3)),
             uniform_points=np.zeros((0, 3)),
-            rejected=found[place] if isinstance(found[place], str) else used.rejected[place],
+            rejected=problems[place] or used.rejected[place],
+            frame_ids=frames,
         )
-        pairs.setdefault(pair_ids[row], []).append(name)
-    return BoneInputs(hands, frames, {pair: tuple(names) for pair, names in pairs.items()}, queries, query_frame)
+        hands.setdefault((hand.pair_id, frames), []).append(hand)
+    true_frames = {table.hand_ids[row]: PalmFrame(table.sides[row], wrists[row], rotations[row]) for row in rows}
+    return BoneInputs({view: tuple(pair) for view, pair in hands.items()}, true_frames, queries, query_frame)
 
 
-def keypoints_of_hands(
-    table: HandTable, keypoints: KeypointTable, frames: FrameSet, alignment: Alignment
-) -> dict[str, Float[np.ndarray, "21 3"] | str]:
-    """Predicted keypoints of every hand of a table, from the first usable frame of its pair, or why it has none.
-
-    keypoints: of the split that `frames` shows.  alignment: where the hands stand, see `datasets.keypoints.aligned`.
-    """
-    predicted, usable, reasons = keypoints.keypoints(), keypoints.usable, keypoints.reasons
-    wrists, views = table.array("wrist"), first_frames(frames)
-    found: dict[str, Float[np.ndarray, "21 3"] | str] = {}
-    for row, (name, side) in enumerate(zip(table.hand_ids, table.sides, strict=True)):
-        view = views.get(name)
-        if view is None:
-            found[name] = NO_VIEW
-        elif not usable[frames.frame_ids[view]]:
-            found[name] = f"no keypoints: {reasons[frames.frame_ids[view]]}"
-        else:
-            found[name] = aligned(predicted[frames.frame_ids[view], side.index], wrists[row], alignment)
-    return found
+def _views(pair: str, evaluated: Mapping[str, tuple[int, ...]] | None, per_frame: bool) -> list[tuple[int, ...]]:
+    """What the reconstructions of a pair stand for; nothing where no photograph of it is usable."""
+    frames = (evaluated or {}).get(pair, ())
+    return [(frame,) for frame in frames] if per_frame and frames else [frames]
 
 
-def first_frames(frames: FrameSet) -> dict[str, int]:
-    """hand_id -> place of the first frame of the set that shows it: the view from which the hand is reconstructed."""
-    first: dict[str, int] = {}
-    for place, pair in enumerate(frames.hand_ids):
-        for name in pair:
-            first.setdefault(name, place)
-    return first
+class _Predicted:
+    """Keypoints of a hand in a frame, or why it has none."""
+
+    def __init__(self, table: KeypointTable, alignment: Alignment) -> None:
+        self.keypoints, self.usable, self.reasons = table.keypoints(), table.usable, table.reasons
+        self.alignment = alignment
+
+    def __call__(self, frames: tuple[int, ...], side: Side, wrist: np.ndarray) -> np.ndarray | str:
+        if not frames:
+            return NO_VIEW
+        if not self.usable[frames[0]]:
+            return f"no keypoints: {self.reasons[frames[0]]}"
+        return aligned(self.keypoints[frames[0], side.index], wrist, self.alignment)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from im2hands.networks.halo import load_halo
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.reconstruction.anchors import AnchorSettings
 from im2hands.reconstruction.image_fields import ImageFields
-from im2hands.reconstruction.inputs import BoneInputs, HaloFields, first_frames
+from im2hands.reconstruction.inputs import BoneInputs, HaloFields
 from im2hands.reconstruction.predicted_hands import predicted_surfaces
 from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruct_pairs
 
 METHODS = ("halo", "intaghand", "initial", "im2hands")
+WITHOUT_IMAGE = {"halo"}
+"""Methods that look at keypoints alone."""
 PAIRS_PER_BATCH = {"halo": 4, "initial": 2, "im2hands": 2}
 """Pairs that are extracted together on a CPU; a GPU takes GPU_FACTOR times as many. Bounds the memory, changes no value."""
 GPU_FACTOR = 4
@@ -61,9 +63,8 @@ def surfaces_of(
         fields = HaloFields(files.model, str(device))
     elif method in METHODS:
         fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
-        inputs = inputs.without_view(set(first_frames(FrameSet(files.frames, files.hands, files.images))))
     else:
         raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
     on_cpu = device.type == "cpu"
     together = PAIRS_PER_BATCH[method] * (1 if on_cpu else GPU_FACTOR)
-    return reconstruct_pairs(fields, inputs, inputs.pair_ids, extraction, together, threads if on_cpu else 1)
+    return reconstruct_pairs(fields, inputs, inputs.views, extraction, together, threads if on_cpu else 1)

@@ -25,7 +25,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import CROP, HandPairPrediction, IntagHandNetwork
-from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs, first_frames
+from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
 from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 BATCH_FRAMES = 16
@@ -123,25 +123,23 @@ def predicted_surfaces(
     alignment: Alignment,
     device: torch.device | str = "cpu",
 ) -> Iterator[list[HandSurface]]:
-    """IntagHand's meshes, closed at the wrist, of every pair of `inputs`, from the first usable frame that shows it.
+    """IntagHand's meshes, closed at the wrist, of every pair of `inputs`, each from its frame.
 
     inputs: true hands with their evaluation points.  alignment: where a hand stands, see `datasets.keypoints.aligned`.
     The field of such a mesh is 1 inside it and 0 outside.
     """
-    views = first_frames(frames)
-    pairs = {pair_id: inputs(pair_id) for pair_id in inputs.pair_ids}
-    seen = {pair_id: views.get(hands[0].hand_id) for pair_id, hands in pairs.items()}
-    chosen = [view for view in seen.values() if view is not None]
-    made = {hands.frame: hands for hands in predicted_hands(network, models, frames, chosen, device)}
-    for pair_id, hands in pairs.items():
-        yield [_surface(hand, made.get(seen[pair_id]), models[hand.frame.side], alignment) for hand in hands]
+    chosen = [frames.place_of(frame_ids[0]) for _, frame_ids in inputs.views if frame_ids]
+    made = predicted_hands(network, models, frames, chosen, device)
+    for view in inputs.views:
+        hands = next(made) if view[1] else None
+        yield [_surface(hand, hands, models[hand.frame.side], alignment) for hand in inputs(view)]
 
 
 def _surface(hand: HandInput, made: PlacedHands | None, model: HandModel, alignment: Alignment) -> HandSurface:
     side = hand.frame.side
     reason = NO_VIEW if made is None else made.reason
     if reason is not None:
-        return HandSurface(hand.pair_id, hand.hand_id, side, None, reason)
+        return hand.missing(reason)
     begun = perf_counter()
     keypoints = made.keypoints[side.index]
     moved = aligned(keypoints, hand.frame.wrist, alignment)
@@ -159,4 +157,5 @@ def _surface(hand: HandInput, made: PlacedHands | None, model: HandModel, alignm
         published_field=published,
         uniform_field=uniform,
         evaluation_points_s=perf_counter() - begun,
+        frame_ids=hand.frame_ids,
     )

@@ -8,9 +8,11 @@ to run and the shards must not.
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,17 +26,18 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import atomic_folder
 from im2hands.io.errors import DamagedFileError
 from im2hands.io.tables import Layout, Provenance, ShardReader, ShardWriter, as_array, flat, write_parquet
-from im2hands.reconstruction.surfaces import HandSurface
+from im2hands.reconstruction.surfaces import HandSurface, View
 
 Format = Literal["glb", "obj", "ply"]
 
 MESHES = Layout(
     "meshes",
-    1,
+    2,
     pa.schema(
         [
             pa.field("pair_id", pa.string()),
             pa.field("hand_id", pa.string()),
+            pa.field("frame_ids", pa.list_(pa.int64())),
             pa.field("side", pa.string()),
             pa.field("vertices", pa.large_binary()),
             pa.field("faces", pa.large_binary()),
@@ -45,7 +48,9 @@ MESHES = Layout(
         ]
     ),
 )
-"""vertices: float32 n x 3, world, metres; faces: int32 n x 3, outward; null if no mesh was made, empty if the surface is.
+"""frame_ids: the frames that the mesh stands for: the one it was made from, or all evaluated ones of a pair that was made
+without a photograph; none where no photograph is usable.
+vertices: float32 n x 3, world, metres; faces: int32 n x 3, outward; null if no mesh was made, empty if the surface is.
 field_*: labels at the points of the evaluation sets, packed like theirs (first point in the highest bit); null if none.
 """
 
@@ -55,12 +60,15 @@ TIMINGS = Layout(
     pa.schema(
         [
             pa.field("hand_id", pa.string()),
+            pa.field("frame_ids", pa.list_(pa.int64())),
             pa.field("extraction_s", pa.float64()),
             pa.field("evaluation_points_s", pa.float64()),
+            pa.field("evaluations", pa.int64()),
         ]
     ),
 )
-"""A hand's share of its batch's wall-clock time: surface extraction, field at the evaluation points."""
+"""A hand's share of its batch's wall-clock time (surface extraction, field at the evaluation points), and the points at which
+the field was asked for the mesh. The machine, its threads and the peak memory stand in the file's provenance."""
 
 COLOURS: Mapping[Side, tuple[int, int, int]] = {Side.LEFT: (230, 150, 60), Side.RIGHT: (70, 130, 200)}
 """Red, green, blue of exported hands."""
@@ -72,6 +80,7 @@ class StoredHand:
 
     pair_id: str
     hand_id: str
+    frame_ids: tuple[int, ...]
     side: Side
     mesh: Mesh | None
     failure: str | None
@@ -106,10 +115,13 @@ def write_surfaces(
     pairs: Iterable[Sequence[HandSurface]],
     provenance: Provenance,
     formats: Sequence[Format] = ("glb",),
+    machine: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes a mesh shard, its timings, and into the folder `scenes` one file per pair (glb) or per hand (obj, ply).
 
     Each appears under its name whole or not at all, the shard last, so that it vouches for the rest.
+    machine: facts about the run (device, threads) that stand beside the timings, where the peak memory (MB, this process and
+    the largest of its workers) joins them.
     Returns a line for the log: hands, failures, seconds.
     """
     seconds: list[dict[str, Any]] = []
@@ -120,9 +132,17 @@ def write_surfaces(
                 seconds += _write_pair(writer, pair)
                 failures.update(one.failure for one in pair if one.failure is not None)
                 export_pair(folder, pair, formats)
-        write_parquet(timings, pa.Table.from_pylist(seconds, schema=TIMINGS.schema), TIMINGS, provenance)
+        run = {**(machine or {}), "peak_memory_mb": peak_memory_mb()}
+        timed = replace(provenance, parameters={**provenance.parameters, "machine": run})
+        write_parquet(timings, pa.Table.from_pylist(seconds, schema=TIMINGS.schema), TIMINGS, timed)
     spent = sum(row["extraction_s"] + row["evaluation_points_s"] for row in seconds)
     return f"{len(seconds)} hands, {failures.total()} without surface {dict(failures)}, {spent:.1f} s of computation"
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory (MB) of this process and of the largest of its finished workers, together."""
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(peaks) / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def read_surfaces(path: str | os.PathLike, sha256: str | None = None) -> SurfaceShard:
@@ -147,6 +167,7 @@ class SurfaceShard:
         return StoredHand(
             pair_id=row["pair_id"],
             hand_id=row["hand_id"],
+            frame_ids=tuple(row["frame_ids"]),
             side=Side(row["side"]),
             mesh=mesh,
             failure=row["failure"],
@@ -167,20 +188,24 @@ class SurfaceShard:
     def hand_ids(self) -> list[str]:
         return self.reader.column("hand_id")
 
-    def rows_of_pairs(self) -> dict[str, list[int]]:
-        """pair_id -> its rows, in the order of the shard."""
-        rows: dict[str, list[int]] = {}
-        for index, pair in enumerate(self.reader.column("pair_id")):
-            rows.setdefault(pair, []).append(index)
+    def rows_of_views(self) -> dict[View, list[int]]:
+        """(pair_id, frame_ids) -> its rows, in the order of the shard."""
+        rows: dict[View, list[int]] = {}
+        views = zip(self.reader.column("pair_id"), map(tuple, self.reader.column("frame_ids")), strict=True)
+        for index, view in enumerate(views):
+            rows.setdefault(view, []).append(index)
         return rows
 
 
 def export_pair(folder: Path, pair: Sequence[HandSurface], formats: Sequence[Format]) -> None:
-    """Mesh files of a pair, world metres: <pair>.glb with a named, coloured node per hand; <pair>_<side>.obj and .ply."""
+    """Mesh files of a pair, world metres: <pair>.glb with a named, coloured node per hand; <pair>_<side>.obj and .ply.
+
+    Where it stands for one frame, <pair>_frame<frame id> takes the place of <pair>.
+    """
     hands = {one.side: one.mesh for one in pair if one.mesh is not None and not one.mesh.is_empty}
     if not hands:
         return
-    name = pair[0].pair_id
+    name = pair[0].pair_id + (f"_frame{pair[0].frame_ids[0]}" if len(pair[0].frame_ids) == 1 else "")
     for kind in formats:
         if kind == "glb":
             write_scene(
@@ -199,6 +224,7 @@ def _write_pair(writer: ShardWriter, pair: Sequence[HandSurface]) -> list[dict[s
             {
                 "pair_id": one.pair_id,
                 "hand_id": one.hand_id,
+                "frame_ids": list(one.frame_ids),
                 "side": one.side.value,
                 "vertices": None if one.mesh is None else flat(one.mesh.vertices.astype(np.float32)).tobytes(),
                 "faces": None if one.mesh is None else flat(one.mesh.faces.astype(np.int32)).tobytes(),
@@ -209,7 +235,13 @@ def _write_pair(writer: ShardWriter, pair: Sequence[HandSurface]) -> list[dict[s
             }
         )
     return [
-        {"hand_id": one.hand_id, "extraction_s": one.extraction_s, "evaluation_points_s": one.evaluation_points_s}
+        {
+            "hand_id": one.hand_id,
+            "frame_ids": list(one.frame_ids),
+            "extraction_s": one.extraction_s,
+            "evaluation_points_s": one.evaluation_points_s,
+            "evaluations": one.evaluations,
+        }
         for one in pair
     ]
 

@@ -33,6 +33,7 @@ class HandInput:
     frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.  keypoints: world, m.
     published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
     rejected: why the keypoints give no bone frames; then no mesh is made.
+    frame_ids: the frames that the hand stands for; a method that looks at a photograph takes the only one.
     """
 
     pair_id: str
@@ -44,6 +45,11 @@ class HandInput:
     published_points: Float[np.ndarray, "published 3"]
     uniform_points: Float[np.ndarray, "uniform 3"]
     rejected: str | None = None
+    frame_ids: tuple[int, ...] = ()
+
+    def missing(self, reason: str) -> HandSurface:
+        """The outcome without a mesh."""
+        return HandSurface(self.pair_id, self.hand_id, self.frame.side, None, reason, frame_ids=self.frame_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,7 @@ class HandSurface:
     mesh: world metres; None if there are no bone frames or the field is not finite (`failure` says which); empty if the field
     is nowhere above the threshold (`failure` is then EMPTY).  evaluations: points at which the field was asked for the mesh.
     published_field, uniform_field: whether the field reaches the threshold at the evaluation points.
-    extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time.
+    extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time.  frame_ids: as of the input.
     """
 
     pair_id: str
@@ -66,6 +72,7 @@ class HandSurface:
     uniform_field: Bool[np.ndarray, " uniform"] | None = None
     extraction_s: float = 0.0
     evaluation_points_s: float = 0.0
+    frame_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,26 +86,24 @@ class Extraction:
 
 FieldOf = Callable[[Sequence[HandInput]], Field]
 """Hands -> their field: (hand of each point (M,), points (M, 3) palm units) -> occupancies (M,)."""
-PairInput = Callable[[str], Sequence[HandInput]]
-"""pair_id -> its hands."""
+View = tuple[str, tuple[int, ...]]
+"""A pair (pair_id) and the frames that its reconstruction stands for: the one it is made from, or every evaluated one of a
+pair that is made without a photograph."""
+PairInput = Callable[[View], Sequence[HandInput]]
+"""A pair as it is seen -> its hands."""
 
 
 def reconstruct_hands(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
     """Surfaces of some hands, extracted together: one field call per octree round serves all of them."""
     usable = [hand for hand in hands if hand.rejected is None]
     surfaces = iter(_extracted(field_of(usable), usable, extraction) if usable else [])
-    return [
-        next(surfaces)
-        if hand.rejected is None
-        else HandSurface(hand.pair_id, hand.hand_id, hand.frame.side, None, hand.rejected)
-        for hand in hands
-    ]
+    return [next(surfaces) if hand.rejected is None else hand.missing(hand.rejected) for hand in hands]
 
 
 def reconstruct_pairs(
     field_of: FieldOf,
     inputs: PairInput,
-    pair_ids: Sequence[str],
+    views: Sequence[View],
     extraction: Extraction,
     pairs_per_batch: int,
     workers: int = 1,
@@ -108,19 +113,19 @@ def reconstruct_pairs(
     field_of, inputs: called by the workers; must be picklable if there are several.
     workers: processes, each on one thread; the result does not depend on it. Use 1 with a GPU.
     """
-    batches = chunks(pair_ids, pairs_per_batch)
+    batches = chunks(views, pairs_per_batch)
     work = partial(_reconstruct_batch, field_of, inputs, extraction)
     for pairs in ordered_map(work, batches, workers, f"reconstruct pairs (x{pairs_per_batch})", unit="batches"):
         yield from pairs
 
 
 def _reconstruct_batch(
-    field_of: FieldOf, inputs: PairInput, extraction: Extraction, pair_ids: Sequence[str]
+    field_of: FieldOf, inputs: PairInput, extraction: Extraction, views: Sequence[View]
 ) -> list[list[HandSurface]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so that the last bits do not depend on the machine
     try:
-        pairs = [inputs(pair_id) for pair_id in pair_ids]
+        pairs = [inputs(view) for view in views]
         surfaces = iter(reconstruct_hands(field_of, [hand for pair in pairs for hand in pair], extraction))
         return [[next(surfaces) for _ in pair] for pair in pairs]
     finally:
@@ -146,6 +151,7 @@ def _extracted(field: Field, hands: Sequence[HandInput], extraction: Extraction)
             uniform_field=uniform,
             extraction_s=(extracted - begun) / len(hands),
             evaluation_points_s=(finished - extracted) / len(hands),
+            frame_ids=hand.frame_ids,
         )
         for hand, surface, (published, uniform) in zip(hands, surfaces, occupied, strict=True)
     ]

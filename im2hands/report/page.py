@@ -18,7 +18,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.evaluation.records import read_records
@@ -73,15 +72,6 @@ class Artifacts:
     images: str
     hand_model: str
     models: Sequence[str]
-
-    @property
-    def test_frames(self) -> str:
-        """The frame table of the split whose hands are shown. Raises DataError if it is not among the frame tables."""
-        split = Path(self.hands).stem
-        for path in self.frames:
-            if Path(path).stem == split:
-                return path
-        raise DataError(f"{self.hands}: there is no frame table of the split {split} among {', '.join(self.frames)}.")
 
 
 def write_report(
@@ -152,8 +142,7 @@ def _records_of(artifacts: Artifacts) -> pd.DataFrame:
 def _load(artifacts: Artifacts, chosen: Sequence[ChosenPair], crops: CropSet) -> dict[str, ShownPair]:
     names = list(dict.fromkeys(one.pair.pair_id for one in chosen))
     hands = HandTable.read(artifacts.hands, ["vertices"], [f"{name}_{side.value}" for name in names for side in Side])
-    frames, models = FrameTable.read(artifacts.test_frames), load_hand_models(artifacts.hand_model)
-    return load_pairs(names, hands, models, artifacts.meshes, frames, crops)
+    return load_pairs(names, hands, load_hand_models(artifacts.hand_model), artifacts.meshes, crops)
 
 
 def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any]) -> dict[str, str]:
@@ -166,7 +155,7 @@ def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any])
         "normals": facts.number(row["normal_consistency"], 3),
         "failures": str(row["failures"]),
         "hands": str(row["hands"]),
-        "pairs": str(row["pairs"]),
+        "pairs": str(row["poses"]),
         "keypoints": next(
             (one["keypoints"] for one in card["methods"] if one["keypoint_source"] == artifacts.source),
             artifacts.source,

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from im2hands.datasets.frames import FrameTable, pair_id
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import Crop, CropSet
 from im2hands.evaluation.penetration import distance_to_surface
@@ -21,14 +20,14 @@ from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
-from im2hands.reconstruction.storage import read_surfaces
+from im2hands.reconstruction.storage import StoredHand, read_surfaces
 
 Place = Literal["best", "median", "worst"]
 
 RULE = (
     "Pairs are ordered by Chamfer-L1, averaged over both hands; a hand without a usable mesh counts "
     f"{FAILURE_DISTANCE_MM:g} mm, equal pairs stand in the order of their names. Best and worst are the two ends of that "
-    "order, median its middle. The photograph is the first usable one of the pair."
+    "order, median its middle. The photograph is the first evaluated one of the pair."
 )
 
 
@@ -137,25 +136,25 @@ def load_pairs(
     hands: HandTable,
     models: Mapping[Side, HandModel],
     mesh_shards: Sequence[str | os.PathLike],
-    frames: FrameTable,
     crops: CropSet,
 ) -> dict[str, ShownPair]:
     """The pairs by name.
 
-    hands: with `vertices` of both hands of every pair.  frames, crops: of the same split.
+    hands: with `vertices` of both hands of every pair.  crops: of the same split.
     Raises DataError if a pair lacks a hand, a row of a mesh shard or a usable photograph.
     """
     wanted = set(pair_ids)
-    reconstructed = {}
+    reconstructed: dict[str, dict[Side, StoredHand]] = {}
+    photographs: dict[str, int] = {}
     for path in mesh_shards:
         shard = read_surfaces(path)
-        for name, rows in shard.rows_of_pairs().items():
-            if name in wanted:
+        for (name, frame_ids), rows in shard.rows_of_views().items():
+            if name in wanted and name not in reconstructed:
                 reconstructed[name] = {hand.side: hand for hand in map(shard.__getitem__, rows)}
-    first_frames = _first_usable_frames(frames, crops)
+                photographs |= {name: frame_ids[0]} if frame_ids else {}
     pairs = {}
     for name in pair_ids:
-        if name not in reconstructed or name not in first_frames:
+        if name not in reconstructed or name not in photographs:
             raise DataError(
                 f"the pair {name} has metrics but no {'photograph' if name in reconstructed else 'reconstruction'}; "
                 "the files are of different runs: run reconstruct, evaluate and make_report again."
@@ -168,7 +167,7 @@ def load_pairs(
             model, found = models[side], reconstructed[name][side]
             truth = Mesh(model.seal(hands.array("vertices")[row].astype(np.float64)), model.sealed_faces)
             shown.append(ShownHand(side, truth, found.mesh, found.failure))
-        pairs[name] = ShownPair(name, shown, crops[first_frames[name]])
+        pairs[name] = ShownPair(name, shown, crops[photographs[name]])
     return pairs
 
 
@@ -182,13 +181,3 @@ def halved(mesh: Mesh) -> Mesh:
         [np.stack(corners, -1) for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
     )
     return Mesh(np.concatenate([mesh.vertices, mesh.vertices[unique].mean(1)]), faces)
-
-
-def _first_usable_frames(frames: FrameTable, crops: CropSet) -> dict[str, int]:
-    """Name of every pair -> its first frame with an image."""
-    usable = crops.usable()
-    first: dict[str, int] = {}
-    for frame_id, key in enumerate(frames.pair_keys):
-        if usable[frame_id]:
-            first.setdefault(pair_id(*key), frame_id)
-    return first

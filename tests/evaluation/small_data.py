@@ -11,14 +11,16 @@ import pyarrow as pa
 
 from im2hands.datasets.frames import FRAMES, FrameTable, hand_id, pair_id
 from im2hands.datasets.hands import HANDS, SHAPES, HandTable
+from im2hands.datasets.images import IMAGES, encode_jpeg, hands_crop
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.datasets.query_sampling import Sampling, palm_meshes, write_evaluation_shard
+from im2hands.geometry.cameras import Camera
 from im2hands.geometry.inside import InsideTest
 from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
 from im2hands.hands.sides import Side
 from im2hands.io.manifest import write_manifest
-from im2hands.io.tables import Provenance, write_parquet
+from im2hands.io.tables import Provenance, ShardWriter, write_parquet
 
 CAPTURE, CAMERAS = 5, 2
 COUNTS = {"published": 4000, "uniform_hand": 3000, "surface": 3000}
@@ -39,6 +41,10 @@ class SmallData:
     @property
     def frames(self) -> Path:
         return self.folder / "frames.parquet"
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images" / "manifest.json"
 
     @property
     def queries(self) -> Path:
@@ -69,10 +75,18 @@ def make_small_data(folder: Path, pairs: int) -> SmallData:
     rows = [row for pair in range(pairs) for row in _hands_of_pair(pair)]
     write_parquet(data.hands, pa.Table.from_pylist(rows, schema=HANDS.schema), HANDS, provenance)
     frames = [
-        {"frame_id": i, "file_name": f"image{i}.jpg", "split": "test", "capture": CAPTURE, "frame_idx": i // CAMERAS}
+        {
+            "frame_id": i,
+            "file_name": f"image{i}.jpg",
+            "split": "test",
+            "capture": CAPTURE,
+            "frame_idx": i // CAMERAS,
+            "camera": f"cam{i % CAMERAS}",
+        }
         for i in range(CAMERAS * pairs)
     ]
     write_parquet(data.frames, pa.Table.from_pylist(frames, schema=FRAMES.schema), FRAMES, provenance)
+    _write_crops(data.images, rows, provenance)
     shard = data.queries.parent / "0000-of-0001.arrow"
     meshes, _ = palm_meshes(data.hands, builtin_hand_models(), 0, 1)
     sampling = Sampling.of_params(4, 8, "consistent", 1)
@@ -80,6 +94,31 @@ def make_small_data(folder: Path, pairs: int) -> SmallData:
     write_evaluation_shard(shard, meshes, COUNTS, sampling, Provenance(settings))
     write_manifest(data.queries, [shard])
     return data
+
+
+def _write_crops(manifest: Path, hands: list[dict], provenance: Provenance) -> None:
+    """Grey crops around both hands of every pair, from straight on and from the side."""
+    rotations = [np.eye(3), np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])]
+    shard = manifest.parent / "0000-of-0001.arrow"
+    with ShardWriter(shard, IMAGES, provenance) as writer:
+        for frame in range(CAMERAS * len(hands) // 2):
+            vertices = np.array([hand["vertices"] for hand in hands[frame // CAMERAS * 2 :][:2]]).reshape(2, -1, 3)
+            rotation = rotations[frame % CAMERAS]
+            translation = np.array([0, 0, 1]) - rotation @ vertices.mean((0, 1))
+            camera = Camera(np.diag([1000.0, 1000, 1]), rotation, translation)
+            affine, crop = hands_crop(camera, vertices)
+            writer.append(
+                {
+                    "frame_id": frame,
+                    "jpeg": encode_jpeg(np.full((256, 256, 3), 90, np.uint8)),
+                    "crop_affine": affine.reshape(-1),
+                    "crop_K": crop.intrinsics.reshape(-1),
+                    "R": rotation.reshape(-1),
+                    "t": translation,
+                    "quarantined": False,
+                }
+            )
+    write_manifest(manifest, [shard])
 
 
 def _hands_of_pair(pair: int) -> list[dict]:

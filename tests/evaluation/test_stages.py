@@ -25,6 +25,7 @@ from tests.evaluation.small_data import DATASET, TrueFields
 
 SETTINGS = Reconstruct(
     shards=2,
+    frames_per_pose=None,
     alignment="wrist",
     grid="default",
     resolution=128,
@@ -65,7 +66,7 @@ def run_reconstruct(data, model, folder, shard=0, shards=1, params=SETTINGS, **c
         "source": "model",
         "frames": str(data.frames),
         "hands": str(data.hands),
-        "images": str(data.folder / "no_images"),
+        "images": str(data.images),
         "queries": str(data.queries),
         "model": str(model),
         "hand_model": str(data.hand_model),
@@ -91,6 +92,7 @@ def run_evaluate(data, meshes, folder, shard=0, **changes):
         "meshes": str(meshes),
         "hands": str(data.hands),
         "frames": str(data.frames),
+        "images": str(data.images),
         "queries": str(data.queries),
         "hand_model": str(data.hand_model),
         "output": str(output),
@@ -114,7 +116,10 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     assert rows["failure"].isna().all()
     assert (rows["field_iou"] == 1).all()
     assert (rows["mesh_iou"] > 0.85).all()
-    assert (rows["frames"] == 2).all()
+    assert rows["frame_id"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert set(rows["camera"]) == {"cam0", "cam1"}
+    assert rows["visible_fraction"].between(0.2, 1).all()
+    np.testing.assert_allclose(rows["true_hand_distance_mm"], -rows["true_penetration_depth_mm"])
     assert (rows["chamfer_l1_mm"] < 1.3 * rows["floor_chamfer_l1_mm"]).all()
     assert (rows["true_penetration_depth_mm"] > 1).all()
     np.testing.assert_allclose(rows["penetration_depth_mm"], rows["true_penetration_depth_mm"], atol=2.5)
@@ -122,7 +127,7 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
     make_tables.main([str(path) for path in records], [errors], [], str(tmp_path / "tables"), MakeTables(decimals=2))
     table = pd.read_parquet(tmp_path / "tables/shape_given_keypoints.parquet")
-    assert table["hands"].tolist() == [6]
+    assert (table["hands"].tolist(), table["frames"].tolist(), table["poses"].tolist()) == ([12], [6], [3])
     card = json.loads((tmp_path / "tables/protocol_card.json").read_text())
     assert card["dataset"] == DATASET
     assert (card["frames"], card["poses"], card["evaluated_hands"]) == (6, 3, 6)
@@ -168,7 +173,7 @@ def test_results_do_not_depend_on_workers_or_shards(small_data, model, true_fiel
 def test_network_of_a_model_folder(small_data, model):
     """The field of the stage is the stored network at the hand's own bone frames; it survives pickling for the workers."""
     inputs = bone_inputs(small_data.hand_table, small_data.evaluation)
-    hands = inputs("5_0") + inputs("5_2")
+    hands = inputs(("5_0", ())) + inputs(("5_2", ()))
     fields = pickle.loads(pickle.dumps(HaloFields(str(model))))
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3)).astype(np.float32)
     values = fields(hands)(np.full(40, 2), points)
@@ -187,7 +192,7 @@ def test_untrained_network_goes_through_as_it_is(small_data, model, tmp_path):
     again = run_reconstruct(small_data, model, tmp_path / "2", params=params, threads=2)
     assert meshes.read_bytes() == again.read_bytes()
     rows = read_parquet(run_evaluate(small_data, meshes, tmp_path), RECORDS)
-    assert len(rows) == 6
+    assert len(rows) == 12
     for failure, iou in zip(rows["failure"].to_pylist(), rows["mesh_iou"].to_pylist(), strict=True):
         assert (failure is None) == (iou is not None)
     assert all(iou < 0.5 for iou in rows["mesh_iou"].to_pylist() if iou is not None)
@@ -196,20 +201,20 @@ def test_untrained_network_goes_through_as_it_is(small_data, model, tmp_path):
 def test_bone_frames_of_the_inputs_are_those_of_the_hand_table(small_data):
     inputs = bone_inputs(small_data.hand_table, small_data.evaluation)
     table = small_data.hand_table
-    for pair_id in inputs.pair_ids:
-        for hand in inputs(pair_id):
+    for view in inputs.views:
+        for hand in inputs(view):
             row = table.rows[hand.hand_id]
             np.testing.assert_allclose(hand.bone_from_palm, table.array("bone_from_palm")[row], atol=1e-12)
             np.testing.assert_allclose(hand.frame.rotation, table.array("palm_rotation")[row], atol=1e-12)
             assert len(hand.published_points) == 4000
-    shards = [inputs.shard(index, 2).pair_ids for index in range(2)]
-    assert [name for shard in shards for name in shard] == inputs.pair_ids
+    shards = [inputs.shard(index, 2).views for index in range(2)]
+    assert [view for shard in shards for view in shard] == inputs.views
 
 
 def test_mistakes_are_told_in_one_sentence(small_data, model, true_fields, tmp_path):
     with pytest.raises(DataError, match="keypoints"):
         run_reconstruct(small_data, model, tmp_path, source="wrong", keypoints=str(tmp_path / "no_keypoints.parquet"))
-    with pytest.raises((ConfigError, DataError), match=r"wrong|no_images"):
+    with pytest.raises((ConfigError, DataError), match="wrong"):
         run_reconstruct(small_data, model, tmp_path, method="wrong")
     with pytest.raises((DataError, CheckpointError), match=r"card\.json"):
         run_reconstruct(small_data, tmp_path / "nowhere", tmp_path)

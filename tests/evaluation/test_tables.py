@@ -27,7 +27,7 @@ TITLE = "Hand shape given keypoints"
 def row(pair, side, method="halo", **values):
     name = f"3_{pair}"
     shared = {"pair_id": name, "hand_id": f"{name}_{side}", "capture": 3, "frame_idx": pair, "side": side, "subject": 1}
-    return shared | {"frames": 1 + pair, "method": method, "source": "model"} | values
+    return shared | {"frame_id": pair, "method": method, "source": "model"} | values
 
 
 def good(iou, distance, **values):
@@ -99,7 +99,7 @@ def test_means_and_penalties(file):
     assert mean["published_normals"] == pytest.approx((0.9 + 0.9 - 1) / 3)
     assert mean["penetration_volume_cm3"] == 2
     assert mean["true_penetration_volume_cm3"] == 2  # one value per pair, failed or not
-    assert (mean["hands"], mean["pairs"], mean["frames"]) == (4, 2, 3)
+    assert (mean["hands"], mean["poses"], mean["frames"]) == (4, 2, 2)
     assert (mean["failures"], mean["failed_empty"], mean["failed_missing"], mean["failed_open"]) == (2, 1, 1, 0)
     assert (mean["published_hands"], mean["published_chamfer_hands"], mean["penetration_pairs"]) == (3, 2, 1)
 
@@ -254,7 +254,7 @@ def test_files_without_facts_are_refused(tmp_path):
 def test_records_layout_keeps_types_and_nulls(file):
     frame = read_records([file])
     assert list(frame.columns) == RECORDS.column_names()
-    assert frame["frames"].dtype == np.int32
+    assert frame["frame_id"].dtype == np.int64
     assert pd.isna(frame.set_index("hand_id").loc["3_0_left", "failure"])
     assert np.isnan(frame.set_index("hand_id").loc["3_1_right", "published_iou"])
 

@@ -23,6 +23,7 @@ def surface(pair, side, **values):
         "uniform_field": ~labels[:8],
         "extraction_s": 0.25,
     }
+    shared["frame_ids"] = (7,) if pair else ()
     return HandSurface(f"3_{pair}", f"3_{pair}_{side.value}", side, **shared | values)
 
 
@@ -47,7 +48,7 @@ def test_round_trip(tmp_path):
     stored = read_surfaces(meshes)
     assert len(stored) == 4
     assert stored.parameters == {"threshold": 0.5}
-    assert stored.rows_of_pairs() == {"3_0": [0, 1], "3_1": [2, 3]}
+    assert stored.rows_of_views() == {("3_0", ()): [0, 1], ("3_1", (7,)): [2, 3]}
     for index, expected in enumerate(one for pair in pairs() for one in pair):
         found = stored[index]
         assert (found.pair_id, found.hand_id, found.side) == (expected.pair_id, expected.hand_id, expected.side)

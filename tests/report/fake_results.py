@@ -206,6 +206,7 @@ def _write_meshes(
                 row = {
                     "pair_id": f"{CAPTURE}_{frame_idx(pair)}",
                     "hand_id": f"{CAPTURE}_{frame_idx(pair)}_{side.value}",
+                    "frame_ids": [2 * pair],
                     "side": side.value,
                     "evaluations": 1000,
                 }
@@ -239,7 +240,10 @@ def _write_records(folder: Path, posed: list, random: np.random.Generator) -> No
                 "frame_idx": frame_idx(pair),
                 "side": side.value,
                 "subject": 3,
-                "frames": 2,
+                "frame_id": 2 * pair,
+                "camera": "000000",
+                "true_hand_distance_mm": 4.0 - pair,
+                "visible_fraction": 0.9 - 0.1 * pair,
                 "method": "halo",
                 "source": "model",
                 "failure": "missing" if failed else None,

@@ -167,7 +167,6 @@ def test_stage_writes_the_page_and_explains_a_mistake(results, tmp_path, capsys)
     [
         ("results/tables/protocol_card.json", None, "protocol_card.json"),
         ("models/halo/curves.csv", None, "curves.csv"),
-        (None, {"frames": []}, "no frame table of the split test"),
     ],
 )
 def test_missing_artifacts_are_named(results, tmp_path, missing, argument, named):

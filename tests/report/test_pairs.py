@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.evaluation.protocols import FAILURE_DISTANCE_MM
@@ -95,7 +94,6 @@ def loaded(results, names):
         HandTable.read(paths["hands"], ["vertices"]),
         builtin_hand_models(),
         paths["meshes"],
-        FrameTable.read(paths["frames"][-1]),
         CropSet(paths["images"]),
     )
 

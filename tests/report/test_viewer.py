@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import trimesh
 
-from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.evaluation.records import read_records
@@ -35,7 +34,6 @@ def shown(results):
         HandTable.read(paths["hands"], ["vertices"]),
         builtin_hand_models(),
         paths["meshes"],
-        FrameTable.read(paths["frames"][-1]),
         CropSet(paths["images"]),
     )
     return chosen, pairs

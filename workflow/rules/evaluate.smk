@@ -30,6 +30,7 @@ rule evaluate:
         meshes="results/{method}/{source}/meshes/{shard}-of-{shards}.arrow",
         hands="data/hands/test.parquet",
         frames="data/frames/test.parquet",
+        images="data/images/test/manifest.json",
         queries="data/queries_eval/test/manifest.json",
         hand_model_files=paths.hand_model_files(config),
         code=sources("stages/evaluate.py"),
