@@ -170,8 +170,9 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     )
     found["make_tables"] = Stage(
         [
-            *(f"{folder}/metrics" for folder in for_results),
+            *(f"{folder}/{kind}" for folder in for_results for kind in ("metrics", "timings")),
             *(f"results/keypoints/{source}.parquet" for source in keypoint_sources(config)),
+            *dict.fromkeys(file for method, _ in results(config) for file in model_files(NETWORK_OF[method])),
         ],
         [
             *(f"results/tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex", "parquet")),

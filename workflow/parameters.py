@@ -46,7 +46,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "reconstruct": ("dataset.hand_model", "reconstruct", "options.angle_clamp", "options.query_frame", "seed"),
     "evaluate": ("dataset.hand_model", "evaluate", "seed"),
-    "make_tables": ("make_tables",),
+    "make_tables": ("make_tables", "seed"),
     "make_report": ("dataset.hand_model", "make_report"),
 }
 """Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`."""

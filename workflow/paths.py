@@ -25,7 +25,17 @@ TRUE_KEYPOINTS = "model"
 PERTURBED = "perturbed_10mm"
 REFINED_FROM = {"refined": "intaghand", "perturbed_10mm_refined": PERTURBED}
 """Keypoint source that keypoint refinement makes -> the source that it refines."""
-TABLES = ("shape_given_keypoints", "shape_predicted_keypoints", "keypoint_refinement", "keypoint_joints")
+TABLES = (
+    "shape_given_keypoints",
+    "shape_predicted_keypoints",
+    "keypoint_refinement",
+    "keypoint_joints",
+    "shape_by_difficulty",
+    "paired_differences",
+    "ablations",
+    "cost",
+    "published_results",
+)
 
 Config = Mapping[str, Any]
 

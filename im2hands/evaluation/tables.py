@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,25 +105,59 @@ def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Numbers of others that stand below a table, visibly apart. rows: texts first, then numbers."""
+
+    heading: str
+    rows: pd.DataFrame
+    note: str
+
+
 def write_tables(
-    folder: str | os.PathLike, name: str, summary: pd.DataFrame, title: str, note: str, decimals: int
+    folder: str | os.PathLike,
+    name: str,
+    summary: pd.DataFrame,
+    title: str,
+    note: str,
+    decimals: int,
+    beside: Beside | None = None,
 ) -> None:
     """Writes <name>.csv, .parquet (all digits), .md and .tex (rounded to `decimals`) into `folder`."""
     texts = {"md": markdown(summary, title, note, decimals), "tex": latex(summary, title, note, decimals)}
-    write_forms(folder, name, summary, texts)
+    write_forms(folder, name, summary, _with(texts, beside, decimals))
 
 
 def write_plain_table(
-    folder: str | os.PathLike, name: str, rows: pd.DataFrame, title: str, note: str, decimals: int
+    folder: str | os.PathLike,
+    name: str,
+    rows: pd.DataFrame,
+    title: str,
+    note: str,
+    decimals: int,
+    beside: Beside | None = None,
 ) -> None:
     """The same four files of a table whose columns are what is to be printed, texts first, then numbers."""
+    texts = _plain_texts(rows, f"# {title}", f"% {title}. Needs the package booktabs.", note, decimals)
+    write_forms(folder, name, rows, _with(texts, beside, decimals))
+
+
+def _with(texts: dict[str, str], beside: Beside | None, decimals: int) -> dict[str, str]:
+    """The texts of a table followed by those of the block beside it; the files for programs hold our numbers alone."""
+    if beside is None or beside.rows.empty:
+        return texts
+    block = _plain_texts(beside.rows, f"---\n\n## {beside.heading}", f"% {beside.heading}.", beside.note, decimals)
+    return {suffix: f"{text}\n{block[suffix]}" for suffix, text in texts.items()}
+
+
+def _plain_texts(rows: pd.DataFrame, md_title: str, tex_title: str, note: str, decimals: int) -> dict[str, str]:
     cells = [[_plain(value, decimals, "–") for value in row] for row in rows.to_numpy(dtype=object)]
     head = [str(column) for column in rows.columns]
     align = ["---:" if pd.api.types.is_numeric_dtype(rows[column]) else "---" for column in rows.columns]
     lines = ["| " + " | ".join(each) + " |" for each in [head, align, *cells]]
     width = len(head)
     tex = [
-        f"% {title}. Needs the package booktabs.",
+        tex_title,
         rf"\begin{{tabular}}{{{''.join('r' if mark.endswith(':') else 'l' for mark in align)}}}",
         r"\toprule",
         " & ".join(map(_tex, head)) + r" \\",
@@ -133,8 +168,7 @@ def write_plain_table(
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    texts = {"md": "\n\n".join([f"# {title}", note, "\n".join(lines)]) + "\n", "tex": "\n".join(tex) + "\n"}
-    write_forms(folder, name, rows, texts)
+    return {"md": "\n\n".join([md_title, note, "\n".join(lines)]) + "\n", "tex": "\n".join(tex) + "\n"}
 
 
 def write_forms(folder: str | os.PathLike, name: str, rows: pd.DataFrame, texts: dict[str, str]) -> None:

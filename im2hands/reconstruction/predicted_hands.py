@@ -8,7 +8,7 @@ units metres; the projections then say where the origin stands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -38,13 +38,14 @@ class PlacedHands:
     """Both hands of a frame, order of `Side.index`; world, metres.
 
     frame: place in the frame set.  vertices: of the open meshes.  keypoints: regressed from them, STANDARD order.
-    reason: why the hands cannot be placed; then they are NaN.
+    reason: why the hands cannot be placed; then they are NaN.  seconds: the frame's share of its batch's wall-clock time.
     """
 
     frame: int
     vertices: Float[np.ndarray, "2 778 3"]
     keypoints: Float[np.ndarray, "2 21 3"]
     reason: str | None = None
+    seconds: float = 0.0
 
 
 def predicted_hands(
@@ -61,12 +62,14 @@ def predicted_hands(
     """
     batches = [chosen[start : start + batch_frames] for start in range(0, len(chosen), batch_frames)]
     for batch in progress(batches, f"predict hands (x{batch_frames} frames)"):
+        begun = perf_counter()
         items = [frames.item(frame) for frame in batch]
         images = normalise(torch.from_numpy(np.stack([item.image for item in items])))
         with torch.inference_mode():
             prediction = network(images.to(device))
-        for row, item in enumerate(items):
-            yield placed(prediction, row, item.frame, item.camera, models)
+        hands = [placed(prediction, row, item.frame, item.camera, models) for row, item in enumerate(items)]
+        seconds = (perf_counter() - begun) / len(items)
+        yield from (replace(one, seconds=seconds) for one in hands)
 
 
 def placed(
@@ -156,6 +159,7 @@ def _surface(hand: HandInput, made: PlacedHands | None, model: HandModel, alignm
         mesh=mesh,
         published_field=published,
         uniform_field=uniform,
+        extraction_s=made.seconds / len(Side),
         evaluation_points_s=perf_counter() - begun,
         frame_ids=hand.frame_ids,
     )

@@ -59,7 +59,8 @@ class HandSurface:
     mesh: world metres; None if there are no bone frames or the field is not finite (`failure` says which); empty if the field
     is nowhere above the threshold (`failure` is then EMPTY).  evaluations: points at which the field was asked for the mesh.
     published_field, uniform_field: whether the field reaches the threshold at the evaluation points.
-    extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time.  frame_ids: as of the input.
+    extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time; what the network makes of the
+    photograph, or of it alone, is part of the extraction.  frame_ids: as of the input.
     """
 
     pair_id: str
@@ -96,7 +97,7 @@ PairInput = Callable[[View], Sequence[HandInput]]
 def reconstruct_hands(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
     """Surfaces of some hands, extracted together: one field call per octree round serves all of them."""
     usable = [hand for hand in hands if hand.rejected is None]
-    surfaces = iter(_extracted(field_of(usable), usable, extraction) if usable else [])
+    surfaces = iter(_extracted(field_of, usable, extraction) if usable else [])
     return [next(surfaces) if hand.rejected is None else hand.missing(hand.rejected) for hand in hands]
 
 
@@ -132,9 +133,10 @@ def _reconstruct_batch(
         torch.set_num_threads(threads)
 
 
-def _extracted(field: Field, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
+def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:
     start, depth = subdivision(extraction.resolution, extraction.grid)
     begun = perf_counter()
+    field = field_of(hands)
     surfaces = extract_surfaces(field, len(hands), start=start, depth=depth, level=extraction.threshold)
     extracted = perf_counter()
     occupied = [_occupied(field, item, hand, extraction.threshold) for item, hand in enumerate(hands)]

@@ -151,25 +151,50 @@ def result_tables(summary: pd.DataFrame, card: Mapping[str, Any]) -> list[Result
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A table as text: headings and cells. texts: how many columns, from the left, are words."""
+    """A table as text: headings and cells. texts: how many columns, from the left, are words.
+
+    folded: long, opened on demand.  foreign: numbers of others, to be kept visibly apart.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: int
+    folded: bool = False
+    foreign: bool = False
 
 
-def plain_table(rows: pd.DataFrame, title: str) -> PlainTable:
+PLAIN_TABLES = {
+    "keypoint_refinement": "Keypoint refinement",
+    "keypoint_joints": "Error of every joint (mm, about the middle knuckle, unscaled)",
+    "shape_by_difficulty": "Errors by hand distance and occlusion",
+    "paired_differences": "Paired differences between methods, with 95 % intervals",
+    "ablations": "Ablations",
+    "cost": "Cost",
+    "published_results": "Published by the authors",
+}
+"""Tables that are shown as they are: name of the file -> heading."""
+FOLDED_ROWS = 12
+"""Tables with more rows open on demand."""
+
+
+def plain_tables(folder: str | os.PathLike) -> list[PlainTable]:
+    """The tables of PLAIN_TABLES."""
+    return [plain_table(read_summary(folder, name), title, name) for name, title in PLAIN_TABLES.items()]
+
+
+def plain_table(rows: pd.DataFrame, title: str, name: str = "") -> PlainTable:
     """A table whose columns are what is to be shown, words first, then numbers."""
     words = sum(not pd.api.types.is_numeric_dtype(rows[column]) for column in rows.columns)
     cells = [
         [
-            value if isinstance(value, str) else str(value) if isinstance(value, int) else number(value, 1)
+            value if isinstance(value, str) else str(value) if isinstance(value, int) else number(value, 2)
             for value in row
         ]
         for row in rows.astype(object).itertuples(index=False)
     ]
-    return PlainTable(title, [str(column) for column in rows.columns], cells, words)
+    columns = [str(column) for column in rows.columns]
+    return PlainTable(title, columns, cells, words, len(rows) > FOLDED_ROWS, name == "published_results")
 
 
 def card_facts(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:

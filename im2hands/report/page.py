@@ -35,10 +35,8 @@ from im2hands.report.pictures import data_uri, webp
 from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
 
 FILES_OF_TABLES = (
-    "shape_given_keypoints.parquet",
-    "shape_predicted_keypoints.parquet",
-    "keypoint_refinement.parquet",
-    "keypoint_joints.parquet",
+    *("shape_given_keypoints.parquet", "shape_predicted_keypoints.parquet"),
+    *(f"{name}.parquet" for name in facts.PLAIN_TABLES),
     "protocol_card.json",
 )
 UNKNOWN_COLOUR = (0.55, 0.57, 0.60)
@@ -107,13 +105,7 @@ def write_report(
         "limit": limit,
         "tables": facts.result_tables(summary, card),
         "predicted": facts.result_tables(facts.read_summary(artifacts.tables, "shape_predicted_keypoints"), card),
-        "keypoints": [
-            facts.plain_table(facts.read_summary(artifacts.tables, name), title)
-            for name, title in (
-                ("keypoint_refinement", "Keypoint refinement"),
-                ("keypoint_joints", "Error of every joint (mm, about the middle knuckle, unscaled)"),
-            )
-        ],
+        "plain_tables": facts.plain_tables(artifacts.tables),
         "shared_facts": facts.shared_facts(card),
         "trainings": [_training(folder) for folder in artifacts.models],
         "contact_sheet": _contact_sheet(crops, contact_sheet_images),

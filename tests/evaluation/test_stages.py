@@ -22,6 +22,7 @@ from im2hands.reconstruction.inputs import HaloFields, bone_inputs
 from im2hands.reconstruction.storage import read_surfaces
 from stages import evaluate, evaluate_keypoints, make_tables, reconstruct
 from tests.evaluation.small_data import DATASET, TrueFields
+from workflow.paths import TABLES
 
 SETTINGS = Reconstruct(
     shards=2,
@@ -125,7 +126,22 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     np.testing.assert_allclose(rows["penetration_depth_mm"], rows["true_penetration_depth_mm"], atol=2.5)
     errors = str(tmp_path / "keypoints.parquet")
     evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
-    make_tables.main([str(path) for path in records], [errors], [], str(tmp_path / "tables"), MakeTables(decimals=2))
+    timings = [str(tmp_path / f"timings/{shard}.parquet") for shard in range(2)]
+    make_tables.main(
+        [str(path) for path in records],
+        [errors],
+        [],
+        timings,
+        [f"halo={model}"],
+        str(tmp_path / "tables"),
+        1,
+        MakeTables(decimals=2),
+    )
+    cost = pd.read_parquet(tmp_path / "tables/cost.parquet").iloc[0]
+    assert (cost["method"], cost["hand pairs"], cost["device"]) == ("halo", 3, "CPU")
+    assert cost["parameters"] == sum(weight.numel() for weight in untrained().state_dict().values())
+    assert cost["field evaluations per hand"] == rows["evaluations"].mean()
+    assert cost["seconds per pair"] > cost["of which evaluation points"] > 0
     table = pd.read_parquet(tmp_path / "tables/shape_given_keypoints.parquet")
     assert (table["hands"].tolist(), table["frames"].tolist(), table["poses"].tolist()) == ([12], [6], [3])
     card = json.loads((tmp_path / "tables/protocol_card.json").read_text())
@@ -134,12 +150,11 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     assert card["methods"][0]["weights_sha256"]
     assert card["methods"][0]["resolution"] == 128
     assert "4000 query points per hand instead of 100000" in " ".join(card["published"]["departures"])
-    tables = ("keypoint_joints", "keypoint_refinement", "shape_given_keypoints", "shape_predicted_keypoints")
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {
         "metrics.json",
         "protocol_card.json",
         "protocol_card.md",
-        *(f"{name}.{kind}" for name in tables for kind in ("csv", "md", "parquet", "tex")),
+        *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "parquet", "tex")),
     }
 
 

@@ -16,7 +16,9 @@ from im2hands.datasets.audit import AUDIT
 from im2hands.datasets.frames import FRAMES
 from im2hands.datasets.hands import HANDS
 from im2hands.datasets.images import IMAGES, encode_jpeg, hands_crop
+from im2hands.evaluation.comparisons import ablation_table, by_difficulty, paired_differences
 from im2hands.evaluation.protocol_card import EvaluationFacts, measuring_facts, protocol_card, write_card
+from im2hands.evaluation.published_results import all_published
 from im2hands.evaluation.records import read_records, write_records
 from im2hands.evaluation.tables import summarize, write_plain_table, write_tables
 from im2hands.geometry.cameras import Camera
@@ -292,6 +294,13 @@ def _write_records(folder: Path, posed: list, random: np.random.Generator) -> No
     write_plain_table(tables, "keypoint_refinement", errors, "Keypoint refinement", "made up", 3)
     joints = pd.DataFrame({"joint": ["wrist", "thumb_tip"], "perturbed_10mm": [9.0, 15.5]})
     write_plain_table(tables, "keypoint_joints", joints, "Error of every joint", "made up", 3)
+    write_plain_table(tables, "shape_by_difficulty", by_difficulty(records), "By difficulty", "made up", 3)
+    both = pd.concat([records, records.assign(method="initial")], ignore_index=True)
+    write_plain_table(tables, "paired_differences", paired_differences(both, 1), "Paired", "made up", 3)
+    write_plain_table(tables, "ablations", ablation_table(records, {}), "Ablations", "made up", 3)
+    cost = pd.DataFrame({"method": ["halo"], "parameters": [91_000], "seconds per pair": [3.2]})
+    write_plain_table(tables, "cost", cost, "Cost", "made up", 3)
+    write_plain_table(tables, "published_results", all_published(), "Published", "made up", 3)
     write_card(tables, protocol_card(records, [path]))
 
 

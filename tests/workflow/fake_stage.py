@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from im2hands.io.atomic import write_text
+from workflow.paths import TABLES
 
 OUTPUTS = {"output", "audit", "meshes", "timings", "scenes"}
 WITHOUT_EFFECT = {"threads", "gpus", "checkpoints"}
-TABLES = ("shape_given_keypoints", "shape_predicted_keypoints", "keypoint_refinement", "keypoint_joints")
 SUFFIXES = ("csv", "md", "tex", "parquet")
 FOLDERS = {
     "write_hand_model": lambda _: ["MANO_RIGHT.npz", "MANO_LEFT.npz"],

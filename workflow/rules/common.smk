@@ -81,3 +81,16 @@ def sharded(stage, shard, manifest):
         for split in paths.splits_of(config, stage)
         for file in [*shards(shard, config[stage]["shards"][split], split=split), manifest.format(split=split)]
     ]
+
+
+GIVEN_TABLE = "results/tables/shape_given_keypoints.csv"
+
+
+def table_files(name):
+    """A result table in its four forms."""
+    return multiext(f"results/tables/{name}", ".csv", ".md", ".tex", ".parquet")
+
+
+def networks_of_results():
+    """The networks whose weights the reconstructing methods use."""
+    return [paths.NETWORK_OF[method] for method in dict(paths.results(config))]

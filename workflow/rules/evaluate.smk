@@ -57,13 +57,12 @@ rule make_tables:
     input:
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
         keypoint_records=expand("results/keypoints/{source}.parquet", source=paths.keypoint_sources(config)),
+        timings=result_shards("results/{method}/{source}/timings/{shard}-of-{shards}.parquet"),
+        model_files=lambda wildcards: [file for network in networks_of_results() for file in paths.model_files(network)],
         code=sources("stages/make_tables.py"),
     output:
-        table=report("results/tables/shape_given_keypoints.csv", caption="../report/tables.rst", category="Results"),
-        other_formats=multiext("results/tables/shape_given_keypoints", ".md", ".tex", ".parquet"),
-        predicted=multiext("results/tables/shape_predicted_keypoints", ".csv", ".md", ".tex", ".parquet"),
-        keypoints=multiext("results/tables/keypoint_refinement", ".csv", ".md", ".tex", ".parquet"),
-        joints=multiext("results/tables/keypoint_joints", ".csv", ".md", ".tex", ".parquet"),
+        table=report(GIVEN_TABLE, caption="../report/tables.rst", category="Results"),
+        other_formats=[file for name in paths.TABLES for file in table_files(name) if file != GIVEN_TABLE],
         protocol=multiext("results/tables/protocol_card", ".json", ".md"),
         metrics="results/tables/metrics.json",
     log:
@@ -74,12 +73,15 @@ rule make_tables:
         mem_mb=1000,
     params:
         files=named_files,
+        models=lambda wildcards: " ".join(
+            f"{method}=models/{paths.NETWORK_OF[method]}" for method in dict(paths.results(config))
+        ),
         refined=" ".join(f"{source}={origin}" for source, origin in paths.REFINED_FROM.items()),
         arguments=parameters("make_tables"),
     message:
         "make the result tables"
     shell:
-        "python -m stages.make_tables {params.files} --refined {params.refined} --output results/tables "
+        "python -m stages.make_tables {params.files} --refined {params.refined} --models {params.models} --output results/tables "
         "{params.arguments} > {log} 2>&1"
 
 

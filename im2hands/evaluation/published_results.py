@@ -1,0 +1,46 @@
+"""Numbers that the authors published, printed beside ours in a block of their own. Nothing in it was measured here.
+
+They stand in published_results.json with their source and what is unknown about them. Only numbers read from the authors' own
+artefacts are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+import pandas as pd
+
+HEADING = "Published by the authors, not measured here"
+COLUMNS = {"iou_percent": "IoU (%)", "chamfer_mm": "Chamfer (mm)", "mpjpe_mm": "MPJPE (mm)"}
+
+
+def published_rows(table: str) -> pd.DataFrame:
+    """Method, inputs and numbers that stand beside one of our tables; no rows if nothing is known for it."""
+    rows = pd.DataFrame(_content()["tables"].get(table, []))
+    return rows.drop(columns="source", errors="ignore").rename(columns=COLUMNS)
+
+
+def published_note(table: str) -> str:
+    """Where the numbers come from, and what is not known of them."""
+    content = _content()
+    sources = {row.get("source", content["source"]) for row in content["tables"].get(table, [])}
+    return (
+        f"Source: {'; '.join(sorted(sources))}. Comparable with rows of this run only as far as the protocol card says so. "
+        f"Unknown: {content['unknown']}."
+    )
+
+
+def all_published() -> pd.DataFrame:
+    """Every row with the table it stands beside and its source, for files that are read by programs."""
+    content = _content()
+    rows = [
+        {"table": table, **row, "source": row.get("source", content["source"])}
+        for table, known in content["tables"].items()
+        for row in known
+    ]
+    return pd.DataFrame(rows)[["table", "method", "inputs", "source", *COLUMNS]].rename(columns=COLUMNS)
+
+
+def _content() -> dict:
+    return json.loads(resources.files("im2hands.evaluation").joinpath("published_results.json").read_text())
