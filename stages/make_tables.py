@@ -10,7 +10,7 @@ from im2hands.evaluation.cost import cost_table
 from im2hands.evaluation.keypoint_records import read_keypoint_records
 from im2hands.evaluation.keypoint_tables import flat_keypoint_metrics, joint_table, refinement_table
 from im2hands.evaluation.protocol_card import note, protocol_card, write_card
-from im2hands.evaluation.published_results import HEADING, all_published, published_note, published_rows
+from im2hands.evaluation.published_results import HEADING, all_published, notes_of_all, published_note, published_rows
 from im2hands.evaluation.records import read_records
 from im2hands.evaluation.tables import Beside, flat_metrics, summarize, write_metrics, write_plain_table, write_tables
 from im2hands.io.stage import stage_main
@@ -20,7 +20,10 @@ WITHOUT_TRAINING = (
     "Rows of this run need no training of their own. The other ablations are trained by `snakemake ablations`, whose table is "
     "results/ablations/ablations.md."
 )
-COST = "Wall-clock time of one worker, measured while the run used the machine; it differs from run to run."
+COST = (
+    "Wall-clock time of one worker, measured while the run used the machine; it differs from run to run. Predicting and "
+    "refining keypoints is not part of it. Parameters include stored constants; memory leaves out that of a GPU."
+)
 
 
 def main(
@@ -54,10 +57,10 @@ def main(
         ("paired_differences", "Paired differences with 95 % intervals", differences, ""),
         ("ablations", "Ablations", ablation_table(rows, {}), WITHOUT_TRAINING),
         ("cost", "Cost of every method", cost_table(timings, pairs(models)), COST),
-        ("published_results", HEADING, all_published(), "None of these numbers was measured here."),
     ):
-        text = f"{remark} {note(card)}".strip() if name != "published_results" else remark
+        text = f"{remark} {note(card)}".strip()
         write_plain_table(output, name, table, title, text, params.decimals, beside(name))
+    write_plain_table(output, "published_results", all_published(), HEADING, notes_of_all(), params.decimals)
     write_metrics(output, flat_metrics(summary) | flat_keypoint_metrics(keypoints))
     print(
         f"{output}: {len(given)} methods with given keypoints, {len(predicted)} with others, {len(keypoints)} sources"

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from im2hands.evaluation.protocols import METRICS, Metric
+from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
 
 COMPARED = tuple(metric for metric in METRICS if metric.column in ("mesh_iou", "chamfer_l1_mm"))
@@ -22,6 +23,7 @@ DRAWS = 2000
 DISTANCES_MM = (-np.inf, 0.0, 5.0, 20.0, np.inf)
 DISTANCE_NAMES = ("hands penetrate", "gap below 5 mm", "gap 5 to 20 mm", "gap above 20 mm")
 VISIBLE = (-np.inf, 0.5, 0.8, np.inf)
+UNKNOWN = "not known"
 VISIBLE_NAMES = ("below 50 % visible", "50 to 80 % visible", "above 80 % visible")
 
 
@@ -37,14 +39,11 @@ def by_difficulty(records: pd.DataFrame) -> pd.DataFrame:
     """Mean errors of every method by the distance of the true hands and by how much of the hand the photograph shows.
 
     One row per method, keypoint source and class; classes without hands are left out. Limits: a class holds its lower limit.
+    Hands whose pair lacks a hand, or that no usable photograph shows, have no class; a row `not known` counts them.
     """
     classes = {
-        "distance of the true hands": pd.cut(
-            records["true_hand_distance_mm"].astype(float), DISTANCES_MM, right=False, labels=DISTANCE_NAMES
-        ),
-        "visible share of the hand": pd.cut(
-            records["visible_fraction"].astype(float), VISIBLE, right=False, labels=VISIBLE_NAMES
-        ),
+        "distance of the true hands": _classes(records["true_hand_distance_mm"], DISTANCES_MM, DISTANCE_NAMES),
+        "visible share of the hand": _classes(records["visible_fraction"], VISIBLE, VISIBLE_NAMES),
     }
     rows = []
     for (method, source), hands in records.groupby(["method", "source"], sort=True):
@@ -65,6 +64,11 @@ def by_difficulty(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def _classes(values: pd.Series, limits: Sequence[float], names: Sequence[str]) -> pd.Series:
+    known = pd.cut(values.astype(float), limits, right=False, labels=names)
+    return known.cat.add_categories(UNKNOWN).fillna(UNKNOWN)
+
+
 @dataclass(frozen=True)
 class Difference:
     """Mean of paired differences and the percentile interval that holds 95 % of the bootstrap means."""
@@ -78,6 +82,7 @@ def paired_differences(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Second minus first, over the same hands in the same photographs, for any two methods of these records.
 
     The interval resamples hand poses, not hands: both hands and all photographs of a pose are not independent.
+    Raises DataError if two methods were evaluated on different hands.
     """
     keys = ["hand_id", "frame_id"]
     shown = records.assign(frame_id=records["frame_id"].fillna(-1))
@@ -86,6 +91,10 @@ def paired_differences(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     }
     rows = []
     for (first, one), (second, other) in combinations(methods.items(), 2):
+        if not one.index.equals(other.index):
+            raise DataError(
+                f"{'/'.join(first)} and {'/'.join(second)} were evaluated on different hands; run evaluate again for both."
+            )
         for metric in COMPARED:
             difference = (scored(other, metric) - scored(one, metric)).to_numpy()
             known = np.isfinite(difference)
@@ -105,8 +114,15 @@ def paired_differences(records: pd.DataFrame, seed: int) -> pd.DataFrame:
                     "second better (% of hands)": 100 * float(better.mean()) if known.any() else np.nan,
                 }
             )
-    names = ["first", "second", "metric", "hands", "poses", "second - first", "95 % from", "95 % to"]
-    return pd.DataFrame(rows, columns=[*names, "second better (% of hands)"])
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_TYPES)).astype(DIFFERENCE_TYPES)
+
+
+DIFFERENCE_TYPES = {
+    **dict.fromkeys(("first", "second", "metric"), object),
+    **dict.fromkeys(("hands", "poses"), "int64"),
+    **dict.fromkeys(("second - first", "95 % from", "95 % to", "second better (% of hands)"), "float64"),
+}
+"""Columns of `paired_differences`; an empty table has the same types."""
 
 
 def bootstrap(

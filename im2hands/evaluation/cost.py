@@ -16,7 +16,7 @@ from im2hands.reconstruction.storage import TIMINGS
 
 COLUMNS = (
     *("method", "keypoints", "device", "threads", "parameters", "hand pairs"),
-    *("seconds per pair", "of which evaluation points", "field evaluations per hand", "peak memory (MB)"),
+    *("seconds per pair", "of which evaluation points", "field evaluations per hand", "peak memory (MiB)"),
 )
 
 
@@ -24,8 +24,10 @@ def cost_table(timings: Sequence[str | os.PathLike], models: Mapping[str, str | 
     """One row per method and keypoint source.
 
     timings: files of the stage reconstruct.  models: method -> folder of its weights; others (external) have no parameters.
-    Seconds are wall-clock time of one worker for one hand pair: reading the image, encoding it, and the whole surface search;
-    memory is that of the main process and the largest worker together.
+    Seconds are wall-clock time of one worker for one hand pair: reading the image, encoding it, and the whole surface
+    search; hands that were set aside before any computation do not count, and predicting keypoints has stages of its own.
+    Memory is that of the main process and the largest worker together, without that of a GPU. Parameters include stored
+    constants such as graphs, and for `im2hands` the initial network.
     Raises DataError for a file that does not say what it timed.
     """
     parts: dict[tuple[str, str], list[tuple[pd.DataFrame, dict]]] = {}
@@ -39,6 +41,7 @@ def cost_table(timings: Sequence[str | os.PathLike], models: Mapping[str, str | 
     rows = []
     for (method, source), found in sorted(parts.items()):
         seconds = pd.concat([table for table, _ in found])
+        seconds = seconds[seconds["extraction_s"] + seconds["evaluation_points_s"] > 0]  # not those without keypoints
         machines = [machine for _, machine in found]
         pairs = seconds.groupby([seconds["hand_id"].str.rpartition("_")[0], seconds["frame_ids"].map(tuple)]).ngroups
         field = seconds["evaluations"][seconds["evaluations"] > 0]

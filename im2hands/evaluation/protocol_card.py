@@ -173,7 +173,8 @@ def note(card: Mapping[str, Any]) -> str:
     """One line that says what the numbers were measured on."""
     return (
         f"Dataset: {card['dataset']}, split {card['split']} ({card['evaluated_hands']} hands of {card['evaluated_poses']} "
-        f"poses, {card['frames']} frames, list {card['split_hash'][:12]}). Protocol card: protocol_card.md."
+        f"poses in {card['evaluated_frames']} of {card['frames']} frames, list {card['split_hash'][:12]}). "
+        "Protocol card: protocol_card.md."
     )
 
 

@@ -13,12 +13,14 @@ import pandas as pd
 
 HEADING = "Published by the authors, not measured here"
 COLUMNS = {"iou_percent": "IoU (%)", "chamfer_mm": "Chamfer (mm)", "mpjpe_mm": "MPJPE (mm)"}
+DIGITS = {"iou_percent": ".1f", "chamfer_mm": ".2f", "mpjpe_mm": ".3f"}
+"""As the sources print them."""
 
 
 def published_rows(table: str) -> pd.DataFrame:
     """Method, inputs and numbers that stand beside one of our tables; no rows if nothing is known for it."""
     rows = pd.DataFrame(_content()["tables"].get(table, []))
-    return rows.drop(columns="source", errors="ignore").rename(columns=COLUMNS)
+    return _as_printed(rows.drop(columns="source", errors="ignore"))
 
 
 def published_note(table: str) -> str:
@@ -31,6 +33,11 @@ def published_note(table: str) -> str:
     )
 
 
+def notes_of_all() -> str:
+    """What is to be said of all of them."""
+    return f"None of these numbers was measured here. Unknown: {_content()['unknown']}."
+
+
 def all_published() -> pd.DataFrame:
     """Every row with the table it stands beside and its source, for files that are read by programs."""
     content = _content()
@@ -39,7 +46,14 @@ def all_published() -> pd.DataFrame:
         for table, known in content["tables"].items()
         for row in known
     ]
-    return pd.DataFrame(rows)[["table", "method", "inputs", "source", *COLUMNS]].rename(columns=COLUMNS)
+    return _as_printed(pd.DataFrame(rows)[["table", "method", "inputs", "source", *COLUMNS]])
+
+
+def _as_printed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as texts with the digits that were published: no digit is added, none rounded away."""
+    known = {name: heading for name, heading in COLUMNS.items() if name in rows}
+    texts = {name: ["" if pd.isna(value) else f"{value:{DIGITS[name]}}" for value in rows[name]] for name in known}
+    return rows.assign(**texts).rename(columns=known)
 
 
 def _content() -> dict:

@@ -43,6 +43,7 @@ SHARED_FACTS = (
     "frames",
     "poses",
     "evaluated_poses",
+    "evaluated_frames",
     "evaluated_hands",
     "mean",
     "seed",

@@ -19,9 +19,12 @@ from im2hands.evaluation.protocols import FAILURE_DISTANCE_MM
 from im2hands.evaluation.published_results import HEADING, all_published, published_note, published_rows
 from im2hands.evaluation.records import RECORDS
 from im2hands.evaluation.tables import Beside, write_plain_table
+from im2hands.geometry.mesh import Mesh
+from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError, DataError
 from im2hands.io.tables import Provenance
 from im2hands.reconstruction.storage import write_surfaces
+from im2hands.reconstruction.surfaces import HandSurface
 
 
 def records(method, ious, source="model", failed=()):
@@ -64,6 +67,14 @@ def test_classes_hold_their_lower_limit_and_every_hand_once():
     assert visible.to_dict() == dict(zip(VISIBLE_NAMES, (2, 4, 2), strict=True))
 
 
+def test_hands_without_a_class_are_counted():
+    rows = records("halo", IOUS[:4])
+    rows.loc[0, ["true_hand_distance_mm", "visible_fraction"]] = None
+    table = by_difficulty(rows)
+    assert table.groupby("split by")["hands"].sum().tolist() == [4, 4]
+    assert (table[table["class"] == "not known"]["hands"] == 1).all()
+
+
 def test_empty_classes_are_left_out():
     table = by_difficulty(records("halo", IOUS[:2]))
     assert table["class"].tolist() == [DISTANCE_NAMES[0], VISIBLE_NAMES[0], VISIBLE_NAMES[1]]
@@ -81,7 +92,12 @@ def test_differences_are_hand_by_hand_with_penalties():
     assert table.loc["Chamfer-L1 (mm)", "second - first"] < 0
     again = paired_differences(pd.concat([worse, better]), 7).set_index("metric")
     pd.testing.assert_frame_equal(table, again)
-    assert paired_differences(worse, 7).empty
+    none = paired_differences(worse, 7)
+    assert none.empty
+    joined = pd.concat([none, table.reset_index()])
+    assert joined["second - first"].dtype == float
+    with pytest.raises(DataError, match="a/model and b/model were evaluated on different hands"):
+        paired_differences(pd.concat([worse, better.iloc[1:]]), 7)
 
 
 def naive_bootstrap(values, clusters, seed, draws):
@@ -133,7 +149,7 @@ def test_published_numbers_stand_apart_in_text_and_not_in_our_files(tmp_path):
     table = "shape_given_keypoints"
     write_plain_table(tmp_path, "t", ours, "T", "n", 1, Beside(HEADING, published_rows(table), published_note(table)))
     text, tex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
-    ours_then_theirs = ["| halo | 91.0 |", f"## {HEADING}", "| Im2Hands | image, keypoints | 77.8 | 2.3 |"]
+    ours_then_theirs = ["| halo | 91.0 |", f"## {HEADING}", "| Im2Hands | image, keypoints | 77.8 | 2.30 |"]
     places = [text.index(part) for part in ours_then_theirs]
     assert places == sorted(places)
     assert "Unknown: number of test samples" in text
@@ -147,6 +163,22 @@ def test_published_numbers_stand_apart_in_text_and_not_in_our_files(tmp_path):
     assert len(pd.read_parquet(tmp_path / "t.parquet")) == 1
     assert set(all_published()["table"]) == {table, "shape_predicted_keypoints", "keypoint_refinement"}
     assert published_rows("cost").empty
+
+
+def test_hands_that_were_set_aside_cost_nothing(tmp_path):
+    sides = (Side.RIGHT, Side.LEFT)
+    made = [
+        HandSurface("3_0", f"3_0_{s.value}", s, Mesh(), "empty", 100, extraction_s=4, evaluation_points_s=1)
+        for s in sides
+    ]
+    aside = [HandSurface("3_1", f"3_1_{s.value}", s, None, "no keypoints") for s in sides]
+    facts = Provenance({"method": "halo", "source": "refined"})
+    machine = {"device": "CPU", "threads": 2}
+    write_surfaces(tmp_path / "m.arrow", tmp_path / "t.parquet", tmp_path / "s", [made, aside], facts, (), machine)
+    row = cost_table([tmp_path / "t.parquet"], {}).iloc[0]
+    assert (row["hand pairs"], row["seconds per pair"], row["field evaluations per hand"]) == (1, 10, 100)
+    assert (row["device"], row["threads"]) == ("CPU", "2")
+    assert pd.isna(row["parameters"])
 
 
 def test_cost_of_files_that_do_not_say_what_they_timed(tmp_path):

@@ -70,7 +70,7 @@ rule make_tables:
     benchmark:
         "logs/benchmarks/make_tables.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
     params:
         files=named_files,
         models=lambda wildcards: " ".join(
