@@ -199,6 +199,21 @@ class ImageNetworkTraining(Section):
 ImageEncoderMode = Literal["trained", "frozen"]
 
 
+class IntagHandLossWeights(Section):
+    """Weights of the terms of IntagHand's loss."""
+
+    vertices: float = Field(ge=0, description="mean distance of vertices per coordinate, m; 100 is published")
+    joints: float = Field(ge=0, description="the same of joints; 100 is published")
+    vertices_2d: float = Field(ge=0, description="mean square in half crops; 50 is published")
+    normals: float = Field(ge=0, description="predicted edges along true normals; 10 is published")
+    edges: float = Field(ge=0, description="edge lengths, m; 2000 is published")
+    coarse: float = Field(ge=0, description="nodes of the coarse meshes, m; 100 is published")
+    coarse_2d: float = Field(ge=0, description="the same in half crops; 50 is published")
+    masks: float = Field(ge=0, description="hand masks; 500 is published")
+    dense_maps: float = Field(ge=0, description="maps of rest-pose coordinates; 30 is published")
+    heat_maps: float = Field(ge=0, description="keypoint heat maps; 100 is published")
+
+
 class IntagHandTraining(ImageNetworkTraining):
     encoder: Literal["resnet10_narrow", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
         description="image encoder of this and, starting from its weights, of all image networks; resnet50 is published"
@@ -211,6 +226,15 @@ class IntagHandTraining(ImageNetworkTraining):
     edge_loss_from: Fraction = Field(
         description="share of the steps after which edge lengths count; 0.25 (epoch 50 of 200) is published"
     )
+    initial_weights: Literal["published", "mean_hands"] = Field(
+        description="published: random; mean_hands: both hands start as the mean ones of the training frames, in the middle"
+    )
+    largest_turn: float = Field(ge=0, le=180, description="of images in augmentation, degrees; 90 is published")
+    dropout: float = Field(ge=0, lt=1, description="in the mesh decoder; 0.05 is published")
+    maps_until: Fraction = Field(
+        description="share of the steps in which heat maps, masks and dense maps alone are trained; 0 is published"
+    )
+    loss_weights: IntagHandLossWeights = Field(description="weights of the terms of the loss")
 
 
 class InitialOccupancyTraining(ImageNetworkTraining):

@@ -1,6 +1,7 @@
 """Stage `train_intaghand`: train IntagHand, both hands' meshes from a photograph; goes on where a killed run stopped."""
 
 from im2hands.config import Behaviour, IntagHandTraining
+from im2hands.datasets.two_hand_item import AugmentationRanges
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device
 from im2hands.training.intaghand import train_intaghand
@@ -42,8 +43,12 @@ def main(
         encoder=params.encoder,
         widths=params.widths,
         edge_loss_from=params.edge_loss_from,
-        augmentation=params.augmentation,
+        augmentation=AugmentationRanges(angle=params.largest_turn) if params.augmentation else None,
         heat_maps=heat_maps,
+        initial_weights=params.initial_weights,
+        dropout=params.dropout,
+        maps_until=params.maps_until,
+        loss_weights=params.loss_weights.model_dump(),
         device=device,
         threads=threads,
     )

@@ -22,6 +22,8 @@ from im2hands.io.errors import DataError
 
 ROUNDS = 4
 USED_LEVELS = 3
+MEANS_WEIGHT = 1e4
+"""How much the nodes' values weigh against smoothness in `smooth_upsampling`."""
 FINE_PER_NODE = tuple(2 ** (ROUNDS - level) for level in range(USED_LEVELS))
 """Finest nodes to a node of each used level, coarse to fine: 16, 8, 4."""
 
@@ -222,3 +224,21 @@ def nearest_upsampling(graphs: tuple[HandGraph, HandGraph]) -> Float[Tensor, "ve
     """Weights from the finest used level to the vertices: each takes its own node, in the mean of both hands' graphs."""
     nodes = graphs[0].sizes[-1]
     return sum(graph.spread(torch.eye(nodes), USED_LEVELS - 1) for graph in graphs) / len(graphs)
+
+
+def smooth_upsampling(
+    graphs: tuple[HandGraph, HandGraph], faces: Int[np.ndarray, "faces 3"]
+) -> Float[Tensor, "vertices nodes"]:
+    """Weights from the finest used level to the vertices: of all values whose means over the nodes are the given ones (or
+    nearly: a fake node shares its vertices with others), the smoothest, by the sum of squares of their differences from the
+    mean of their neighbours.
+
+    Nearest weights put every vertex onto the place of its node, which makes meshes of steps and flat triangles.
+    """
+    adjacency = vertex_adjacency(faces)
+    vertices = len(adjacency)
+    roughness = np.eye(vertices) - adjacency / adjacency.sum(axis=1, keepdims=True)
+    identity = torch.eye(vertices, dtype=torch.float64)
+    means = sum(graph.pooled(identity, USED_LEVELS - 1).numpy() for graph in graphs) / len(graphs)
+    normal = roughness.T @ roughness + MEANS_WEIGHT * means.T @ means
+    return torch.from_numpy(np.linalg.solve(normal, MEANS_WEIGHT * means.T)).float()

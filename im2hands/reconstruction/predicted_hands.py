@@ -91,12 +91,13 @@ def placed(
     for side, hand in hands.items():
         pixel = hand.shift[row].double().cpu().numpy() * (CROP / 2) + CROP / 2
         origin = np.array([*((pixel - centre) * depth / focal), depth])
-        in_camera = hand.vertices[row].double().cpu() + torch.from_numpy(origin)
-        vertices[side.index] = camera.to_world(in_camera.numpy())
+        in_camera = hand.vertices[row].double().cpu().numpy() + origin
+        if not np.isfinite(in_camera).all():
+            nowhere = np.full_like(vertices, np.nan), np.full_like(keypoints, np.nan)
+            return PlacedHands(frame, *nowhere, "the prediction is not finite")
+        vertices[side.index] = camera.to_world(in_camera)
         joints = models[side].regress(torch.from_numpy(vertices[side.index])[None].to(models[side].dtype))
         keypoints[side.index] = joints[0].double().numpy()
-    if not np.isfinite(vertices).all():
-        return PlacedHands(frame, vertices * np.nan, keypoints * np.nan, "the prediction is not finite")
     return PlacedHands(frame, vertices, keypoints)
 
 

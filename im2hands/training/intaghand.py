@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,16 +18,17 @@ from torch import Tensor, nn
 
 from im2hands.datasets import frame_items, two_hand_item
 from im2hands.datasets.surface_maps import rest_coordinates
+from im2hands.datasets.two_hand_item import AugmentationRanges
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.hashing import sha256_file
 from im2hands.io.tables import file_card
-from im2hands.networks import attention, graph_blocks, image_encoder, intaghand, inter_hand_attention
-from im2hands.networks.hand_graphs import build_hand_graph
-from im2hands.networks.intaghand import NAME, PUBLISHED_WIDTHS, IntagHandNetwork
-from im2hands.training import checkpoints, determinism, intaghand_items, intaghand_losses, loop
+from im2hands.networks import attention, graph_blocks, hand_graphs, image_encoder, intaghand, inter_hand_attention
+from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
+from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, IntagHandNetwork
+from im2hands.training import checkpoints, determinism, intaghand_items, intaghand_losses, intaghand_start, loop
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
 from im2hands.training.determinism import deterministic_torch, seed_torch
@@ -41,18 +42,24 @@ from im2hands.training.intaghand_items import (
 from im2hands.training.intaghand_losses import (
     EDGE_FROM_EPOCH,
     LEARNING_RATE,
+    WEIGHTS,
     HandTruth,
     intaghand_loss,
+    maps_loss,
     published_learning_rate,
     upsampling_term,
 )
+from im2hands.training.intaghand_start import MeanHands
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
 
 CPU = torch.device("cpu")
+InitialWeights = Literal["published", "mean_hands"]
+PUBLISHED_RANGES = AugmentationRanges()
 CODE = (
     attention,
     graph_blocks,
+    hand_graphs,
     image_encoder,
     inter_hand_attention,
     intaghand,
@@ -60,6 +67,7 @@ CODE = (
     two_hand_item,
     intaghand_items,
     intaghand_losses,
+    intaghand_start,
     checkpoints,
     determinism,
     loop,
@@ -73,9 +81,11 @@ class IntagHandTask(NetworkTask):
 
     truths: what the losses need of each hand's model.  steps_per_epoch: of the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
-    Scores: `val_loss`, by which the best weights are chosen, and `val_mpjpe`, the joint error in IntagHand's protocol (mm):
-    regressed joints about the middle base, the prediction scaled to the true length from wrist to middle base; early on, hands
-    predicted too small make it large. Millimetres are of a hand whose mean palm is 95 mm long.
+    maps_until: share of the steps in which the image encoder's maps alone are trained; published: 0.
+    loss_weights: of the terms, see `intaghand_losses`.
+    Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
+    IntagHand's protocol (mm): regressed joints about the middle base, the prediction scaled to the true length from wrist to
+    middle base; early on, hands predicted too small make it large. Millimetres are of a hand whose mean palm is 95 mm long.
     """
 
     monitored = "val_loss"
@@ -89,30 +99,36 @@ class IntagHandTask(NetworkTask):
         truths: Mapping[Side, HandTruth],
         steps_per_epoch: int,
         edge_loss_from: float,
+        maps_until: float = 0.0,
+        loss_weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
         super().__init__(network, settings)
         self.truths = nn.ModuleDict({side.value: truths[side] for side in truths})
-        self._steps_per_epoch, self._edges_from = steps_per_epoch, edge_loss_from * settings.steps
+        self._loss_weights = {**WEIGHTS, **loss_weights}
+        self._steps_per_epoch = steps_per_epoch
+        self._edges_from, self._meshes_from = edge_loss_from * settings.steps, maps_until * settings.steps
         self.register_buffer("_first_upsampling", network.upsampling.weight.detach().clone(), persistent=False)
 
     def published_learning_rate(self, step: int) -> float:
         return published_learning_rate(step // self._steps_per_epoch) * self.settings.learning_rate / LEARNING_RATE
 
     def loss(self, batch: IntagHandBatch) -> Tensor:
-        return self._loss(batch)[0]
+        if self.step < self._meshes_from:
+            features = self.network.image_encoder(batch.images)
+            return maps_loss(features, batch.maps, self._loss_weights)
+        return self._loss(batch, EDGE_FROM_EPOCH if self.step >= self._edges_from else 0)[0]
 
     def scores(self, batch: IntagHandBatch) -> dict[str, Float[Tensor, " frames"]]:
-        loss, regressed = self._loss(batch)
+        loss, regressed = self._loss(batch, EDGE_FROM_EPOCH)
         true = {side: batch.joints[:, side.index] for side in Side}
         errors = torch.stack([scaled_joint_errors(regressed[side], true[side]).mean(-1) for side in Side])
         return {"val_loss": loss.expand(len(batch.images)), "val_mpjpe": 1000 * errors.mean(0)}
 
-    def _loss(self, batch: IntagHandBatch) -> tuple[Tensor, dict[Side, Float[Tensor, "frames 21 3"]]]:
+    def _loss(self, batch: IntagHandBatch, epoch: int) -> tuple[Tensor, dict[Side, Float[Tensor, "frames 21 3"]]]:
         predicted = self.network(batch.images)
         truths = {side: self.truths[side.value] for side in Side}
         upsampling = upsampling_term(self.network.upsampling.weight, self._first_upsampling)
-        epoch = EDGE_FROM_EPOCH if self.step >= self._edges_from else 0
-        loss, _ = intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch)
+        loss, _ = intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, self._loss_weights)
         return loss, {side: truths[side].regressor @ predicted.hands[side].vertices for side in Side}
 
 
@@ -143,8 +159,12 @@ def train_intaghand(
     encoder: str = "resnet50",
     widths: Sequence[int] = PUBLISHED_WIDTHS,
     edge_loss_from: float = 0.25,
-    augmentation: bool = True,
+    augmentation: AugmentationRanges | None = PUBLISHED_RANGES,
     heat_maps: HeatMaps = "consistent",
+    initial_weights: InitialWeights = "published",
+    dropout: float = PUBLISHED_DROPOUT,
+    maps_until: float = 0.0,
+    loss_weights: Mapping[str, float] = WEIGHTS,
     device: torch.device = CPU,
     threads: int = 1,
 ) -> dict[str, Any]:
@@ -152,7 +172,10 @@ def train_intaghand(
 
     *_frames, *_hands: tables.  *_images: manifests of crops with masks and dense maps.  hand_model: folder.
     output: receives model.safetensors (with the graphs), card.json, metrics.json, curves.csv.
-    checkpoint_folder: resume state.  encoder, widths: see IntagHandNetwork.  heat_maps: see `two_hand_item`.
+    checkpoint_folder: resume state.  encoder, widths, dropout: see IntagHandNetwork.  heat_maps: see `two_hand_item`.
+    augmentation: ranges of the images' changes, None for none.  initial_weights: `mean_hands` starts with the mean hands of
+    the training frames and smooth upsampling.  maps_until: see IntagHandTask.  loss_weights: of terms whose weights are not
+    the published ones.
     Raises DataError if data are missing or do not fit together.
     """
     deterministic_torch(threads)
@@ -166,7 +189,11 @@ def train_intaghand(
         "encoder": encoder,
         "widths": list(widths),
         "edge_loss_from": edge_loss_from,
-        "augmentation": augmentation,
+        "augmentation": None if augmentation is None else asdict(augmentation),
+        "initial_weights": initial_weights,
+        "dropout": dropout,
+        "maps_until": maps_until,
+        "loss_weights": {**WEIGHTS, **loss_weights},
         **{name: value for name, value in asdict(settings).items() if name not in ("workers", "seed")},
     }
     files = {
@@ -183,9 +210,11 @@ def train_intaghand(
 
     models = load_hand_models(hand_model)
     seed_torch(settings.seed, "initial weights of intaghand")
-    network = new_network(models, encoder, widths)
+    network = new_network(
+        models, encoder, widths, dropout, MeanHands.of(train) if initial_weights == "mean_hands" else None
+    )
     truths = {side: HandTruth(models[side], network.graph(side)) for side in Side}
-    task = IntagHandTask(network, settings, truths, steps.steps_per_epoch, edge_loss_from)
+    task = IntagHandTask(network, settings, truths, steps.steps_per_epoch, edge_loss_from, maps_until, loss_weights)
     result = run_training(task, steps, validation, checkpoints_of_run, logs, device, "train_intaghand")
     metrics = write_trained_model(
         output,
@@ -205,9 +234,19 @@ def train_intaghand(
 
 
 def new_network(
-    models: Mapping[Side, HandModel], encoder: str = "resnet50", widths: Sequence[int] = PUBLISHED_WIDTHS
+    models: Mapping[Side, HandModel],
+    encoder: str = "resnet50",
+    widths: Sequence[int] = PUBLISHED_WIDTHS,
+    dropout: float = PUBLISHED_DROPOUT,
+    start: MeanHands | None = None,
 ) -> IntagHandNetwork:
-    """An untrained network for the meshes of these hand models, whose graphs it keeps."""
+    """An untrained network for the meshes of these hand models, whose graphs it keeps. start: what it predicts at first."""
     graphs = {side: build_hand_graph(models[side].faces) for side in Side}
     codes = torch.from_numpy(rest_coordinates(models[Side.RIGHT]))
-    return IntagHandNetwork(graphs, codes, encoder=encoder, widths=widths)
+    options = {"encoder": encoder, "widths": widths, "dropout": dropout}
+    if start is None:
+        return IntagHandNetwork(graphs, codes, **options)
+    upsampling = smooth_upsampling((graphs[Side.LEFT], graphs[Side.RIGHT]), models[Side.RIGHT].faces)
+    network = IntagHandNetwork(graphs, codes, upsampling, mean_hands=True, **options)
+    network.begin_at(start.vertices, start.scale, start.shift)
+    return network

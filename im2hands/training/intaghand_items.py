@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from im2hands.datasets.frame_items import FrameSet, Rounds
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.occupancy_items import evenly_spaced
-from im2hands.datasets.two_hand_item import Augmentation, TwoHandItem, TwoHandSample, two_hand_item
+from im2hands.datasets.two_hand_item import Augmentation, AugmentationRanges, TwoHandItem, TwoHandSample, two_hand_item
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
@@ -105,10 +105,18 @@ class TwoHandFrames:
 
 
 class IntagHandSteps(Dataset):
-    """Training batches: item i is the batch of step i. Every frame comes once per epoch; a last incomplete batch is dropped."""
+    """Training batches: item i is the batch of step i. Every frame comes once per epoch; a last incomplete batch is dropped.
+
+    augmentation: its ranges, None to take frames as they are.
+    """
 
     def __init__(
-        self, frames: TwoHandFrames, batch_frames: int, seed: int, augmentation: bool, heat_maps: HeatMaps
+        self,
+        frames: TwoHandFrames,
+        batch_frames: int,
+        seed: int,
+        augmentation: AugmentationRanges | None,
+        heat_maps: HeatMaps,
     ) -> None:
         self.frames, self.seed = frames, seed
         self.augmentation, self.heat_maps = augmentation, heat_maps
@@ -125,8 +133,10 @@ class IntagHandSteps(Dataset):
         return IntagHandBatch.of([self._item(place) for place in range(start, start + self.batch_frames)])
 
     def _item(self, place: int) -> TwoHandItem:
-        random = np.random.default_rng(seed_of(self.seed, "augmentation", place))
-        drawn = Augmentation.draw(random) if self.augmentation else Augmentation()
+        drawn = Augmentation()
+        if self.augmentation is not None:
+            random = np.random.default_rng(seed_of(self.seed, "augmentation", place))
+            drawn = Augmentation.draw(random, self.augmentation)
         return self.frames.item(self._order[place], drawn, self.heat_maps)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.networks.hand_graphs import HandGraph
+from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import CROP, HandPairPrediction, PredictedHand
 
 SMOOTH_L1_BETA = 0.05
@@ -153,9 +154,12 @@ def upsampling_term(
     return {"upsampling": F.l1_loss(weight, initial) if weight.requires_grad else weight.new_zeros(())}
 
 
-def weighted(terms: Mapping[str, Float[Tensor, ""]], epoch: int) -> dict[str, Float[Tensor, ""]]:
+def weighted(
+    terms: Mapping[str, Float[Tensor, ""]], epoch: int, weights: Mapping[str, float] = WEIGHTS
+) -> dict[str, Float[Tensor, ""]]:
     """The terms times their weights; edge lengths count from epoch 50 on."""
-    return {name: term * _weight(name, epoch) for name, term in terms.items()}
+    early = epoch < EDGE_FROM_EPOCH
+    return {name: term * (0.0 if early and name == "edges" else weights[name]) for name, term in terms.items()}
 
 
 def intaghand_loss(
@@ -165,6 +169,7 @@ def intaghand_loss(
     constants: Mapping[Side, HandTruth],
     upsampling: Mapping[str, Tensor],
     epoch: int,
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Sum of all weighted terms, and the terms. upsampling: from `upsampling_term`.  epoch: from 0."""
     features = predicted.features
@@ -173,8 +178,14 @@ def intaghand_loss(
         **map_terms(features.masks, features.dense_maps, features.heat_maps, maps),
         **upsampling,
     }
-    parts = weighted(terms, epoch)
+    parts = weighted(terms, epoch, weights)
     return sum(parts.values()), parts
+
+
+def maps_loss(features: ImageFeatures, maps: TrueMaps, weights: Mapping[str, float] = WEIGHTS) -> Float[Tensor, ""]:
+    """Sum of the weighted terms of the image encoder's maps."""
+    terms = map_terms(features.masks, features.dense_maps, features.heat_maps, maps)
+    return sum(weighted(terms, 0, weights).values())
 
 
 def published_learning_rate(epoch: int) -> float:
@@ -192,10 +203,6 @@ def published_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
     """Adam on what is trained, without weight decay; `published_learning_rate` sets its rate before every epoch."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.optim.Adam(trained, lr=published_learning_rate(0))
-
-
-def _weight(name: str, epoch: int) -> float:
-    return 0.0 if name == "edges" and epoch < EDGE_FROM_EPOCH else WEIGHTS[name]
 
 
 def _smooth_l1(predicted: Tensor, true: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.networks.hand_graphs import (
@@ -20,6 +21,7 @@ from im2hands.networks.hand_graphs import (
     build_hand_graph,
     coarsen,
     nearest_upsampling,
+    smooth_upsampling,
     vertex_adjacency,
     without_fakes,
 )
@@ -221,3 +223,16 @@ def test_unusable_graph_files_are_refused_in_one_sentence(tmp_path, graph, faces
     (tmp_path / "upsample.pkl").write_bytes(pickle.dumps(np.zeros((778, 252))))
     with pytest.raises(DataError, match=r"upsample.pkl: has shape \(778, 252\)"):
         read_graph_files(tmp_path)
+
+
+def test_smooth_upsampling_keeps_means_and_makes_no_steps():
+    """A hand's nodes come back as means over their vertices, constants as constants, and the hand nearer than from steps."""
+    models = builtin_hand_models()
+    graphs = tuple(build_hand_graph(models[side].faces) for side in Side)
+    smooth = smooth_upsampling(graphs, models[Side.RIGHT].faces)
+    torch.testing.assert_close(smooth.sum(1), torch.ones(778), atol=1e-4, rtol=0)
+    template = models[Side.RIGHT].template.float()
+    coarse = graphs[0].pooled(template, 2)
+    torch.testing.assert_close(graphs[0].pooled(smooth @ coarse, 2), coarse, atol=2e-4, rtol=0)
+    distances = [(weights @ coarse - template).norm(dim=-1).mean() for weights in (smooth, nearest_upsampling(graphs))]
+    assert distances[0] < 0.002 < 0.005 < distances[1]

@@ -12,6 +12,7 @@ from im2hands.datasets.hands import HandTable, fit_hands, write_hands
 from im2hands.datasets.images import write_crop_shard
 from im2hands.datasets.keypoints import write_keypoints
 from im2hands.datasets.perturbed_keypoints import perturbed_keypoints
+from im2hands.datasets.surface_maps import SurfaceMaps
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
@@ -51,8 +52,8 @@ class TwoHandSplit:
         return [pair_id(*key) for key in self.frame_table.pair_keys]
 
 
-def make_split(folder: Path, split: str, poses: int, noise_mm: float = 8.0) -> TwoHandSplit:
-    """Two frames per pose; the keypoint source `noisy` stands for predictions."""
+def make_split(folder: Path, split: str, poses: int, noise_mm: float = 8.0, maps: bool = False) -> TwoHandSplit:
+    """Two frames per pose; the keypoint source `noisy` stands for predictions. maps: crops with masks and dense maps."""
     data = TwoHandSplit(folder, split)
     root = made_up_interhand(folder / "raw", poses, split, seed=len(split)).root
     table, audit = index_frames(root, split, 0.0)
@@ -61,7 +62,8 @@ def make_split(folder: Path, split: str, poses: int, noise_mm: float = 8.0) -> T
     hands, audit = fit_hands(root, split, frames, builtin_hand_models(), 20.0)
     write_hands(data.hands, folder / f"audit_hands_{split}.parquet", hands, audit, PROVENANCE)
     shard = data.images.parent / "0000-of-0001.arrow"
-    write_crop_shard(shard, root, split, frames, HandTable(hands.combine_chunks()), PROVENANCE, 0.0)
+    drawn = SurfaceMaps.of_models(builtin_hand_models(), maps, maps)
+    write_crop_shard(shard, root, split, frames, HandTable(hands.combine_chunks()), PROVENANCE, 0.0, maps=drawn)
     write_manifest(data.images, [shard])
     keypoints, reasons = perturbed_keypoints(frames, HandTable(hands.combine_chunks()), noise_mm, seed=1)
     write_noisy(data, keypoints, reasons)
