@@ -3,6 +3,7 @@
     snakemake -n                       what would run, and why
     snakemake                          run it (profiles/default: all cores, one GPU job at a time)
     snakemake --resources gpu=0        keep off the GPU
+    snakemake ablations                the trainings that only the ablation table needs, and that table
 
 Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC share the work: docs/workflow.md.
 """
@@ -24,6 +25,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/ablations.smk"
 include: "workflow/rules/targets.smk"
 
 

@@ -15,27 +15,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.workflow.checkout import Checkout, make_checkout
+from tests.workflow.checkout import Checkout
+from tests.workflow.conftest import configured
 
-MINI = Path(__file__).parent / "mini.yaml"
 KILLS = 10
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
-
-
-def configured(path: Path) -> Checkout:
-    checkout = make_checkout(path, fake_stages=False)
-    checkout.run(sys.executable, "-m", "im2hands.cli", "configure", str(MINI))
-    return checkout
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Checkout, float]:
-    """A checkout after one whole run, and the seconds that it took."""
-    checkout = configured(tmp_path_factory.mktemp("undisturbed") / "checkout")
-    start = time.monotonic()
-    checkout.snakemake()
-    return checkout, time.monotonic() - start
 
 
 def outputs(checkout: Checkout) -> dict[str, str]:
