@@ -64,6 +64,22 @@ def check_data(
 
 
 @app.command()
+def doctor(
+    params: Annotated[Path, typer.Option(help="the parameter file of the checkout")] = Path("params.yaml"),
+) -> None:
+    """Say what works here, what is missing and how to get it; exit code 1 if something hinders."""
+    from im2hands.doctor import examine
+
+    hindering = []
+    for found in examine(params.parent, params.name):
+        typer.echo(found.line())
+        hindering += [found.subject] if found.hinders else []
+    typer.echo(f"in the way: {', '.join(hindering)}" if hindering else "ready")
+    if hindering:
+        raise typer.Exit(1)
+
+
+@app.command()
 def parity(
     folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],
 ) -> None:

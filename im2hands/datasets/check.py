@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from im2hands.datasets.image_files import read_image
 from im2hands.datasets.interhand26m import NAME, AnnotatedImage, InterHand26M, dataset_name
 from im2hands.hands.model_files import load_hand_models
 from im2hands.io.errors import Im2HandsError
+from im2hands.io.findings import Found
 
 TWO_HANDS = "interacting"
 SHOWN = 3
@@ -38,18 +38,6 @@ PUBLISHED: Mapping[str, SplitSize] = {
     "test": SplitSize(849_160, 360_192),
 }
 """InterHand2.6M v1.0, 5 fps, human and machine annotations together."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """One thing that was looked at. ok: usable as it is.  text: what was found and, unless it is ok, what to do."""
-
-    ok: bool
-    subject: str
-    text: str
-
-    def line(self) -> str:
-        return f"{'ok     ' if self.ok else 'MISSING'} {self.subject}: {self.text}"
 
 
 def check_data(

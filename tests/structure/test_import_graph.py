@@ -20,7 +20,12 @@ ROOMS = (
     "parity",
     "report",
 )
-MODULES = {"config": ("io",), "configure": ("io", "config"), "cli": (*ROOMS, "config", "configure")}
+MODULES = {
+    "config": ("io",),
+    "configure": ("io", "config"),
+    "doctor": ("io", "config"),
+    "cli": (*ROOMS, "config", "configure", "doctor"),
+}
 
 
 def imported_rooms(file: Path) -> set[str]:

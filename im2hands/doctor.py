@@ -1,0 +1,179 @@
+"""`im2hands doctor`: what works on this machine and in this folder, what is missing, and how to get it.
+
+Versions are looked up without importing packages; only the look for a GPU imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from im2hands.config import Params, read_params
+from im2hands.io.errors import Im2HandsError
+from im2hands.io.findings import Found
+
+LEAST_PYTHON = (3, 11)
+LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
+"""What the demo needs."""
+NETWORKS = {
+    "halo": "halo",
+    "intaghand": "intaghand",
+    "initial_occupancy": "initial_occupancy",
+    "keypoint_refinement": "keypoint_refinement",
+    "refined_occupancy": "refined_occupancy",
+}
+BUILT_IN = ("data/raw/synthetic", "data/hand_model")
+EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes"}
+
+
+def examine(folder: str | os.PathLike = ".", params: str | os.PathLike = "params.yaml") -> Iterator[Found]:
+    """One finding after the other; those that are not ok hinder, those that are optional say what they would be good for.
+
+    folder: of the checkout, whose data and weights are looked for.  params: relative to it.
+    """
+    yield _python()
+    yield from _packages()
+    yield from _programs()
+    yield from _machine(Path(folder))
+    yield _accelerator()
+    path = Path(folder, params)
+    if not path.is_file():
+        yield Found(
+            True,
+            "parameters",
+            f"no {path}; outside a checkout only networks and single images are of use",
+            optional=True,
+        )
+        return
+    try:
+        found = read_params(path)
+    except Im2HandsError as error:
+        yield Found(False, "parameters", str(error))
+        return
+    yield Found(True, "parameters", f"{path} is valid")
+    yield from _data(Path(folder), found)
+    yield from _weights(Path(folder), found)
+
+
+def _python() -> Found:
+    version = platform.python_version()
+    if sys.version_info < LEAST_PYTHON:
+        return Found(False, "Python", f"{version}; 3.11 or newer is needed")
+    return Found(True, "Python", f"{version} ({platform.system()}, {platform.machine()})")
+
+
+def _packages() -> Iterator[Found]:
+    """Required packages, then those of the extras."""
+    try:
+        needed = [Requirement(text) for text in metadata.requires("im2hands") or []]
+    except metadata.PackageNotFoundError:
+        yield Found(
+            False, "im2hands", "is not installed, only imported from its folder; run: pip install -e '.[workflow]'"
+        )
+        return
+    required = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    problems = list(filter(None, map(_problem, required)))
+    if problems:
+        yield Found(False, "packages", f"{'; '.join(problems)}; run: pip install -U im2hands")
+    else:
+        shown = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "pyarrow", "trimesh"))
+        yield Found(True, "packages", f"all {len(required)} are there ({shown})")
+    for extra, purpose in EXTRAS.items():
+        wanted = [one for one in needed if one not in required and one.marker.evaluate({"extra": extra})]
+        problems = list(filter(None, map(_problem, wanted)))
+        text = (
+            f"{'; '.join(problems)}; {purpose}: pip install 'im2hands[{extra}]'"
+            if problems
+            else f"installed, {purpose}"
+        )
+        yield Found(not problems, f"extra {extra}", text, optional=True)
+
+
+def _problem(requirement: Requirement) -> str | None:
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f"{requirement.name} is missing"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"{requirement.name} {version} does not satisfy {requirement.specifier}"
+    return None
+
+
+def _programs() -> Iterator[Found]:
+    for program, purpose in (("git", "DVC needs it"), ("make", "for the short commands of the README")):
+        path = shutil.which(program)
+        yield Found(
+            path is not None,
+            program,
+            path or f"not found; {purpose}: install it",
+            optional=True,
+        )
+
+
+def _machine(folder: Path) -> Iterator[Found]:
+    free = shutil.disk_usage(folder).free / 1e9
+    text = f"{free:.0f} GB free"
+    yield Found(
+        free >= LEAST_DISK_GB, "disk", text if free >= LEAST_DISK_GB else f"{text}; the demo needs {LEAST_DISK_GB}"
+    )
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        enough = memory >= LEAST_MEMORY_GB
+        text = f"{memory:.0f} GB, {os.cpu_count()} processors"
+        yield Found(enough, "memory", text if enough else f"{text}; the demo needs {LEAST_MEMORY_GB} GB", optional=True)
+
+
+def _accelerator() -> Found:
+    try:
+        import torch
+    except ImportError as error:
+        return Found(False, "torch", f"cannot be imported ({error}); install it for your machine: https://pytorch.org")
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        return Found(
+            False,
+            "GPU",
+            f"none usable (torch {torch.__version__}, {built}); all runs on the CPU, slower",
+            optional=True,
+        )
+    names = [torch.cuda.get_device_properties(place) for place in range(torch.cuda.device_count())]
+    return Found(True, "GPU", ", ".join(f"{one.name} ({one.total_memory / 1e9:.0f} GB)" for one in names))
+
+
+def _data(folder: Path, params: Params) -> Iterator[Found]:
+    settings = (("dataset", params.dataset.root, "images"), ("hand model", params.dataset.hand_model, "MANO_RIGHT.pkl"))
+    for (subject, place, _), built_in in zip(settings, BUILT_IN, strict=True):
+        if place == built_in:
+            made = "is there" if (folder / place).is_dir() else "is made by the first run"
+            yield Found(True, subject, f"the built-in one ({place}) {made}")
+        elif (folder / place).is_dir():
+            yield Found(True, subject, f"{place}; `im2hands check-data` reads it through")
+        else:
+            yield Found(
+                False, subject, f"{place} does not exist; correct dataset in params.yaml, see docs/real-data.md"
+            )
+
+
+def _weights(folder: Path, params: Params) -> Iterator[Found]:
+    for network, section in NETWORKS.items():
+        given = getattr(params.training, section).weights
+        place = given or f"models/{network}"
+        whole = all((folder / place / name).is_file() for name in ("model.safetensors", "card.json"))
+        if whole:
+            yield Found(True, f"weights of {network}", place)
+        elif given:
+            yield Found(
+                False,
+                f"weights of {network}",
+                f"{place} holds none; run import-weights, or set it to null",
+            )
+        else:
+            text = f"not trained yet; snakemake trains it, or im2hands import-weights FILE --to {place}"
+            yield Found(False, f"weights of {network}", text, optional=True)

@@ -1,0 +1,26 @@
+"""What a look at data or a machine finds, one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that was looked at. ok: usable as it is.  text: what was found and, unless it is ok, what to do.
+
+    optional: nothing stops without it.
+    """
+
+    ok: bool
+    subject: str
+    text: str
+    optional: bool = False
+
+    @property
+    def hinders(self) -> bool:
+        return not self.ok and not self.optional
+
+    def line(self) -> str:
+        mark = "ok     " if self.ok else "without" if self.optional else "MISSING"
+        return f"{mark} {self.subject}: {self.text}"
