@@ -226,13 +226,13 @@ class IntagHandTraining(ImageNetworkTraining):
     edge_loss_from: Fraction = Field(
         description="share of the steps after which edge lengths count; 0.25 (epoch 50 of 200) is published"
     )
-    initial_weights: Literal["published", "mean_hands"] = Field(
-        description="published: random; mean_hands: both hands start as the mean ones of the training frames, in the middle"
+    start_components: int = Field(
+        ge=0, description="of start hands, which a short training learns from few photographs; 0, none, is published"
     )
     largest_turn: float = Field(ge=0, le=180, description="of images in augmentation, degrees; 90 is published")
     dropout: float = Field(ge=0, lt=1, description="in the mesh decoder; 0.05 is published")
-    maps_until: Fraction = Field(
-        description="share of the steps in which heat maps, masks and dense maps alone are trained; 0 is published"
+    decoder_from: Fraction = Field(
+        description="share of the steps in which maps and start hands are trained without the mesh decoder; 0 is published"
     )
     loss_weights: IntagHandLossWeights = Field(description="weights of the terms of the loss")
 

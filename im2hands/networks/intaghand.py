@@ -27,6 +27,7 @@ from im2hands.networks.hand_graphs import FINE_PER_NODE, USED_LEVELS, HandGraph,
 from im2hands.networks.image_encoder import DECODER_CHANNELS, ImageEncoder, ImageFeatures
 from im2hands.networks.inter_hand_attention import HandTokens, InterHandAttention
 from im2hands.networks.model_folder import ModelCard, restored_network
+from im2hands.networks.start_hands import StartHands, StartStatistics
 
 NAME = "intaghand"
 CROP = 256
@@ -129,7 +130,7 @@ class IntagHandNetwork(nn.Module):
     upsampling: initial weights from coarse nodes to vertices; by default every vertex takes its own node.
     encoder: depth of the image encoder.  widths: of the vertex features, see PUBLISHED_WIDTHS.
     train_upsampling: whether the upsampling is trained; published training keeps it as it is.
-    mean_hands: whether the coarse meshes are offsets from stored ones, see `begin_at`; published: no.
+    start_components: of start hands, which the decoder's meshes and projections are then added to; published: 0, none.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class IntagHandNetwork(nn.Module):
         widths: Sequence[int] = PUBLISHED_WIDTHS,
         train_upsampling: bool = False,
         dropout: float = PUBLISHED_DROPOUT,
-        mean_hands: bool = False,
+        start_components: int = 0,
     ) -> None:
         super().__init__()
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
@@ -149,7 +150,11 @@ class IntagHandNetwork(nn.Module):
             raise DataError(f"both hands' graphs must have as many nodes, not {left.sizes} and {right.sizes}.")
         if len(left.node_of_vertex) != VERTICES or len(right.node_of_vertex) != VERTICES:
             raise DataError(f"the graphs must be those of a mesh of {VERTICES} vertices.")
-        self.architecture: dict[str, Any] = {"encoder": encoder, "widths": list(widths), "mean_hands": mean_hands}
+        self.architecture: dict[str, Any] = {
+            "encoder": encoder,
+            "widths": list(widths),
+            "start_components": start_components,
+        }
         for side in Side:
             for name, tensor in graph_tensors(graphs[side], side).items():
                 self.register_buffer(name, tensor.clone())
@@ -173,9 +178,9 @@ class IntagHandNetwork(nn.Module):
             for level, map_side in enumerate(MAP_SIDES)
         )
         nodes = left.sizes[-1]
-        if mean_hands:
-            for side in Side:
-                self.register_buffer(f"{side.value}_mean", torch.zeros(nodes, 3))
+        self.start_hands: StartHands | None = None
+        if start_components:
+            self.start_hands = StartHands(self.image_encoder.channels[0], start_components, nodes)
         self.coordinates = nn.Linear(widths[-1], 3)
         self.node_average = nn.Linear(nodes, 1)
         self.projection = nn.Linear(widths[-1], 3)
@@ -196,7 +201,16 @@ class IntagHandNetwork(nn.Module):
             if place:
                 hands = {side: tokens.repeat_interleave(2, dim=1) for side, tokens in hands.items()}
             hands = level(hands, maps[place])
-        return HandPairPrediction({side: self.read_out(side, tokens) for side, tokens in hands.items()}, features)
+        meshes = {side: self.read_out(tokens) for side, tokens in hands.items()}
+        if self.start_hands is not None:
+            starts = self.start_hands(features.backbone[0])
+            meshes = {side: tuple(map(torch.add, starts[side], meshes[side])) for side in meshes}
+        return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features)
+
+    def decode_start(self, features: ImageFeatures) -> HandPairPrediction:
+        """The start hands alone, without the decoder's part."""
+        starts = self.start_hands(features.backbone[0])
+        return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features)
 
     @staticmethod
     def global_feature(features: ImageFeatures) -> Float[Tensor, "batch channels"]:
@@ -213,12 +227,14 @@ class IntagHandNetwork(nn.Module):
             hands[side] = torch.cat([seen.expand(-1, len(places), -1), places.expand(len(image), -1, -1)], dim=-1)
         return hands
 
-    def read_out(self, side: Side, tokens: Float[Tensor, "batch nodes width"]) -> PredictedHand:
-        """Mesh and projection of a side from the features of the last level."""
-        coarse = self.coordinates(tokens)
-        if self.architecture["mean_hands"]:
-            coarse = coarse + getattr(self, f"{side.value}_mean")
-        parameters = self.projection(self.node_average(tokens.mT)[..., 0])
+    def read_out(
+        self, tokens: Float[Tensor, "batch nodes width"]
+    ) -> tuple[Float[Tensor, "batch nodes 3"], Float[Tensor, "batch 3"]]:
+        """Coarse mesh and (scale, shift) from the features of the last level."""
+        return self.coordinates(tokens), self.projection(self.node_average(tokens.mT)[..., 0])
+
+    def hand(self, coarse: Float[Tensor, "batch nodes 3"], parameters: Float[Tensor, "batch 3"]) -> PredictedHand:
+        """The hand of a coarse mesh and its (scale, shift)."""
         scale, shift = parameters[:, 0], parameters[:, 1:]
         vertices = self.upsampling.weight @ coarse
         return PredictedHand(
@@ -226,23 +242,12 @@ class IntagHandNetwork(nn.Module):
         )
 
     @torch.no_grad()
-    def begin_at(
-        self,
-        vertices: Mapping[Side, Float[Tensor, "778 3"]],
-        scale: float,
-        shift: Float[Tensor, "2"],
-    ) -> None:
-        """Makes the untrained network predict these meshes and this projection for every image, and maps of zeros.
-
-        vertices: in the frame of the module.  scale, shift: see `project`. Only for a network with mean hands.
-        """
-        for side in Side:
-            getattr(self, f"{side.value}_mean").copy_(self.graph(side).pooled(vertices[side], USED_LEVELS - 1))
-        self.projection.bias.copy_(torch.cat([torch.tensor([scale]), shift]))
+    def begin_at(self, statistics: StartStatistics) -> None:
+        """Makes the untrained network predict the mean hands for every image, and maps of zeros; it needs start hands."""
+        self.start_hands.adopt(statistics)
         maps = (self.image_encoder.heat_map_decoder.last, self.image_encoder.dense_map_decoder.last)
         for layer in (self.coordinates, self.projection, *maps):
             layer.weight.zero_()
-        for layer in maps:
             layer.bias.zero_()
 
     def graph(self, side: Side) -> HandGraph:

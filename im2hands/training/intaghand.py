@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,9 +25,17 @@ from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.hashing import sha256_file
 from im2hands.io.tables import file_card
-from im2hands.networks import attention, graph_blocks, hand_graphs, image_encoder, intaghand, inter_hand_attention
+from im2hands.networks import (
+    attention,
+    graph_blocks,
+    hand_graphs,
+    image_encoder,
+    intaghand,
+    inter_hand_attention,
+    start_hands,
+)
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
-from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, IntagHandNetwork
+from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
 from im2hands.training import checkpoints, determinism, intaghand_items, intaghand_losses, intaghand_start, loop
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
@@ -49,12 +57,11 @@ from im2hands.training.intaghand_losses import (
     published_learning_rate,
     upsampling_term,
 )
-from im2hands.training.intaghand_start import MeanHands
+from im2hands.training.intaghand_start import start_statistics
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
 
 CPU = torch.device("cpu")
-InitialWeights = Literal["published", "mean_hands"]
 PUBLISHED_RANGES = AugmentationRanges()
 CODE = (
     attention,
@@ -63,6 +70,7 @@ CODE = (
     image_encoder,
     inter_hand_attention,
     intaghand,
+    start_hands,
     frame_items,
     two_hand_item,
     intaghand_items,
@@ -81,7 +89,7 @@ class IntagHandTask(NetworkTask):
 
     truths: what the losses need of each hand's model.  steps_per_epoch: of the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
-    maps_until: share of the steps in which the image encoder's maps alone are trained; published: 0.
+    decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
     loss_weights: of the terms, see `intaghand_losses`.
     Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
     IntagHand's protocol (mm): regressed joints about the middle base, the prediction scaled to the true length from wrist to
@@ -99,37 +107,42 @@ class IntagHandTask(NetworkTask):
         truths: Mapping[Side, HandTruth],
         steps_per_epoch: int,
         edge_loss_from: float,
-        maps_until: float = 0.0,
+        decoder_from: float = 0.0,
         loss_weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
         super().__init__(network, settings)
         self.truths = nn.ModuleDict({side.value: truths[side] for side in truths})
         self._loss_weights = {**WEIGHTS, **loss_weights}
         self._steps_per_epoch = steps_per_epoch
-        self._edges_from, self._meshes_from = edge_loss_from * settings.steps, maps_until * settings.steps
+        self._edges_from, self._decoder_from = edge_loss_from * settings.steps, decoder_from * settings.steps
         self.register_buffer("_first_upsampling", network.upsampling.weight.detach().clone(), persistent=False)
 
     def published_learning_rate(self, step: int) -> float:
         return published_learning_rate(step // self._steps_per_epoch) * self.settings.learning_rate / LEARNING_RATE
 
     def loss(self, batch: IntagHandBatch) -> Tensor:
-        if self.step < self._meshes_from:
-            features = self.network.image_encoder(batch.images)
+        features = self.network.image_encoder(batch.images)
+        if self.step >= self._decoder_from:
+            predicted = self.network.decode(features)
+        elif self.network.start_hands is not None:
+            predicted = self.network.decode_start(features)
+        else:
             return maps_loss(features, batch.maps, self._loss_weights)
-        return self._loss(batch, EDGE_FROM_EPOCH if self.step >= self._edges_from else 0)[0]
+        return self._loss(predicted, batch, EDGE_FROM_EPOCH if self.step >= self._edges_from else 0)
 
     def scores(self, batch: IntagHandBatch) -> dict[str, Float[Tensor, " frames"]]:
-        loss, regressed = self._loss(batch, EDGE_FROM_EPOCH)
-        true = {side: batch.joints[:, side.index] for side in Side}
-        errors = torch.stack([scaled_joint_errors(regressed[side], true[side]).mean(-1) for side in Side])
-        return {"val_loss": loss.expand(len(batch.images)), "val_mpjpe": 1000 * errors.mean(0)}
-
-    def _loss(self, batch: IntagHandBatch, epoch: int) -> tuple[Tensor, dict[Side, Float[Tensor, "frames 21 3"]]]:
         predicted = self.network(batch.images)
+        loss = self._loss(predicted, batch, EDGE_FROM_EPOCH)
+        errors = []
+        for side, hand in predicted.hands.items():
+            regressed = self.truths[side.value].regressor @ hand.vertices
+            errors.append(scaled_joint_errors(regressed, batch.joints[:, side.index]).mean(-1))
+        return {"val_loss": loss.expand(len(batch.images)), "val_mpjpe": 1000 * torch.stack(errors).mean(0)}
+
+    def _loss(self, predicted: HandPairPrediction, batch: IntagHandBatch, epoch: int) -> Tensor:
         truths = {side: self.truths[side.value] for side in Side}
         upsampling = upsampling_term(self.network.upsampling.weight, self._first_upsampling)
-        loss, _ = intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, self._loss_weights)
-        return loss, {side: truths[side].regressor @ predicted.hands[side].vertices for side in Side}
+        return intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, self._loss_weights)[0]
 
 
 def scaled_joint_errors(
@@ -161,9 +174,9 @@ def train_intaghand(
     edge_loss_from: float = 0.25,
     augmentation: AugmentationRanges | None = PUBLISHED_RANGES,
     heat_maps: HeatMaps = "consistent",
-    initial_weights: InitialWeights = "published",
+    start_components: int = 0,
     dropout: float = PUBLISHED_DROPOUT,
-    maps_until: float = 0.0,
+    decoder_from: float = 0.0,
     loss_weights: Mapping[str, float] = WEIGHTS,
     device: torch.device = CPU,
     threads: int = 1,
@@ -173,9 +186,9 @@ def train_intaghand(
     *_frames, *_hands: tables.  *_images: manifests of crops with masks and dense maps.  hand_model: folder.
     output: receives model.safetensors (with the graphs), card.json, metrics.json, curves.csv.
     checkpoint_folder: resume state.  encoder, widths, dropout: see IntagHandNetwork.  heat_maps: see `two_hand_item`.
-    augmentation: ranges of the images' changes, None for none.  initial_weights: `mean_hands` starts with the mean hands of
-    the training frames and smooth upsampling.  maps_until: see IntagHandTask.  loss_weights: of terms whose weights are not
-    the published ones.
+    augmentation: ranges of the images' changes, None for none.  start_components: of start hands (see
+    `networks.start_hands`), 0 for none.  decoder_from: see IntagHandTask.  loss_weights: of terms whose weights are not the
+    published ones.
     Raises DataError if data are missing or do not fit together.
     """
     deterministic_torch(threads)
@@ -190,9 +203,9 @@ def train_intaghand(
         "widths": list(widths),
         "edge_loss_from": edge_loss_from,
         "augmentation": None if augmentation is None else asdict(augmentation),
-        "initial_weights": initial_weights,
+        "start_components": start_components,
         "dropout": dropout,
-        "maps_until": maps_until,
+        "decoder_from": decoder_from,
         "loss_weights": {**WEIGHTS, **loss_weights},
         **{name: value for name, value in asdict(settings).items() if name not in ("workers", "seed")},
     }
@@ -210,11 +223,13 @@ def train_intaghand(
 
     models = load_hand_models(hand_model)
     seed_torch(settings.seed, "initial weights of intaghand")
-    network = new_network(
-        models, encoder, widths, dropout, MeanHands.of(train) if initial_weights == "mean_hands" else None
-    )
+    network = new_network(models, encoder, widths, dropout, start_components)
+    if start_components:
+        graphs = {side: network.graph(side) for side in Side}
+        turn = 0.0 if augmentation is None else augmentation.angle
+        network.begin_at(start_statistics(train, graphs, start_components, turn))
     truths = {side: HandTruth(models[side], network.graph(side)) for side in Side}
-    task = IntagHandTask(network, settings, truths, steps.steps_per_epoch, edge_loss_from, maps_until, loss_weights)
+    task = IntagHandTask(network, settings, truths, steps.steps_per_epoch, edge_loss_from, decoder_from, loss_weights)
     result = run_training(task, steps, validation, checkpoints_of_run, logs, device, "train_intaghand")
     metrics = write_trained_model(
         output,
@@ -238,15 +253,19 @@ def new_network(
     encoder: str = "resnet50",
     widths: Sequence[int] = PUBLISHED_WIDTHS,
     dropout: float = PUBLISHED_DROPOUT,
-    start: MeanHands | None = None,
+    start_components: int = 0,
 ) -> IntagHandNetwork:
-    """An untrained network for the meshes of these hand models, whose graphs it keeps. start: what it predicts at first."""
+    """An untrained network for the meshes of these hand models, whose graphs it keeps; start hands are upsampled smoothly."""
     graphs = {side: build_hand_graph(models[side].faces) for side in Side}
-    codes = torch.from_numpy(rest_coordinates(models[Side.RIGHT]))
-    options = {"encoder": encoder, "widths": widths, "dropout": dropout}
-    if start is None:
-        return IntagHandNetwork(graphs, codes, **options)
-    upsampling = smooth_upsampling((graphs[Side.LEFT], graphs[Side.RIGHT]), models[Side.RIGHT].faces)
-    network = IntagHandNetwork(graphs, codes, upsampling, mean_hands=True, **options)
-    network.begin_at(start.vertices, start.scale, start.shift)
-    return network
+    upsampling = None
+    if start_components:
+        upsampling = smooth_upsampling((graphs[Side.LEFT], graphs[Side.RIGHT]), models[Side.RIGHT].faces)
+    return IntagHandNetwork(
+        graphs,
+        torch.from_numpy(rest_coordinates(models[Side.RIGHT])),
+        upsampling,
+        encoder,
+        widths,
+        dropout=dropout,
+        start_components=start_components,
+    )

@@ -16,10 +16,11 @@ from im2hands.hands.model_files import builtin_hand_models, write_hand_model_fol
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError, Im2HandsError
 from im2hands.networks.intaghand import load_intaghand, project
+from im2hands.training.determinism import seed_torch
 from im2hands.training.intaghand import new_network, train_intaghand
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
 from im2hands.training.intaghand_losses import WEIGHTS
-from im2hands.training.intaghand_start import MeanHands, best_projection
+from im2hands.training.intaghand_start import best_projection, both_ways, start_statistics, turned
 from im2hands.training.loop import LoopSettings
 from stages import train_intaghand as stage
 from tests.training.two_hand_frames import TwoHandSplit, make_split
@@ -35,9 +36,9 @@ OTHERS = {
     "edge_loss_from": 0.5,
     "augmentation": TURNS,
     "heat_maps": "consistent",
-    "initial_weights": "mean_hands",
+    "start_components": 3,
     "dropout": 0.05,
-    "maps_until": 0.4,
+    "decoder_from": 0.4,
     "loss_weights": {**WEIGHTS, "masks": 50.0, "normals": 0.2},
 }
 
@@ -94,29 +95,55 @@ def test_best_projection_is_the_one_that_made_the_pixels():
     random = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(3, 50, 3, generator=random)
     scale, shift = torch.tensor([3.0, 4.0, 2.5]), torch.tensor([[0.1, -0.2], [0.0, 0.4], [-0.3, 0.0]])
-    fitted, moved = best_projection(points, project(points, scale, shift))
-    torch.testing.assert_close(fitted, scale)
-    torch.testing.assert_close(moved, shift)
+    fitted = best_projection(points, project(points, scale, shift))
+    torch.testing.assert_close(fitted, torch.cat([scale[:, None], shift], dim=1))
+
+
+def test_hands_are_mirrored_and_turned_as_augmentation_does(frames):
+    """Against training items made by image augmentation of the same turn and flip."""
+    plain = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(3)]).true
+    for flip, hands in zip((False, True), both_ways(plain), strict=True):
+        change = Augmentation(angle=15.0, flip=flip)
+        item = IntagHandBatch.of([frames.item(frame, change, "consistent") for frame in range(3)]).true
+        # images are turned before they are mirrored
+        ours = turned(hands, -15.0 if flip else 15.0)
+        for side in Side:
+            torch.testing.assert_close(ours[:, side.index], item.placed(side), atol=1e-6, rtol=0)
+
+
+def test_components_span_the_training_hands(frames):
+    """With as many components as hands the mean plus components gives every one; weights have spread 1."""
+    graphs = {side: new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4).graph(side) for side in Side}
+    found = start_statistics(frames, graphs, 20, 0.0)
+    true = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))]).true
+    offsets = torch.stack(
+        [graphs[side].pooled(true.placed(side), 2) for side in sorted(Side, key=lambda s: s.index)], 1
+    )
+    offsets = (offsets - found.mean).flatten(1).double()
+    used = found.components.flatten(1).double()
+    used = used[used.any(dim=1)]
+    weights = torch.linalg.lstsq(used.T, offsets.T).solution
+    torch.testing.assert_close(used.T @ weights, offsets.T, atol=1e-5, rtol=0)
+    assert 0.2 < weights.std(dim=1, correction=0).mean() < 2
+    assert 1 < found.projection[0] < 10 and found.projection[1:].abs().max() < 0.5
 
 
 def test_start_predicts_the_mean_hands_in_every_image(frames):
-    """Joints of the untrained network are the mean ones to 5 mm (upsampling), its pixels those of the mean projection."""
-    models = builtin_hand_models()
-    start = MeanHands.of(frames)
-    items = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))])
+    """Of the mirrored and turned hands too; maps are zero; the decoder adds nothing yet."""
     torch.manual_seed(0)
-    network = new_network(models, "resnet10_narrow", (8, 8, 8, 8), start=start).eval()
+    network = new_network(builtin_hand_models(), "resnet10_narrow", (8, 8, 8, 8), start_components=4).eval()
+    statistics = start_statistics(frames, {side: network.graph(side) for side in Side}, 4, 20.0)
+    network.begin_at(statistics)
+    images = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(2)]).images
     with torch.inference_mode():
-        prediction = network(items.images[:2])
-    for side, hand in prediction.hands.items():
-        mean = items.true.placed(side).mean(0)
-        torch.testing.assert_close(start.vertices[side], mean)
-        joints = models[side].regress(torch.stack([mean, *hand.vertices]).double())
-        assert (joints[1:] - joints[0]).norm(dim=-1).max() < 0.005
-        assert torch.equal(hand.vertices[0], hand.vertices[1])
-        torch.testing.assert_close(hand.scale, torch.full((2,), start.scale))
-    assert 1 < start.scale < 10 and start.shift.abs().max() < 0.5
-    features = prediction.features
+        features = network.image_encoder(images)
+        whole, start = network.decode(features), network.decode_start(features)
+    for side, hand in whole.hands.items():
+        for row in range(2):
+            torch.testing.assert_close(hand.coarse[row], statistics.mean[side.index])
+        torch.testing.assert_close(hand.vertices, start.hands[side].vertices)
+        torch.testing.assert_close(hand.scale, statistics.projection[0].expand(2))
+        torch.testing.assert_close(hand.shift, statistics.projection[1:].expand(2, 2))
     assert not features.heat_maps.any() and not features.masks.any() and not features.dense_maps.any()
 
 
@@ -152,8 +179,8 @@ def test_outputs(undisturbed):
     rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
     network, _ = load_intaghand(undisturbed / "model")
-    assert network.architecture == {"encoder": "resnet10_narrow", "widths": [8, 8, 8, 8], "mean_hands": True}
-    assert all(getattr(network, f"{side.value}_mean").any() for side in Side)
+    assert network.architecture == {"encoder": "resnet10_narrow", "widths": [8, 8, 8, 8], "start_components": 3}
+    assert network.start_hands.components[0].any()
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, hand_model, tmp_path, monkeypatch):
@@ -180,25 +207,35 @@ def test_other_weights_of_the_loss_are_another_run(undisturbed, splits, hand_mod
     assert load_intaghand(undisturbed / "model")[0].state_dict()[last].any()
 
 
-def test_meshes_wait_for_the_maps(splits, hand_model, tmp_path):
-    """While maps alone are trained, the heads of the meshes stay as they started and those of the maps do not."""
-    run(splits, hand_model, tmp_path, maps_until=1.0, weight_average=0.0)
-    weights = load_intaghand(tmp_path / "model")[0].state_dict()
-    assert not weights["coordinates.weight"].any() and not weights["projection.weight"].any()
-    assert weights["image_encoder.heat_map_decoder.last.weight"].any()
+@pytest.mark.parametrize("start_components", [0, 3])
+def test_the_decoder_waits(splits, hand_model, tmp_path, start_components):
+    """Before `decoder_from` the image encoder and the start hands are trained, and nothing of the decoder."""
+    options = {"start_components": start_components, "weight_average": 0.0, "steps": 2}
+    run(splits, hand_model, tmp_path / "waits", **options, decoder_from=1.0)
+    run(splits, hand_model, tmp_path / "begins", **options, decoder_from=0.5)
+    waits, begins = (load_intaghand(tmp_path / name / "model")[0].state_dict() for name in ("waits", "begins"))
+    changed = {name for name in waits if not torch.equal(waits[name], begins[name])}
+    assert "coordinates.weight" in changed
+    seed_torch(LOOP["seed"], "initial weights of intaghand")
+    fresh = new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4, 0.05, start_components).state_dict()
+    decoder = [
+        name for name in fresh if name.startswith(("levels", "feature_mixer", "global_projection", "node_average"))
+    ]
+    assert all(torch.equal(waits[name], fresh[name]) for name in decoder)
+    learnt = "image_encoder.heat_map_decoder.last.bias"
+    assert not torch.equal(waits[learnt], fresh[learnt])
+    if start_components:
+        assert waits["start_hands.weights.weight"].any()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("initial_weights", ["mean_hands", "published"])
-def test_loss_and_joint_error_fall_on_a_tiny_set(splits, hand_model, tmp_path, initial_weights):
-    """Validated on the training frames."""
-    same = {
-        "val_frames": splits["train"].frames,
-        "val_hands": splits["train"].hands,
-        "val_images": splits["train"].images,
-    }
-    options = {"initial_weights": initial_weights, "augmentation": None, "edge_loss_from": 0.0, "batch_frames": 6}
-    run(splits, hand_model, tmp_path, **same, **options, steps=60, validate_every=1, validation_frames=6)
+@pytest.mark.parametrize("start_components", [0, 3])
+def test_loss_falls_on_a_tiny_set(splits, hand_model, tmp_path, start_components):
+    """Validated on the training frames, half of the steps without the decoder."""
+    same = {f"val_{name}": getattr(splits["train"], name) for name in ("frames", "hands", "images")}
+    options = {"start_components": start_components, "augmentation": None, "edge_loss_from": 0.0, "batch_frames": 6}
+    options |= {"decoder_from": 0.5, "validation_frames": 6}
+    run(splits, hand_model, tmp_path, **same, **options, steps=60, validate_every=5)
     rows = list(csv.DictReader((tmp_path / "model/curves.csv").open()))
     losses = [float(row["val_loss"]) for row in rows if row["val_loss"]]
     assert losses[-1] < 0.75 * losses[0]
@@ -245,10 +282,10 @@ def test_stage_passes_every_setting_on(splits, hand_model, monkeypatch):
         encoder="resnet10_narrow",
         widths=[8, 8, 8, 8],
         edge_loss_from=0.5,
-        initial_weights="mean_hands",
+        start_components=3,
         largest_turn=20,
         dropout=0.05,
-        maps_until=0.4,
+        decoder_from=0.4,
         loss_weights={name: float(place) for place, name in enumerate(terms)},
     )
     files = {name: str(path) for name, path in paths(splits, hand_model).items()}
