@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from im2hands.datasets import frame_items, occupancy_items, queries
+from im2hands.datasets import frame_items, occupancy_items, queries, two_hand_item
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.hands.sides import Side
@@ -55,6 +55,7 @@ CODE = (
     frame_items,
     occupancy_items,
     queries,
+    two_hand_item,
     frame_batches,
     frozen_encoder,
     losses,

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from im2hands.datasets import frame_items
+from im2hands.datasets import frame_items, two_hand_item
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.hands import frames as hand_frames
 from im2hands.hands.unfolding import Behaviour
@@ -52,6 +52,7 @@ CODE = (
     keypoint_refinement,
     hand_frames,
     frame_items,
+    two_hand_item,
     keypoint_inputs,
     keypoint_losses,
     frozen_encoder,

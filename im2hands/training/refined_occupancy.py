@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from im2hands.datasets import anchors, frame_items, occupancy_items, queries
+from im2hands.datasets import anchors, frame_items, occupancy_items, queries, two_hand_item
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
@@ -74,6 +74,7 @@ CODE = (
     frame_items,
     occupancy_items,
     queries,
+    two_hand_item,
     frame_batches,
     frozen_encoder,
     losses,
