@@ -9,20 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from im2hands.config_base import Behaviour, Choice, Fraction, Section
+from im2hands.config_training import Training
 from im2hands.io.errors import ConfigError
 
-Behaviour = Literal["published", "consistent"]
-Choice = Literal["compat", "published", "consistent"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 SPLITS = ("train", "val", "test")
-
-
-class Section(BaseModel):
-    """A section of params.yaml: unknown keys are refused, every key is required in the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PerSplit(Section):
@@ -142,159 +135,6 @@ class SampleEvaluationQueries(Section):
         description="standard deviation of near-surface points, per coordinate"
     )
     hand_margin_mm: float = Field(ge=0, description="margin of the hand's bounding box")
-
-
-GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), which then takes the place of the training"
-
-
-class HaloTraining(Section):
-    weights: str | None = Field(description=GIVEN_WEIGHTS)
-    steps: PositiveInt = Field(description="optimiser steps")
-    batch_hands: PositiveInt = Field(description="hands per step")
-    points_per_hand: PositiveInt = Field(description="query points per hand and step")
-    lr: PositiveFloat = Field(description="learning rate of Adam")
-    schedule: Literal["constant", "cosine"] = Field(description="learning rate over the steps")
-    loss: Literal["mse", "bce"] = Field(description="mse of the occupancy is published; bce of the largest bone logit")
-    initial_weights: Literal["published", "geometric"] = Field(
-        description="published: random; geometric: every bone starts as a soft ball, which learns many times faster"
-    )
-    width: PositiveInt = Field(description="width of the bone decoders; 64 is published")
-    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
-    size_spread: float = Field(
-        ge=0,
-        le=0.5,
-        description="training hands are scaled at random, standard deviation of the logarithm; 0 is published",
-    )
-    weight_average: float = Field(
-        ge=0, lt=1, description="the kept weights are a running mean with this decay; 0, the last ones, is published"
-    )
-    validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")
-    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
-    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0 leaves it")
-    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
-        description="auto: bf16-mixed on a GPU that has it, else 32"
-    )
-
-
-class ImageNetworkTraining(Section):
-    """What the trainings of all image networks have in common."""
-
-    weights: str | None = Field(description=GIVEN_WEIGHTS)
-    steps: PositiveInt = Field(description="optimiser steps")
-    batch_frames: PositiveInt = Field(description="frames, each with both hands, per step")
-    lr: PositiveFloat = Field(description="learning rate of Adam")
-    schedule: Literal["constant", "cosine", "published"] = Field(description="learning rate over the steps")
-    augmentation: bool = Field(description="IntagHand's random turns, scales, tints and mirroring of frames")
-    weight_average: float = Field(
-        ge=0, lt=1, description="the kept weights are a running mean with this decay; 0, the last ones, is published"
-    )
-    validate_every: PositiveInt = Field(description="steps between validations; checkpoints are written then")
-    validation_frames: PositiveInt = Field(description="frames of a validation, evenly spaced in the split")
-    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0 leaves it")
-    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
-        description="auto: bf16-mixed on a GPU that has it, else 32"
-    )
-
-
-ImageEncoderMode = Literal["trained", "frozen"]
-
-
-class IntagHandLossWeights(Section):
-    """Weights of the terms of IntagHand's loss."""
-
-    vertices: float = Field(ge=0, description="mean distance of vertices per coordinate, m; 100 is published")
-    joints: float = Field(ge=0, description="the same of joints; 100 is published")
-    vertices_2d: float = Field(ge=0, description="mean square in half crops; 50 is published")
-    normals: float = Field(ge=0, description="predicted edges along true normals; 10 is published")
-    edges: float = Field(ge=0, description="edge lengths, m; 2000 is published")
-    coarse: float = Field(ge=0, description="nodes of the coarse meshes, m; 100 is published")
-    coarse_2d: float = Field(ge=0, description="the same in half crops; 50 is published")
-    masks: float = Field(ge=0, description="hand masks; 500 is published")
-    dense_maps: float = Field(ge=0, description="maps of rest-pose coordinates; 30 is published")
-    heat_maps: float = Field(ge=0, description="keypoint heat maps; 100 is published")
-
-
-class IntagHandTraining(ImageNetworkTraining):
-    encoder: Literal["resnet10_narrow", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
-        description="image encoder of this and, starting from its weights, of all image networks; resnet50 is published"
-    )
-    widths: list[PositiveInt] = Field(
-        min_length=4,
-        max_length=4,
-        description="vertex features before and after each level; 512 256 128 64 is published",
-    )
-    edge_loss_from: Fraction = Field(
-        description="share of the steps after which edge lengths count; 0.25 (epoch 50 of 200) is published"
-    )
-    start_components: int = Field(
-        ge=0, description="of start hands, which a short training learns from few photographs; 0, none, is published"
-    )
-    largest_turn: float = Field(ge=0, le=180, description="of images in augmentation, degrees; 90 is published")
-    dropout: float = Field(ge=0, lt=1, description="in the mesh decoder; 0.05 is published")
-    decoder_from: Fraction = Field(
-        description="share of the steps in which maps and start hands are trained without the mesh decoder; 0 is published"
-    )
-    loss_weights: IntagHandLossWeights = Field(description="weights of the terms of the loss")
-
-
-class InitialOccupancyTraining(ImageNetworkTraining):
-    points_per_hand: PositiveInt = Field(description="query points per hand and step")
-    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
-    image_encoder: ImageEncoderMode = Field(
-        description="frozen keeps IntagHand's encoder, whose maps are then made once per frame; trained is published"
-    )
-    image_attention: bool = Field(description="whether query points look at the image; false is an ablation")
-    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
-
-
-class KeypointRefinementTraining(ImageNetworkTraining):
-    image_encoder: ImageEncoderMode = Field(
-        description="frozen keeps IntagHand's encoder, whose maps are then made once per frame; trained is published"
-    )
-    initial_weights: Literal["published", "identity"] = Field(
-        description="published: random; identity: the network starts as the map that changes nothing"
-    )
-    token_widths: list[PositiveInt] = Field(description="image token widths, one layer each; 64 82 96 112 is published")
-    image_channels: PositiveInt = Field(description="of the map that joints look at; 256 is published")
-    predicted_share: Fraction = Field(
-        description="part of the training inputs that are IntagHand's predictions; the rest are true keypoints with noise"
-    )
-    noise_mm: float = Field(ge=0, description="largest standard deviation of that noise per coordinate, drawn per hand")
-
-
-class RefinedOccupancyTraining(ImageNetworkTraining):
-    points_per_hand: PositiveInt = Field(description="query points per hand and step")
-    uniform_share: Fraction = Field(description="part of the points drawn uniformly, half from each uniform set")
-    image_encoder: ImageEncoderMode = Field(
-        description="frozen keeps the initial network's encoder, whose maps are then made once per frame; trained is published"
-    )
-    initial_weights: Literal["published", "initial_field"] = Field(
-        description="published: random; initial_field: the network starts by passing the initial occupancy on"
-    )
-    anchor_widths: list[PositiveInt] = Field(
-        min_length=2, max_length=2, description="widths of the anchor encoder; 120 256 is published"
-    )
-    anchor_blocks: PositiveInt = Field(
-        description="blocks of the anchor encoder in which all anchors of a hand see each other; 3 is published"
-    )
-    query_width: PositiveInt = Field(description="width of the queries' attention to anchors; 200 is published")
-    shared_statistics: bool = Field(
-        description="whether both hands' anchors share batch statistics in training; false, hand after hand, is published"
-    )
-    weight_decay: float = Field(ge=0, description="of Adam; 0.00001 is published")
-    penetration_weight: float = Field(ge=0, description="of the penetration loss; 0.001 is published")
-    context: bool = Field(description="whether the hands' codes see each other and the image; false is an ablation")
-    validation_points: PositiveInt = Field(description="points per hand for the validation IoU")
-
-
-class Training(Section):
-    halo: HaloTraining = Field(description="occupancy from keypoints, without the image (HALO)")
-    intaghand: IntagHandTraining = Field(description="both hands' meshes from the image (IntagHand)")
-    initial_occupancy: InitialOccupancyTraining = Field(description="occupancy from keypoints and the image")
-    keypoint_refinement: KeypointRefinementTraining = Field(description="better keypoints from keypoints and the image")
-    refined_occupancy: RefinedOccupancyTraining = Field(
-        description="occupancy of both hands that see each other (Im2Hands)"
-    )
 
 
 class PerturbKeypoints(Section):

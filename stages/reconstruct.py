@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from im2hands.config import Behaviour, Reconstruct
+from im2hands.config import Reconstruct
+from im2hands.config_base import Behaviour
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import KeypointTable

@@ -14,7 +14,8 @@ from pathlib import Path
 PACKAGES = ("im2hands", "stages")
 NO_DATA = {".py", ".pyc", ".md", ""}
 # Modules whose content reaches no output: parameters arrive by value through the rules, the others only talk to people.
-WITHOUT_EFFECT = frozenset({"im2hands/config.py", "im2hands/io/errors.py", "im2hands/io/progress.py"})
+CONFIG = {"im2hands/config.py", "im2hands/config_base.py", "im2hands/config_training.py"}
+WITHOUT_EFFECT = frozenset({*CONFIG, "im2hands/io/errors.py", "im2hands/io/progress.py"})
 
 
 def sources(stage: str, root: Path | str = ".") -> list[str]:

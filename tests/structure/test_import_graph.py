@@ -21,7 +21,9 @@ ROOMS = (
     "report",
 )
 MODULES = {
-    "config": ("io",),
+    "config_base": (),
+    "config_training": ("config_base",),
+    "config": ("io", "config_base", "config_training"),
     "configure": ("io", "config"),
     "doctor": ("io", "config"),
     "cli": (*ROOMS, "config", "configure", "doctor"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config import InitialOccupancyTraining
+from im2hands.config_training import InitialOccupancyTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.two_hand_item import Augmentation

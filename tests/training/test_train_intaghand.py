@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config import IntagHandTraining
+from im2hands.config_training import IntagHandTraining
 from im2hands.datasets.two_hand_item import Augmentation, AugmentationRanges
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
 from im2hands.hands.sides import Side

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config import RefinedOccupancyTraining
+from im2hands.config_training import RefinedOccupancyTraining
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands

@@ -1,0 +1,17 @@
+"""What all sections of the parameters share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Behaviour = Literal["published", "consistent"]
+Choice = Literal["compat", "published", "consistent"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are refused, every key is required in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
