@@ -19,7 +19,7 @@ from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.evaluation.metrics import SampledSurface
 from im2hands.evaluation.penetration import Method, Penetration, penetration
 from im2hands.evaluation.protocols import Reconstruction, TrueHand, evaluate_hand
-from im2hands.geometry.cameras import CROP_SIZE
+from im2hands.geometry.cameras import CROP_SIZE, Camera
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
@@ -56,6 +56,15 @@ class HandTask:
     columns: Mapping[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """An evaluated frame. name: of its camera.  crop: camera of its crop."""
+
+    frame_id: int
+    name: str
+    crop: Camera
+
+
 def evaluate_shard(
     surfaces: SurfaceShard,
     queries: EvaluationQueries,
@@ -72,43 +81,21 @@ def evaluate_shard(
     frames, crops: of the split; they say what each photograph shows.  names: columns that are the same for all, like method.
     Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
     """
-    pairs = pair_tasks(surfaces, hands, models)
-    views = photographs([view for view, _ in pairs], [tasks for _, tasks in pairs], frames, crops, models)
+    pairs = [(tasks, photographs(view, frames, crops)) for view, tasks in pair_tasks(surfaces, hands, models)]
     sealed_faces = {side: model.sealed_faces for side, model in models.items()}
     measure = partial(_measure_pairs, surfaces, queries, sealed_faces, measuring)
-    tasks = chunks([tasks for _, tasks in pairs], PAIRS_PER_TASK)
     label = f"evaluate pairs (x{PAIRS_PER_TASK})"
-    measured = [rows for batch in ordered_map(measure, tasks, workers, label) for rows in batch]
+    measured = ordered_map(measure, chunks(pairs, PAIRS_PER_TASK), workers, label)
+    return [{**names, **row} for rows in measured for row in rows]
+
+
+def photographs(view: View, frames: FrameTable, crops: CropSet) -> list[Photograph]:
+    """The evaluated photographs that a reconstruction stands for."""
+    cameras = frames.table["camera"]
     return [
-        {**names, **row, **seen[row["side"]]}
-        for (view, _), rows in zip(pairs, measured, strict=True)
-        for seen in views[view]
-        for row in rows
+        Photograph(frame_id, cameras[frame_id].as_py(), crops.photograph(frame_id, with_image=False)[1])
+        for frame_id in view[1]
     ]
-
-
-def photographs(
-    views: Sequence[View],
-    pairs: Sequence[Sequence[HandTask]],
-    frames: FrameTable,
-    crops: CropSet,
-    models: Mapping[Side, HandModel],
-) -> dict[View, list[dict[str, dict[str, Any]]]]:
-    """What the records say of the photographs of each reconstruction: side -> columns; without photograph, one empty entry."""
-    known: dict[int, dict[str, dict[str, Any]]] = {}
-    cameras = frames.table["camera"].to_pylist()
-    found: dict[View, list[dict[str, dict[str, Any]]]] = {}
-    for view, tasks in zip(views, pairs, strict=True):
-        meshes = {task.frame.side: Mesh(task.sealed, models[task.frame.side].sealed_faces) for task in tasks}
-        for frame_id in view[1]:
-            if frame_id not in known:
-                camera = crops.photograph(frame_id, with_image=False)[1]
-                known[frame_id] = {
-                    side.value: {"frame_id": frame_id, "camera": cameras[frame_id], "visible_fraction": fraction}
-                    for side, fraction in visible_fractions(meshes, camera, CROP_SIZE).items()
-                }
-        found[view] = [known[frame_id] for frame_id in view[1]] or [{side.value: {} for side in meshes}]
-    return found
 
 
 def pair_tasks(
@@ -171,15 +158,30 @@ def _measure_pairs(
     queries: EvaluationQueries,
     sealed_faces: Mapping[Side, Int[np.ndarray, "faces 3"]],
     measuring: Measuring,
-    pairs: Sequence[Sequence[HandTask]],
-) -> list[list[dict[str, Any]]]:
+    pairs: Sequence[tuple[Sequence[HandTask], Sequence[Photograph]]],
+) -> list[dict[str, Any]]:
     rows = []
-    for tasks in pairs:
+    for tasks, seen_in in pairs:
         true = [_true_hand(task, queries, sealed_faces[task.frame.side]) for task in tasks]
         made = [_reconstruction(surfaces, task, truth) for task, truth in zip(tasks, true, strict=True)]
         metrics = measure_pair(made, true, measuring)
-        rows.append([{**task.columns, **row} for task, row in zip(tasks, metrics, strict=True)])
+        for seen in _columns_of_photographs(true, seen_in):
+            rows += [{**task.columns, **row, **seen[task.frame.side]} for task, row in zip(tasks, metrics, strict=True)]
     return rows
+
+
+def _columns_of_photographs(
+    true: Sequence[TrueHand], photographs: Sequence[Photograph]
+) -> list[dict[Side, dict[str, Any]]]:
+    """What the records say of each photograph: side -> columns; one empty entry if there is none."""
+    hands = {truth.frame.side: truth.sealed for truth in true}
+    return [
+        {
+            side: {"frame_id": one.frame_id, "camera": one.name, "visible_fraction": fraction}
+            for side, fraction in visible_fractions(hands, one.crop, CROP_SIZE).items()
+        }
+        for one in photographs
+    ] or [{side: {} for side in hands}]
 
 
 def _true_hand(task: HandTask, queries: EvaluationQueries, sealed_faces: np.ndarray) -> TrueHand:
