@@ -177,7 +177,12 @@ class ShardReader:
 
     def row(self, index: int, columns: list[str] | None = None) -> dict[str, Any]:
         """One row: lists as flat numpy arrays and binaries as memoryviews (both without a copy), the rest as Python values."""
-        batch = self._file.get_batch(index)
+        try:
+            batch = self._file.get_batch(index)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DamagedFileError(
+                f"{self.path}: row {index} cannot be read ({error}); delete this file and run again to rebuild it."
+            ) from None
         return {name: _value(batch.column(name)[0]) for name in columns or self.layout.column_names()}
 
     def column(self, name: str) -> list[Any]:

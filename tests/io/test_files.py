@@ -91,6 +91,21 @@ def test_corrupted_shard_is_refused_and_named(tmp_path):
         Manifest.read(tmp_path / "manifest.json").open(LAYOUT).row(0)
 
 
+def test_row_that_cannot_be_read_names_the_shard(tmp_path):
+    """Damage that stood in the file before its checksum was taken."""
+    write_shard(tmp_path / "0.arrow", 2)
+    content = bytearray((tmp_path / "0.arrow").read_bytes())
+    first_row = content.index(CONTINUATION, content.index(CONTINUATION) + 1)
+    content[first_row + 8 : first_row + 40] = b"\xff" * 32
+    (tmp_path / "0.arrow").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"0\.arrow: row 0 cannot be read .*delete this file"):
+        ShardReader(tmp_path / "0.arrow", LAYOUT).row(0)
+
+
+CONTINUATION = b"\xff\xff\xff\xff"
+"""What every message of an Arrow file begins with: first the schema, then the rows."""
+
+
 def test_tables_of_another_kind_or_version_are_refused(tmp_path):
     layout = Layout("numbers", 1, pa.schema([("value", pa.int64())]))
     write_parquet(tmp_path / "t.parquet", pa.table({"value": [1, 2]}), layout, Provenance())
