@@ -14,6 +14,9 @@ from im2hands.hands.sides import Side
 TRUTH = {Side.RIGHT: (0.141, 0.506, 0.541), Side.LEFT: (0.463, 0.718, 0.741)}
 PREDICTION = {Side.RIGHT: (0.847, 0.416, 0.220), Side.LEFT: (0.949, 0.659, 0.349)}
 
+PENETRATION = (0.118, 0.353, 1.0)
+"""Of surface inside the other hand: a blue that the error scale does not have."""
+
 ERROR_STOPS = (
     (0.00, (0.914, 0.906, 0.871)),
     (0.20, (0.953, 0.808, 0.549)),

@@ -25,14 +25,25 @@ from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json, write_text
 from im2hands.io.errors import DataError
+from im2hands.reconstruction.storage import read_surfaces
 from im2hands.report import facts
 from im2hands.report.charts import Chart, Line, Mark
-from im2hands.report.colours import ERROR_STOPS, PREDICTION, TRUTH, css, error_gradient, scale_limit
+from im2hands.report.colours import ERROR_STOPS, PENETRATION, PREDICTION, TRUTH, css, error_gradient, scale_limit
 from im2hands.report.curves import training_curves
 from im2hands.report.gallery import gallery, photograph
-from im2hands.report.pairs import RULE, ChosenPair, RankedPair, ShownPair, choose, load_pairs, rank_pairs
+from im2hands.report.pairs import (
+    PICTURED_FACES,
+    RULE,
+    ChosenPair,
+    RankedPair,
+    ShownPair,
+    choose,
+    load_pairs,
+    rank_pairs,
+    with_penetration,
+)
 from im2hands.report.pictures import data_uri, webp
-from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
+from im2hands.report.viewer import UNKNOWN_DISTANCE, key_of, viewer_data
 
 FILES_OF_TABLES = (
     *("shape_given_keypoints.parquet", "shape_predicted_keypoints.parquet"),
@@ -53,9 +64,10 @@ LICENCES = {
 class Artifacts:
     """Paths of what the report shows.
 
-    method, source: whose meshes the gallery and the view show.  tables: folder of make_tables.  records: evaluation files, of
-    any method.  meshes: all mesh shards of the method.  hands, images (manifest): of the test split.  frames, frame_audits,
-    hand_audits: one file per split.  hand_model: folder.  models: folders of trained networks with card.json and curves.csv.
+    method, source: whose numbers stand at the top and choose the pairs.  tables: folder of make_tables.  records: evaluation
+    files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
+    (manifest): of the test split.  frames, frame_audits, hand_audits: one file per split.  hand_model: folder.
+    models: folders of trained networks with card.json and curves.csv.
     """
 
     method: str
@@ -87,19 +99,22 @@ def write_report(
     """
     card, summary = facts.read_card(artifacts.tables), facts.read_summary(artifacts.tables)
     ranked = rank_pairs(_records_of(artifacts))
-    chosen, viewed = choose(ranked, gallery_pairs), choose(ranked, viewer_pairs)
+    chosen, viewed = with_penetration(choose(ranked, gallery_pairs), ranked), choose(ranked, viewer_pairs)
     crops = CropSet(artifacts.images)
-    shown = _load(artifacts, [*chosen, *viewed], crops)
-    limit = scale_limit(
-        np.concatenate([hand.prediction_errors_mm for pair in shown.values() for hand in pair.hands] or [np.zeros(0)])
-    )
+    results = _load(artifacts, [*chosen, *viewed], crops)
+    main = artifacts.method, artifacts.source
+    shown = results[main]
+    hands = [hand for pair in shown.values() for hand in pair.hands]
+    limit = scale_limit(np.concatenate([hand.prediction_errors_mm for hand in hands] or [np.zeros(0)]))
     context = {
         "dataset": card["dataset"],
         "synthetic": facts.SYNTHETIC in card["dataset"],
         "split": card["split"],
         "method": facts.METHOD_NAMES.get(artifacts.method, artifacts.method),
         "headline": _headline(summary, artifacts, card),
-        "rows": gallery(chosen, shown, limit),
+        "rows": gallery(chosen, results, limit),
+        "pictured_faces": PICTURED_FACES,
+        "method_names": facts.METHOD_NAMES,
         "rank_chart": _rank_chart(ranked, chosen, card["dataset"]),
         "rule": RULE,
         "limit": limit,
@@ -114,7 +129,7 @@ def write_report(
         "audit": facts.audit_lines([*artifacts.frame_audits, *artifacts.hand_audits]),
         "software": facts.software(),
         "sources": facts.sources(_files(artifacts)),
-        **_view(viewed, shown, limit),
+        **_view(viewed, results, main, limit),
         **_static(),
     }
     write_text(output, _environment().get_template("report.html.j2").render(context))
@@ -131,10 +146,29 @@ def _records_of(artifacts: Artifacts) -> pd.DataFrame:
     return chosen
 
 
-def _load(artifacts: Artifacts, chosen: Sequence[ChosenPair], crops: CropSet) -> dict[str, ShownPair]:
+Results = dict[tuple[str, str], dict[str, ShownPair]]
+
+
+def _load(artifacts: Artifacts, chosen: Sequence[ChosenPair], crops: CropSet) -> Results:
+    """(method, keypoint source) -> the chosen pairs by name, all as the same photographs show them."""
     names = list(dict.fromkeys(one.pair.pair_id for one in chosen))
     hands = HandTable.read(artifacts.hands, ["vertices"], [f"{name}_{side.value}" for name in names for side in Side])
-    return load_pairs(names, hands, load_hand_models(artifacts.hand_model), artifacts.meshes, crops)
+    models = load_hand_models(artifacts.hand_model)
+    shards: dict[tuple[str, str], list[str]] = {}
+    for path in artifacts.meshes:
+        made_with = read_surfaces(path).parameters
+        shards.setdefault((made_with["method"], made_with["source"]), []).append(path)
+    main = artifacts.method, artifacts.source
+    if main not in shards:
+        raise DataError(
+            f"no mesh shard of the method {main[0]} with {main[1]} keypoints was given; run reconstruct again."
+        )
+    pairs = load_pairs(names, hands, models, shards[main], crops)
+    photographs = {name: pair.crop.frame_id for name, pair in pairs.items()}
+    return {
+        one: pairs if one == main else load_pairs(names, hands, models, paths, crops, photographs)
+        for one, paths in shards.items()
+    }
 
 
 def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any]) -> dict[str, str]:
@@ -156,19 +190,16 @@ def _headline(summary: pd.DataFrame, artifacts: Artifacts, card: dict[str, Any])
 
 
 def _rank_chart(ranked: Sequence[RankedPair], chosen: Sequence[ChosenPair], dataset: str) -> str:
-    """Every pair by its place in the order of errors, the chosen ones marked."""
+    """Every pair by its place in the order of mesh IoU, the chosen ones marked."""
     share = np.array([100 * pair.share for pair in ranked])
-    distance = np.array([pair.chamfer_mm for pair in ranked])
-    marks = [Mark(100 * one.pair.share, one.pair.chamfer_mm, "", f"mark-{one.place}") for one in chosen]
-    wide = distance.min() > 0 and distance.max() / distance.min() > 10
+    overlap = np.array([100 * pair.mesh_iou for pair in ranked])
+    marks = [Mark(100 * one.pair.share, 100 * one.pair.mesh_iou, "", f"mark-{one.place}") for one in chosen]
     summary = (
-        f"Chamfer-L1 of all {len(ranked)} test pairs in order ({dataset}): best {distance.min():.2f} mm, median "
-        f"{np.median(distance):.2f} mm, worst {distance.max():.2f} mm."
+        f"Mesh IoU of all {len(ranked)} test pairs in order ({dataset}): best {overlap.max():.1f} %, median "
+        f"{np.median(overlap):.1f} %, worst {overlap.min():.1f} %."
     )
-    name = "Chamfer-L1 (mm)" + (", logarithmic" if wide else "")
-    line = Line("", share, distance, "series-all", dots=len(ranked) <= 60)
-    limits = None if wide else (0.0, 1.08 * float(distance.max()))
-    return Chart(summary, "pairs, best to worst (%)", name, [line], marks, log=wide, limits=limits).svg()
+    line = Line("", share, overlap, "series-all", dots=len(ranked) <= 60)
+    return Chart(summary, "pairs, best to worst (%)", "Mesh IoU (%)", [line], marks, limits=(0.0, 100.0)).svg()
 
 
 def _training(folder: str) -> dict[str, Any]:
@@ -191,10 +222,11 @@ def _contact_sheet(crops: CropSet, count: int) -> list[str]:
     return images
 
 
-def _view(viewed: Sequence[ChosenPair], shown: dict[str, ShownPair], limit: float) -> dict[str, Any]:
-    data = viewer_data(viewed, shown)
+def _view(viewed: Sequence[ChosenPair], results: Results, main: tuple[str, str], limit: float) -> dict[str, Any]:
+    data, shown = viewer_data(viewed, results), results[main]
     content = {
         "pairs": data.pairs,
+        "methods": [key_of(*one) for one in results],
         "limit": limit,
         "stops": ERROR_STOPS,
         "unknown": UNKNOWN_COLOUR,
@@ -208,8 +240,16 @@ def _view(viewed: Sequence[ChosenPair], shown: dict[str, ShownPair], limit: floa
         "viewer": [
             {"place": one.place, "pair": one.pair, "photograph": photograph(shown[one.pair.pair_id])} for one in viewed
         ],
+        "viewer_methods": [
+            {"key": key_of(*one), "method": one[0], "source": one[1], "checked": one == main} for one in results
+        ],
         "viewer_json": json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
-        "unpredicted": any(not hand.has_prediction for one in viewed for hand in shown[one.pair.pair_id].hands),
+        "unpredicted": any(
+            not hand.has_prediction
+            for pairs in results.values()
+            for one in viewed
+            for hand in pairs[one.pair.pair_id].hands
+        ),
         "simplified": data.simplified,
         "most_faces": data.faces,
     }
@@ -230,6 +270,7 @@ def _static() -> dict[str, Any]:
         "truth": {side.value: css(TRUTH[side]) for side in Side},
         "prediction": {side.value: css(PREDICTION[side]) for side in Side},
         "unknown": css(UNKNOWN_COLOUR),
+        "penetration": css(PENETRATION),
     }
     return {
         "fonts": fonts,

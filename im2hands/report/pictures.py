@@ -52,11 +52,11 @@ class View:
     intrinsics: Float[np.ndarray, "3 3"]
     size: int
 
-    def enlarged(self, factor: int) -> View:
+    def enlarged(self, factor: float) -> View:
         """The same view on a picture `factor` times larger; pixel centres stay at whole numbers."""
         intrinsics = np.diag([factor, factor, 1.0]) @ self.intrinsics
         intrinsics[:2, 2] += (factor - 1) / 2
-        return View(intrinsics, self.size * factor)
+        return View(intrinsics, round(self.size * factor))
 
 
 def render(meshes: Sequence[Painted], view: View) -> Float[np.ndarray, "size size 4"]:
@@ -109,13 +109,14 @@ def backdrop(image: UInt8[np.ndarray, "height width 3"], size: int) -> Float[np.
 
 
 def from_the_right(
-    clouds: Sequence[Float[np.ndarray, "vertices 3"]], size: int
+    clouds: Sequence[Float[np.ndarray, "vertices 3"]], size: int, framed: int | None = None
 ) -> tuple[list[Float[np.ndarray, "vertices 3"]], View]:
-    """Meshes' vertices (camera frame, m) turned to be seen from the right, and a view that all of them fill."""
-    together = np.concatenate(clouds)
+    """Meshes' vertices (camera frame, m) turned to be seen from the right, and a view that the first `framed` fill (all of them
+    by default)."""
+    together = np.concatenate(clouds[:framed])
     centre = (together.min(0) + together.max(0)) / 2
     turned = [(cloud - centre) @ FROM_THE_RIGHT.T + [0, 0, centre[2]] for cloud in clouds]
-    slopes = np.abs(np.concatenate([cloud[:, :2] / cloud[:, 2:] for cloud in turned])).max()
+    slopes = np.abs(np.concatenate([cloud[:, :2] / cloud[:, 2:] for cloud in turned[:framed]])).max()
     focal, middle = FILLED_SHARE * size / 2 / slopes, (size - 1) / 2
     return turned, View(np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]]), size)
 

@@ -8,7 +8,7 @@ photograph's camera sees the hands. Positions are 16-bit over the box of their m
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from im2hands.geometry.mesh import Mesh
-from im2hands.report.pairs import ChosenPair, ShownPair, halved
+from im2hands.report.pairs import PICTURED_FACES, ChosenPair, ShownPair, halved
 from im2hands.report.pictures import vertex_normals
+from im2hands.report.simplify import simplify
 
 BYTES_OF_PREDICTIONS = 8_000_000
 """Binary size of all predicted meshes together; base64 adds a third."""
-MOST_FACES, FEWEST_FACES = 60_000, 4_000
+FEWEST_FACES = 4_000
 BYTES_PER_FACE = 16
 """At most: three indices, and half a vertex (a closed mesh has about half as many vertices as triangles)."""
 UNKNOWN_DISTANCE = 65_535
@@ -39,64 +40,54 @@ class ViewerData:
     faces: int
 
 
-def viewer_data(chosen: Sequence[ChosenPair], shown: dict[str, ShownPair]) -> ViewerData:
-    """Meshes of the chosen pairs, simplified as far as needed to stay below BYTES_OF_PREDICTIONS."""
-    hands = max(sum(hand.has_prediction for one in chosen for hand in shown[one.pair.pair_id].hands), 1)
-    limit = int(np.clip(BYTES_OF_PREDICTIONS / hands / BYTES_PER_FACE, FEWEST_FACES, MOST_FACES))
+def key_of(method: str, source: str) -> str:
+    """What a method with a keypoint source is called in the view's data."""
+    return f"{method}/{source}"
+
+
+def viewer_data(chosen: Sequence[ChosenPair], results: Mapping[tuple[str, str], Mapping[str, ShownPair]]) -> ViewerData:
+    """Meshes of the chosen pairs as every method made them, simplified as far as needed to stay below BYTES_OF_PREDICTIONS.
+
+    results: (method, keypoint source) -> its pairs by name.
+    """
+    hands = max(
+        sum(
+            hand.has_prediction
+            for pairs in results.values()
+            for one in chosen
+            for hand in pairs[one.pair.pair_id].hands
+        ),
+        1,
+    )
+    limit = int(np.clip(BYTES_OF_PREDICTIONS / hands / BYTES_PER_FACE, FEWEST_FACES, PICTURED_FACES))
     pairs, simplified = [], 0
     for one in chosen:
-        pair = shown[one.pair.pair_id]
+        made = {key_of(*name): pairs_of[one.pair.pair_id] for name, pairs_of in results.items()}
+        pair = next(iter(made.values()))
         to_view = _placement(pair)
         parts = []
-        for hand in pair.hands:
+        for number, hand in enumerate(pair.hands):
             fine = hand.fine_truth
+            missed = {key: _distances(other.hands[number].truth_errors_mm) for key, other in made.items()}
             parts.append(
-                {"role": "truth", "side": hand.side.value}
-                | _packed(to_view(fine.vertices), fine.faces, hand.truth_errors_mm)
+                {"role": "truth", "side": hand.side.value, "distances": missed}
+                | _packed(to_view(fine.vertices), fine.faces)
                 | {"normals": _halved_normals(hand.truth, to_view)}
             )
-            if hand.has_prediction:
-                mesh, kept = simplify(hand.prediction, limit)
-                simplified += len(kept) < len(hand.prediction.vertices)
-                parts.append(
-                    {"role": "prediction", "side": hand.side.value, "triangles": len(hand.prediction.faces)}
-                    | _packed(to_view(mesh.vertices), mesh.faces, hand.prediction_errors_mm[kept])
-                )
+        for key, other in made.items():
+            for hand in other.hands:
+                if hand.has_prediction:
+                    mesh, kept = simplify(hand.pictured, limit)
+                    simplified += len(mesh.vertices) < len(hand.prediction.vertices)
+                    parts.append(
+                        {"role": "prediction", "side": hand.side.value, "method": key}
+                        | {"triangles": len(hand.prediction.faces)}
+                        | {"distances": _distances(hand.prediction_errors_mm[kept])}
+                        | _packed(to_view(mesh.vertices), mesh.faces)
+                    )
         eye = to_view(pair.crop.camera.to_world(np.zeros((1, 3))))[0]
         pairs.append({"id": pair.pair_id, "eye": [round(float(x), 2) for x in eye], "parts": parts})
     return ViewerData(pairs, simplified, limit)
-
-
-def simplify(mesh: Mesh, most_faces: int) -> tuple[Mesh, Int[np.ndarray, " kept"]]:
-    """A mesh with at most `most_faces` triangles, and which vertices it kept; the mesh as it is where that is enough.
-
-    Vertices in one cell of a grid become one, the one nearest to their mean; the cells grow until the mesh is small enough.
-    For looking at: closed meshes may come out with pinched places.
-    """
-    if len(mesh.faces) <= most_faces:
-        return mesh, np.arange(len(mesh.vertices))
-    vertices = np.asarray(mesh.vertices, np.float64)
-    extent = np.ptp(vertices, axis=0).max()
-    cell = extent / 2 / np.sqrt(most_faces)
-    while True:
-        kept, faces = _clustered(vertices, mesh.faces, cell)
-        if len(faces) <= most_faces:
-            return Mesh(mesh.vertices[kept], faces), kept
-        cell *= 1.15
-
-
-def _clustered(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
-    cells = np.floor((vertices - vertices.min(0)) / cell).astype(np.int64)
-    _, owner, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    owner = owner.reshape(-1)
-    means = np.stack([np.bincount(owner, vertices[:, i]) for i in range(3)], -1) / counts[:, None]
-    order = np.lexsort((np.linalg.norm(vertices - means[owner], axis=1), owner))
-    kept = order[np.concatenate([[0], np.cumsum(counts)[:-1]])]
-    faces = owner[faces]
-    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    faces = faces[whole]
-    _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
-    return kept, faces[np.sort(first)]
 
 
 def _placement(pair: ShownPair):
@@ -119,20 +110,21 @@ def _halved_normals(mesh: Mesh, to_view: Any) -> str:
     return _base64(np.round(127 * normals).astype(np.int8))
 
 
-def _packed(
-    vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"], errors_mm: Float[np.ndarray, " n"]
-) -> dict[str, Any]:
+def _distances(errors_mm: Float[np.ndarray, " n"]) -> str:
+    hundredths = np.where(np.isfinite(errors_mm), np.minimum(np.round(100 * errors_mm), UNKNOWN_DISTANCE - 1), np.nan)
+    return _base64(np.nan_to_num(hundredths, nan=UNKNOWN_DISTANCE).astype("<u2"))
+
+
+def _packed(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> dict[str, Any]:
     low, high = vertices.min(0), vertices.max(0)
     span = np.where(high > low, high - low, 1)
     index = faces.astype("<u2" if len(vertices) <= 65_536 else "<u4")
-    distances = np.where(np.isfinite(errors_mm), np.minimum(np.round(100 * errors_mm), UNKNOWN_DISTANCE - 1), np.nan)
     return {
         "low": [round(float(x), 4) for x in low],
         "span": [round(float(x), 4) for x in span],
         "positions": _base64(np.round((vertices - low) / span * 65_535).astype("<u2")),
         "indices": _base64(index),
         "wide": bool(index.dtype.itemsize == 4),
-        "distances": _base64(np.nan_to_num(distances, nan=UNKNOWN_DISTANCE).astype("<u2")),
     }
 
 

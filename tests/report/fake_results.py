@@ -202,6 +202,7 @@ def _write_meshes(
     import trimesh
 
     models = builtin_hand_models()
+    provenance = Provenance({"fake": True, "method": "halo", "source": "model"}, seed=7)
     with ShardWriter(folder / "results/halo/model/meshes/0000-of-0001.arrow", MESHES, provenance) as writer:
         for pair, hands in enumerate(posed):
             for side in Side:

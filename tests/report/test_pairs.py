@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,27 +16,38 @@ from im2hands.geometry.mesh import Mesh, is_watertight
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
-from im2hands.report.pairs import RankedPair, ShownHand, choose, halved, load_pairs, rank_pairs
+from im2hands.report.pairs import (
+    ChosenPair,
+    RankedPair,
+    ShownHand,
+    ShownPair,
+    choose,
+    halved,
+    load_pairs,
+    rank_pairs,
+    with_penetration,
+)
 
 
 def records(rows):
-    """rows: (pair, Chamfer distance in mm or None for a failed hand)."""
+    """rows: (pair, mesh IoU or None for a failed hand); Chamfer-L1 is ten times what is missing of it, mm."""
     return pd.DataFrame(
         {
             "pair_id": [pair for pair, _ in rows],
-            "chamfer_l1_mm": [distance for _, distance in rows],
-            "mesh_iou": [None if distance is None else 0.5 for _, distance in rows],
-            "failure": [None if distance is not None else "missing" for _, distance in rows],
+            "chamfer_l1_mm": [None if iou is None else 10 * (1 - iou) for _, iou in rows],
+            "mesh_iou": [iou for _, iou in rows],
+            "failure": [None if iou is not None else "missing" for _, iou in rows],
+            "penetration_volume_cm3": 0.5,
         }
     )
 
 
-def test_pairs_are_ranked_by_their_mean_distance_with_penalty_and_ties_by_name():
-    rows = [("c", 2.0), ("c", 2.0), ("a", 1.0), ("a", 3.0), ("b", 0.5), ("b", None)]
+def test_pairs_are_ranked_by_their_mean_iou_with_penalty_and_ties_by_name():
+    rows = [("c", 0.5), ("c", 0.5), ("a", 0.25), ("a", 0.75), ("b", 0.9), ("b", None)]
     ranked = rank_pairs(records(rows))
     assert [pair.pair_id for pair in ranked] == ["a", "c", "b"]
-    assert ranked[-1].chamfer_mm == (0.5 + FAILURE_DISTANCE_MM) / 2
-    assert ranked[-1].mesh_iou == 0.25
+    assert ranked[-1].chamfer_mm == pytest.approx((1 + FAILURE_DISTANCE_MM) / 2)
+    assert ranked[-1].mesh_iou == 0.45
     assert [pair.failed_hands for pair in ranked] == [0, 0, 1]
     assert [pair.share for pair in ranked] == [0, 0.5, 1]
 
@@ -47,6 +59,32 @@ def ranking(length):
 def test_best_median_and_worst_are_ends_and_middle():
     chosen = choose(ranking(9), 3)
     assert [(one.place, one.pair.pair_id) for one in chosen] == [("best", "000"), ("median", "004"), ("worst", "008")]
+
+
+def test_the_pair_of_largest_penetration_joins_unless_nothing_penetrates():
+    ranked = [
+        RankedPair(str(i), 1.0, 0.5, 0, 0.0, volume) for i, volume in enumerate([0.1, 0.9, 0.4, 0.0, float("nan")])
+    ]
+    chosen = [ChosenPair("best", ranked[1])]
+    assert with_penetration(chosen, ranked) == [*chosen, ChosenPair("penetration", ranked[2])]
+    assert with_penetration(chosen, [ranked[1], *ranked[3:]]) == chosen
+
+
+def test_vertices_inside_the_other_hand_are_those_that_a_sphere_says():
+    """Two unit spheres (m) whose middles are 1.5 m apart."""
+    ball = trimesh.creation.icosphere(3)
+    centres = {Side.LEFT: np.zeros(3), Side.RIGHT: np.array([1.5, 0.013, 0.007])}
+    hands = []
+    for side, centre in centres.items():
+        mesh = Mesh(np.asarray(ball.vertices) + centre, np.asarray(ball.faces))
+        hands.append(ShownHand(side, mesh, mesh, None))
+    pair = ShownPair("a", hands, None)
+    for hand in hands:
+        distance = np.linalg.norm(hand.prediction.vertices - centres[hand.side.other], axis=1)
+        sure = np.abs(distance - 1) > 0.01
+        assert (pair.penetrating[hand.side] == (distance < 1))[sure].all()
+        assert pair.penetrating[hand.side].any()
+    assert ShownPair("a", [hands[0], ShownHand(Side.RIGHT, hands[1].truth, None, "x")], None).penetrating == {}
 
 
 @given(length=st.integers(1, 40), count=st.integers(1, 45))
@@ -87,7 +125,7 @@ def test_a_missing_hand_is_infinitely_far(prediction):
     assert np.isinf(hand.truth_errors_mm).all()
 
 
-def loaded(results, names):
+def loaded(results, names, photographs=None):
     paths = results.arguments
     return load_pairs(
         names,
@@ -95,6 +133,7 @@ def loaded(results, names):
         builtin_hand_models(),
         paths["meshes"],
         CropSet(paths["images"]),
+        photographs,
     )
 
 
@@ -103,6 +142,15 @@ def test_pairs_come_with_both_hands_and_their_first_photograph(results):
     assert [hand.side for hand in pair.hands] == list(Side)
     assert pair.crop.frame_id == 2
     assert all(0 < hand.prediction_errors_mm.max() < 5 for hand in pair.hands)
+
+
+def test_a_photograph_that_a_method_did_not_see_leaves_hands_without_mesh_and_says_why(results):
+    pair = loaded(results, ["900_13"], {"900_13": 3})["900_13"]
+    assert pair.crop.frame_id == 3
+    assert not any(hand.has_prediction for hand in pair.hands)
+    assert {hand.failure for hand in pair.hands} == {"nothing was reconstructed from this photograph"}
+    seen = loaded(results, ["900_13"], {"900_13": 2})["900_13"]
+    assert all(hand.has_prediction for hand in seen.hands)
 
 
 def test_a_pair_without_reconstruction_is_named(results):

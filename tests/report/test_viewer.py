@@ -14,7 +14,8 @@ from im2hands.evaluation.records import read_records
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.report.pairs import choose, load_pairs, rank_pairs
-from im2hands.report.viewer import UNKNOWN_DISTANCE, simplify, viewer_data
+from im2hands.report.simplify import simplify
+from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
 
 
 def decode(part, name, kind):
@@ -39,13 +40,17 @@ def shown(results):
     return chosen, pairs
 
 
+def view(chosen, pairs):
+    return viewer_data(chosen, {("halo", "model"): pairs})
+
+
 def test_meshes_survive_their_way_into_the_page(shown):
     chosen, pairs = shown
-    data = viewer_data(chosen, pairs)
+    data = view(chosen, pairs)
     assert data.simplified == 0
     pair = pairs[chosen[0].pair.pair_id]
     for side in (0, 1):
-        truth, prediction = data.pairs[0]["parts"][2 * side : 2 * side + 2]
+        truth, prediction = data.pairs[0]["parts"][side], data.pairs[0]["parts"][2 + side]
         hand = pair.hands[side]
         assert (truth["side"], prediction["role"]) == (hand.side.value, "prediction")
         faces = decode(prediction, "indices", "<u4" if prediction["wide"] else "<u2").reshape(-1, 3)
@@ -59,7 +64,7 @@ def test_meshes_survive_their_way_into_the_page(shown):
 
 def test_the_view_looks_from_the_camera_at_the_middle_of_the_hands(shown):
     chosen, pairs = shown
-    data = viewer_data(chosen, pairs)
+    data = view(chosen, pairs)
     eye = np.array(data.pairs[0]["eye"])
     assert eye[2] == pytest.approx(900, abs=60)  # the camera is 0.9 m before the hands, along z
     together = np.concatenate([positions(part) for part in data.pairs[0]["parts"] if part["role"] == "truth"])
@@ -68,15 +73,15 @@ def test_the_view_looks_from_the_camera_at_the_middle_of_the_hands(shown):
 
 def test_a_missing_hand_leaves_the_truth_without_distance(shown):
     chosen, pairs = shown
-    worst = viewer_data(chosen, pairs).pairs[-1]["parts"]
+    worst = view(chosen, pairs).pairs[-1]["parts"]
     lonely = [part for part in worst if part["role"] == "truth" and part["side"] == "left"]
     assert not [part for part in worst if part["role"] == "prediction" and part["side"] == "left"]
-    assert (decode(lonely[0], "distances", "<u2") == UNKNOWN_DISTANCE).all()
+    assert (decode(lonely[0]["distances"], "halo/model", "<u2") == UNKNOWN_DISTANCE).all()
 
 
 def test_stored_normals_are_those_of_the_surface(shown):
     chosen, pairs = shown
-    part = viewer_data(chosen, pairs).pairs[0]["parts"][0]
+    part = view(chosen, pairs).pairs[0]["parts"][0]
     normals = decode(part, "normals", "i1").reshape(-1, 3) / 127
     assert np.linalg.norm(normals, axis=1) == pytest.approx(1, abs=0.02)
     faces = decode(part, "indices", "<u2").reshape(-1, 3)

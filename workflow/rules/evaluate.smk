@@ -90,7 +90,7 @@ rule make_report:
         tables=expand("results/tables/{name}.parquet", name=paths.TABLES),
         protocol="results/tables/protocol_card.json",
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
-        meshes=result_shards("results/{method}/{source}/meshes/{shard}-of-{shards}.arrow", paths.shown(config)),
+        meshes=result_shards("results/{method}/{source}/meshes/{shard}-of-{shards}.arrow"),
         hands="data/hands/test.parquet",
         frames=expand("data/frames/{split}.parquet", split=SPLITS),
         frame_audits=expand("data/frames/audit_{split}.parquet", split=SPLITS),

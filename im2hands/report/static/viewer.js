@@ -42,7 +42,7 @@
     camera.add(light); // the lights move with the viewer: every side can be read
   }
 
-  const state = { pair: 0, mode: "overlay", turning: false };
+  const state = { pair: 0, mode: "overlay", method: data.methods[0], turning: false };
   const groups = new Map();
   let waiting = false;
 
@@ -88,8 +88,10 @@
     geometry.setIndex(new THREE.BufferAttribute(indices, 1));
     if (part.normals) geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(bytes(part.normals)), 3, true));
     else geometry.computeVertexNormals();
-    const distances = new Uint16Array(bytes(part.distances));
-    geometry.setAttribute("color", new THREE.BufferAttribute(errorColours(distances), 3));
+    // Of a predicted hand to the truth; of a true hand to what each method predicted.
+    const distances = {};
+    const packed = part.method ? { [part.method]: part.distances } : part.distances;
+    for (const key of Object.keys(packed)) distances[key] = new Uint16Array(bytes(packed[key]));
     const plain = new THREE.Color().setRGB(...data.colours[part.role][part.side], "srgb");
     const common = { roughness: 0.72, metalness: 0 };
     const materials = {
@@ -107,7 +109,7 @@
       );
     };
     const mesh = new THREE.Mesh(geometry, materials.plain);
-    mesh.userData = { role: part.role, distances, materials };
+    mesh.userData = { role: part.role, method: part.method, distances, materials, colours: {} };
     return mesh;
   }
 
@@ -131,13 +133,24 @@
     missed: { truth: "error" },
   };
 
+  function belongs(mesh) {
+    return !mesh.userData.method || mesh.userData.method === state.method;
+  }
+
+  function paintErrors(mesh) {
+    const { colours, distances } = mesh.userData;
+    colours[state.method] ||= new THREE.BufferAttribute(errorColours(distances[state.method]), 3);
+    mesh.geometry.setAttribute("color", colours[state.method]);
+  }
+
   function dress() {
     const looks = MODES[state.mode];
     const current = groupOf(state.pair);
     groups.forEach((group) => (group.visible = group === current));
     for (const mesh of current.children) {
-      const look = looks[mesh.userData.role];
+      const look = belongs(mesh) && looks[mesh.userData.role];
       mesh.visible = Boolean(look);
+      if (look === "error") paintErrors(mesh);
       mesh.material = mesh.userData.materials[look || "plain"];
       mesh.renderOrder = look === "glass" ? 1 : 0;
     }
@@ -183,7 +196,7 @@
   }
 
   function drawHalf(left, width, height, role) {
-    for (const mesh of groupOf(state.pair).children) mesh.visible = mesh.userData.role === role;
+    for (const mesh of groupOf(state.pair).children) mesh.visible = mesh.userData.role === role && belongs(mesh);
     renderer.setViewport(left, 0, width, height);
     renderer.setScissor(left, 0, width, height);
     renderer.render(scene, camera);
@@ -231,7 +244,7 @@
       readout.textContent = "";
       return;
     }
-    const { distances } = hit.object.userData;
+    const distances = hit.object.userData.distances[state.method];
     const nearest = [hit.face.a, hit.face.b, hit.face.c].map((i) => distances[i]).sort((a, b) => a - b)[1];
     readout.textContent = nearest === data.unknownDistance ? "no prediction" : `${(nearest / 100).toFixed(1)} mm`;
     readout.style.transform = `translate(${event.clientX - frame.left + 14}px, ${event.clientY - frame.top - 30}px)`;
@@ -268,6 +281,11 @@
       if (refit) lookLikeThePhotograph();
     }),
   );
+  const choice = box.querySelector("select[name=viewer-method]");
+  choice.addEventListener("change", () => {
+    state.method = choice.value;
+    dress();
+  });
   box.querySelectorAll("input[name=viewer-pair]").forEach((input) =>
     input.addEventListener("change", () => {
       state.pair = Number(input.value);
@@ -292,6 +310,7 @@
 
   // Browsers restore ticked boxes when a page is reloaded: start from what is ticked.
   state.mode = box.querySelector("input[name=viewer-mode]:checked").value;
+  state.method = choice.value;
   state.pair = Number(box.querySelector("input[name=viewer-pair]:checked").value);
   dress();
   lookLikeThePhotograph();
