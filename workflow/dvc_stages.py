@@ -39,7 +39,6 @@ from workflow.paths import (
     keypoint_sources,
     model_files,
     results,
-    shown,
     splits_of,
 )
 from workflow.sources import sources
@@ -186,7 +185,7 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
             *(f"results/tables/{name}.parquet" for name in TABLES),
             "results/tables/protocol_card.json",
             *(f"{folder}/metrics" for folder in for_results),
-            "results/{}/{}/meshes".format(*shown(config)),
+            *(f"{folder}/meshes" for folder in for_results),
             *(f"models/{network}/{name}" for network in NETWORKS for name in ("card.json", "curves.csv")),
             "data/frames",
             "data/hands",
