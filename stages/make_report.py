@@ -1,5 +1,7 @@
 """Stage `make_report`: the results as one HTML page that works offline."""
 
+from pathlib import Path
+
 from im2hands.config import MakeReport
 from im2hands.io.stage import stage_main
 from im2hands.report.page import Artifacts, write_report
@@ -18,6 +20,7 @@ def main(
     images: str,
     hand_model: str,
     models: list[str],
+    graph: list[str],
     output: str,
     params: MakeReport,
 ) -> None:
@@ -34,9 +37,13 @@ def main(
         images=images,
         hand_model=hand_model,
         models=models,
+        graph=[tuple(edge.split(":")) for edge in graph],
     )
     write_report(output, artifacts, params.contact_sheet_images, params.gallery_pairs, params.viewer_pairs)
-    print(f"{output}: {params.gallery_pairs} pairs in pictures, {params.viewer_pairs} in the interactive view")
+    size = Path(output).stat().st_size / 1e6
+    print(
+        f"{output}: {size:.1f} MB, {params.gallery_pairs} pairs in pictures, {params.viewer_pairs} in the interactive view"
+    )
 
 
 if __name__ == "__main__":

@@ -197,6 +197,25 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     return found
 
 
+def edges(config: Mapping[str, Any]) -> list[str]:
+    """`maker:user` for every stage that reads what another one makes."""
+    found = stages(config)
+    names = {"${dataset.hand_model}": config["dataset"]["hand_model"], "${dataset.root}": config["dataset"]["root"]}
+    pairs = []
+    for user, stage in found.items():
+        needs = stage.deps
+        for written, real in names.items():
+            needs = [dep.replace(written, real) for dep in needs]
+        for maker, other in found.items():
+            outs = [*other.outs, *other.metrics]
+            touches = any(
+                dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/") for dep in needs for out in outs
+            )
+            if maker != user and touches:
+                pairs.append(f"{maker}:{user}")
+    return pairs
+
+
 def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {

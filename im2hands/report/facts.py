@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -246,14 +247,27 @@ def split_counts(paths: Sequence[str | os.PathLike]) -> list[SplitCounts]:
 
 
 def software() -> list[tuple[str, str]]:
-    """Versions of this package, of Python and of the packages whose results may depend on their version."""
+    """Versions of this package, of Python and of the packages whose results may depend on their version; machine, commit."""
     versions = [("im2hands", __version__), ("Python", platform.python_version())]
     for name in PACKAGES:
         try:
             versions.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             versions.append((name, "not installed"))
-    return versions
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return [*versions, ("machine of this page", machine), ("commit", commit())]
+
+
+def commit() -> str:
+    """The commit of the working folder, with a word if it was changed since; "unknown" where git cannot tell."""
+    try:
+        head, changes = (
+            subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head[:12] + (", changed since" if changes else "")
 
 
 def sources(paths: Sequence[str | os.PathLike]) -> list[Source]:

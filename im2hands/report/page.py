@@ -31,6 +31,7 @@ from im2hands.report.charts import Chart, Line, Mark
 from im2hands.report.colours import ERROR_STOPS, PENETRATION, PREDICTION, TRUTH, css, error_gradient, scale_limit
 from im2hands.report.curves import training_curves
 from im2hands.report.gallery import gallery, photograph
+from im2hands.report.graph import graph_svg
 from im2hands.report.pairs import (
     PICTURED_FACES,
     RULE,
@@ -67,7 +68,7 @@ class Artifacts:
     method, source: whose numbers stand at the top and choose the pairs.  tables: folder of make_tables.  records: evaluation
     files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
     (manifest): of the test split.  frames, frame_audits, hand_audits: one file per split.  hand_model: folder.
-    models: folders of trained networks with card.json and curves.csv.
+    models: folders of trained networks with card.json and curves.csv.  graph: (stage that makes, stage that uses).
     """
 
     method: str
@@ -82,6 +83,7 @@ class Artifacts:
     images: str
     hand_model: str
     models: Sequence[str]
+    graph: Sequence[tuple[str, str]]
 
 
 def write_report(
@@ -127,6 +129,7 @@ def write_report(
         "quarantined": int((~crops.usable()).sum()),
         "splits": facts.split_counts(artifacts.frames),
         "audit": facts.audit_lines([*artifacts.frame_audits, *artifacts.hand_audits]),
+        "graph": graph_svg(artifacts.graph),
         "software": facts.software(),
         "sources": facts.sources(_files(artifacts)),
         **_view(viewed, results, main, limit),

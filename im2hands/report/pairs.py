@@ -22,7 +22,8 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.reconstruction.storage import StoredHand, read_surfaces
-from im2hands.report.simplify import simplify
+from im2hands.report.pictures import vertex_normals
+from im2hands.report.simplify import simplify, unfolded
 
 PICTURED_FACES = 12_000
 """Most triangles of a predicted hand in pictures and in the interactive view."""
@@ -130,7 +131,18 @@ class ShownHand:
     @cached_property
     def pictured(self) -> Mesh | None:
         """The prediction with at most PICTURED_FACES triangles; its vertices are vertices of the prediction."""
-        return simplify(self.prediction, PICTURED_FACES)[0] if self.has_prediction else None
+        return self._pictured[0] if self.has_prediction else None
+
+    @cached_property
+    def pictured_normals(self) -> Float[np.ndarray, "vertices 3"]:
+        """The full surface's unit normals at the vertices of `pictured`, which must exist."""
+        return self._pictured[1]
+
+    @cached_property
+    def _pictured(self) -> tuple[Mesh, Float[np.ndarray, "vertices 3"]]:
+        mesh, kept = simplify(self.prediction, PICTURED_FACES)
+        normals = vertex_normals(self.prediction.vertices, self.prediction.faces)[kept]
+        return (mesh if mesh is self.prediction else Mesh(mesh.vertices, unfolded(mesh, normals))), normals
 
     @cached_property
     def prediction_errors_mm(self) -> Float[np.ndarray, " vertices"]:

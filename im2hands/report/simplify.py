@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from im2hands.geometry.mesh import Mesh
 
@@ -40,3 +40,10 @@ def _clustered(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np
     corners = np.sort(faces, axis=1)
     _, first = np.unique(np.ravel_multi_index(corners.T, (len(kept),) * 3), return_index=True)
     return kept, faces[np.sort(first)]
+
+
+def unfolded(mesh: Mesh, normals: Float[np.ndarray, "vertices 3"]) -> Int[np.ndarray, "faces 3"]:
+    """The faces with every triangle that looks against its corners' normals turned round."""
+    a, b, c = np.asarray(mesh.vertices, np.float64)[mesh.faces].transpose(1, 0, 2)
+    against = (np.cross(b - a, c - a) * normals[mesh.faces].sum(1)).sum(-1) < 0
+    return np.where(against[:, None], mesh.faces[:, ::-1], mesh.faces)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from im2hands.geometry.mesh import Mesh
 from im2hands.report.pairs import PICTURED_FACES, ChosenPair, ShownPair, halved
 from im2hands.report.pictures import vertex_normals
-from im2hands.report.simplify import simplify
+from im2hands.report.simplify import simplify, unfolded
 
 BYTES_OF_PREDICTIONS = 8_000_000
 """Binary size of all predicted meshes together; base64 adds a third."""
@@ -78,12 +78,15 @@ def viewer_data(chosen: Sequence[ChosenPair], results: Mapping[tuple[str, str], 
             for hand in other.hands:
                 if hand.has_prediction:
                     mesh, kept = simplify(hand.pictured, limit)
+                    if mesh is not hand.pictured:
+                        mesh = Mesh(mesh.vertices, unfolded(mesh, hand.pictured_normals[kept]))
                     simplified += len(mesh.vertices) < len(hand.prediction.vertices)
                     parts.append(
                         {"role": "prediction", "side": hand.side.value, "method": key}
                         | {"triangles": len(hand.prediction.faces)}
                         | {"distances": _distances(hand.prediction_errors_mm[kept])}
                         | _packed(to_view(mesh.vertices), mesh.faces)
+                        | {"normals": _turned(hand.pictured_normals[kept], pair)}
                     )
         eye = to_view(pair.crop.camera.to_world(np.zeros((1, 3))))[0]
         pairs.append({"id": pair.pair_id, "eye": [round(float(x), 2) for x in eye], "parts": parts})
@@ -100,6 +103,11 @@ def _placement(pair: ShownPair):
         return 1e3 * (camera.to_camera(np.asarray(world, np.float64)) - centre) * [1, -1, -1]
 
     return to_view
+
+
+def _turned(normals: Float[np.ndarray, "n 3"], pair: ShownPair) -> str:
+    """World normals in the axes of the view, 8 bits each."""
+    return _base64(np.round(127 * (normals @ pair.crop.camera.rotation.T) * [1, -1, -1]).astype(np.int8))
 
 
 def _halved_normals(mesh: Mesh, to_view: Any) -> str:

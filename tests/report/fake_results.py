@@ -54,7 +54,7 @@ class FakeResults:
             "source": "model",
             "tables": at("results/tables"),
             "records": [at("results/halo/model/metrics/0000-of-0001.parquet")],
-            "meshes": [at("results/halo/model/meshes/0000-of-0001.arrow")],
+            "meshes": [at(f"results/{method}/model/meshes/0000-of-0001.arrow") for method in ("halo", "initial")],
             "hands": at("data/hands/test.parquet"),
             "frames": [at(f"data/frames/{split}.parquet") for split in ("train", "val", "test")],
             "frame_audits": [at(f"data/frames/audit_{split}.parquet") for split in ("train", "val", "test")],
@@ -62,6 +62,7 @@ class FakeResults:
             "images": at("data/images/test/manifest.json"),
             "hand_model": at("data/hand_model"),
             "models": [at("models/halo")],
+            "graph": [("train_halo", "reconstruct"), ("reconstruct", "evaluate"), ("evaluate", "make_report")],
         }
 
 
@@ -75,7 +76,8 @@ def make_fake_results(folder: Path, pairs: int = 4, cameras: int = 2, subdivisio
     _write_hands(folder, posed, provenance)
     _write_crops(folder, posed, rig, provenance)
     write_hand_model_folder(folder / "data/hand_model")
-    _write_meshes(folder, posed, provenance, random, subdivisions)
+    for method, damage in (("halo", 0.002), ("initial", 0.006)):
+        _write_meshes(folder, posed, random, subdivisions, method, damage)
     _write_records(folder, posed, random)
     _write_model(folder, random)
     return FakeResults(folder, pairs)
@@ -197,13 +199,13 @@ def _write_crops(folder: Path, posed: list, rig: list[Camera], provenance: Prove
 
 
 def _write_meshes(
-    folder: Path, posed: list, provenance: Provenance, random: np.random.Generator, subdivisions: int
+    folder: Path, posed: list, random: np.random.Generator, subdivisions: int, method: str, damage: float
 ) -> None:
     import trimesh
 
     models = builtin_hand_models()
-    provenance = Provenance({"fake": True, "method": "halo", "source": "model"}, seed=7)
-    with ShardWriter(folder / "results/halo/model/meshes/0000-of-0001.arrow", MESHES, provenance) as writer:
+    provenance = Provenance({"fake": True, "method": method, "source": "model"}, seed=7)
+    with ShardWriter(folder / f"results/{method}/model/meshes/0000-of-0001.arrow", MESHES, provenance) as writer:
         for pair, hands in enumerate(posed):
             for side in Side:
                 row = {
@@ -221,7 +223,7 @@ def _write_meshes(
                     vertices, faces = trimesh.remesh.subdivide(vertices, faces)
                 normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
                 waves = np.sin(vertices @ random.normal(0, 120, (3, 6)) + random.uniform(0, 6, 6)).mean(1)
-                moved = vertices + normals * (0.002 * (1 + pair) * waves)[:, None]
+                moved = vertices + normals * (damage * (1 + pair) * waves)[:, None]
                 writer.append(
                     row
                     | {

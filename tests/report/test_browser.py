@@ -82,6 +82,41 @@ def test_every_mode_shows_another_picture(browser, page):
     assert problems(browser) == []
 
 
+@pytest.mark.parametrize("mode", ["prediction", "error", "missed"])
+def test_another_method_shows_other_hands_and_the_truth_stays(browser, page, mode):
+    browser.open(page, 1280, 900)
+    pictures = {}
+    for method in ("halo/model", "initial/model"):
+        choose = f"choice => {{choice.value = '{method}'; choice.dispatchEvent(new Event('change'))}}"
+        browser.evaluate(f"({choose})(document.querySelector('select[name=viewer-method]'))")
+        for shown in (mode, "truth"):
+            browser.evaluate(f"document.querySelector('input[name=viewer-mode][value={shown}]').click()")
+            pictures[method, shown] = picture_of_the_view(browser)
+    difference = {
+        shown: (np.abs(pictures["halo/model", shown] - pictures["initial/model", shown]).max(-1) > 20).mean()
+        for shown in (mode, "truth")
+    }
+    assert difference[mode] > 0.004
+    assert difference["truth"] < 0.001
+    assert problems(browser) == []
+
+
+def test_dragging_turns_the_hands(browser, page):
+    browser.open(page, 1280, 900)
+    before = picture_of_the_view(browser)
+    left, top, width, height = browser.evaluate(
+        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('.stage').getBoundingClientRect())"
+    )
+    x, y = left + width / 2, top + height / 2
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", buttons=1, clickCount=1)
+    for step in range(1, 6):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + 30 * step, y=y, button="left", buttons=1)
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=x + 150, y=y, button="left", clickCount=1)
+    browser.frames(20)
+    assert (np.abs(picture_of_the_view(browser) - before).max(-1) > 20).mean() > 0.02
+    assert problems(browser) == []
+
+
 def test_pairs_keys_and_buttons_change_the_view(browser, page):
     browser.open(page, 1280, 900)
     start = picture_of_the_view(browser)

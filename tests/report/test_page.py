@@ -29,7 +29,7 @@ ADDRESSES = {
     "manifest",
     "cite",
 }
-VOID = {"meta", "link", "img", "input", "br", "path", "circle"}
+VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect"}
 MIB = 2**20
 
 
@@ -142,8 +142,9 @@ def test_viewer_data_is_json_of_the_chosen_pairs(page):
     )
     assert len(data["pairs"]) == 3
     roles = [[part["role"] for part in pair["parts"]] for pair in data["pairs"]]
-    assert roles[0].count("truth") == roles[0].count("prediction") == 2
-    assert roles[-1].count("prediction") == 1  # the worst pair lacks a hand
+    assert data["methods"] == ["halo/model", "initial/model"]
+    assert (roles[0].count("truth"), roles[0].count("prediction")) == (2, 4)
+    assert roles[-1].count("prediction") == 2  # the worst pair lacks a hand
     positions = base64.b64decode(data["pairs"][0]["parts"][0]["positions"])
     assert len(positions) % 6 == 0
 
@@ -151,6 +152,7 @@ def test_viewer_data_is_json_of_the_chosen_pairs(page):
 def test_stage_writes_the_page_and_explains_a_mistake(results, tmp_path, capsys):
     words = []
     for name, value in results.arguments.items():
+        value = [":".join(edge) for edge in value] if name == "graph" else value
         words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
     params = json.dumps({"contact_sheet_images": 1, "gallery_pairs": 1, "viewer_pairs": 1})
     output = tmp_path / "report.html"

@@ -14,7 +14,7 @@ from im2hands.evaluation.records import read_records
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.report.pairs import choose, load_pairs, rank_pairs
-from im2hands.report.simplify import simplify
+from im2hands.report.simplify import simplify, unfolded
 from im2hands.report.viewer import UNKNOWN_DISTANCE, viewer_data
 
 
@@ -87,6 +87,23 @@ def test_stored_normals_are_those_of_the_surface(shown):
     faces = decode(part, "indices", "<u2").reshape(-1, 3)
     surface = trimesh.Trimesh(positions(part), faces, process=False).vertex_normals
     assert (surface * normals).sum(1).mean() > 0.97
+
+
+def test_normals_of_predictions_look_outward_in_the_axes_of_the_view(shown):
+    chosen, pairs = shown
+    part = next(part for part in view(chosen, pairs).pairs[0]["parts"] if part["role"] == "prediction")
+    normals = decode(part, "normals", "i1").reshape(-1, 3) / 127
+    surface = trimesh.Trimesh(positions(part), decode(part, "indices", "<u2").reshape(-1, 3), process=False)
+    assert (surface.vertex_normals * normals).sum(1).mean() > 0.97
+
+
+def test_folded_triangles_are_turned_round():
+    sphere = trimesh.creation.icosphere(2)
+    faces = np.asarray(sphere.faces).copy()
+    faces[::7] = faces[::7, ::-1]
+    mended = unfolded(Mesh(np.asarray(sphere.vertices), faces), np.asarray(sphere.vertices))
+    assert np.sort(mended, 1).tolist() == np.sort(faces, 1).tolist()
+    assert Mesh(np.asarray(sphere.vertices), mended).volume == pytest.approx(sphere.volume)
 
 
 def test_simplified_meshes_keep_vertices_of_the_surface_and_its_size():

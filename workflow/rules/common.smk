@@ -6,6 +6,7 @@ sys.path.insert(0, str(workflow.basedir))
 from im2hands.config import SPLITS, validate_params
 from workflow import paths
 from workflow.ablations import ABLATIONS
+from workflow.dvc_stages import edges
 from workflow.interpreter import put_on_path
 from workflow.parameters import arguments
 from workflow.record import after_success

@@ -112,11 +112,12 @@ rule make_report:
         method=lambda wildcards: paths.shown(config)[0],
         source=lambda wildcards: paths.shown(config)[1],
         models=expand("models/{network}", network=paths.NETWORKS),
+        graph=edges(config),
         arguments=parameters("make_report"),
     message:
         "make the report"
     shell:
         "python -m stages.make_report --method {params.method} --source {params.source} --tables results/tables --records {input.records} "
         "--meshes {input.meshes} --hands {input.hands} --frames {input.frames} --frame-audits {input.frame_audits} "
-        "--hand-audits {input.hand_audits} --images {input.images} --models {params.models} --output {output.report} "
+        "--hand-audits {input.hand_audits} --images {input.images} --models {params.models} --graph {params.graph} --output {output.report} "
         "{params.arguments} > {log} 2>&1"
