@@ -122,7 +122,7 @@ def test_all_ablations_of_the_smallest_run(undisturbed, tmp_path):
         text_of(name, params) for name in ABLATIONS
     }
     assert hashes(checkout.path) == before
-    assert checkout.plan("ablations") == {}
+    assert checkout.plan("--", "ablations") == {}
 
 
 def hashes(root: Path) -> dict[str, bytes]:
