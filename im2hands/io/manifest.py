@@ -13,7 +13,7 @@ from typing import Any
 from im2hands.io.atomic import read_json, write_json
 from im2hands.io.errors import DamagedFileError
 from im2hands.io.hashing import sha256_file
-from im2hands.io.tables import Layout, ShardReader
+from im2hands.io.tables import Layout, ShardReader, count_rows
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,12 @@ class ShardSet:
 
 
 def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:
-    """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs."""
-    import pyarrow as pa
+    """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs.
 
+    Raises DamagedFileError, which names the file, if one is not what its stage wrote.
+    """
     path, shards = Path(path), [Path(shard) for shard in shards]
-    files = []
-    for shard in shards:
-        with pa.memory_map(str(shard)) as source:
-            rows = pa.ipc.open_file(source).num_record_batches
-        files.append({"path": shard.name, "rows": rows, "sha256": sha256_file(shard)})
+    files = [{"path": shard.name, "rows": count_rows(shard), "sha256": sha256_file(shard)} for shard in shards]
     listed = {shard.name for shard in shards}
     for left_over in path.parent.glob("*.arrow"):
         if left_over.name not in listed:

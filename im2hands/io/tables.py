@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hashing import digest, sha256_file
 
 METADATA_KEY = b"im2hands"
+CHECKSUM_KEY = b"crc32"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def write_parquet(
     table = table.select(layout.column_names()).cast(layout.schema)
     table = table.replace_schema_metadata(_metadata(layout, provenance))
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_rows)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
 
 
 def read_parquet(path: str | os.PathLike, layout: Layout, columns: list[str] | None = None) -> pa.Table:
@@ -86,7 +88,7 @@ def read_parquet(path: str | os.PathLike, layout: Layout, columns: list[str] | N
     """
     _require(path, layout)
     try:
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise DamagedFileError(
             f"{path}: not a readable {layout.name} table ({error}); delete it and run again."
@@ -102,7 +104,7 @@ def file_card(path: str | os.PathLike) -> dict[str, Any]:
 
 
 class ShardWriter:
-    """Writes an Arrow IPC file, uncompressed, one record batch per row, so that a row is one contiguous block.
+    """Writes an Arrow IPC file, uncompressed, one record batch with a checksum per row, so that a row is one contiguous block.
 
     Use as a context manager; the file appears under its name only when the block ends without an error.
     extra: JSON-able entries stored beside the provenance, e.g. the quantisation range.
@@ -131,7 +133,8 @@ class ShardWriter:
         if unknown:
             raise DataError(f"{self._path}: the {self._layout.name} layout has no column {sorted(unknown)}.")
         arrays = [pa.array([row.get(column.name)], type=column.type) for column in self._schema]
-        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        batch = pa.record_batch(arrays, schema=self._schema)
+        self._writer.write_batch(batch, custom_metadata={CHECKSUM_KEY: _row_checksum(batch)})
 
     def __exit__(self, *failure: Any) -> None:
         self._stack.__exit__(*failure)
@@ -140,7 +143,8 @@ class ShardWriter:
 class ShardReader:
     """A memory-mapped shard; opened at the first use and again after pickling, so it may travel to loader workers.
 
-    sha256: if given, the content is compared with it when the file is opened.
+    sha256: if given, the content is compared with it when the file is opened; if not, each row that is read is compared
+    with the checksum that was written with it.
     """
 
     def __init__(self, path: str | os.PathLike, layout: Layout, sha256: str | None = None) -> None:
@@ -155,15 +159,8 @@ class ShardReader:
         if self._opened is None:
             _require(self.path, self.layout)
             if self._sha256 is not None and sha256_file(self.path) != self._sha256:
-                raise DamagedFileError(
-                    f"{self.path}: the content does not match its checksum; delete this file and run again to rebuild it."
-                )
-            try:
-                self._opened = pa.ipc.open_file(pa.memory_map(str(self.path)))
-            except (pa.ArrowInvalid, OSError) as error:
-                raise DamagedFileError(
-                    f"{self.path}: not a readable {self.layout.name} shard ({error}); delete this file and run again."
-                ) from None
+                raise _other_content(self.path)
+            self._opened = _open_shard(self.path)
             _check_layout(self.path, self.layout, self._opened.schema.metadata)
         return self._opened
 
@@ -177,17 +174,20 @@ class ShardReader:
 
     def row(self, index: int, columns: list[str] | None = None) -> dict[str, Any]:
         """One row: lists as flat numpy arrays and binaries as memoryviews (both without a copy), the rest as Python values."""
-        try:
-            batch = self._file.get_batch(index)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DamagedFileError(
-                f"{self.path}: row {index} cannot be read ({error}); delete this file and run again to rebuild it."
-            ) from None
+        batch = _row(self.path, self._file, index, check=self._sha256 is None)
         return {name: _value(batch.column(name)[0]) for name in columns or self.layout.column_names()}
 
     def column(self, name: str) -> list[Any]:
         """A column over all rows."""
         return [self.row(index, [name])[name] for index in range(len(self))]
+
+
+def count_rows(path: str | os.PathLike) -> int:
+    """Rows of a shard, each compared with its checksum. Raises DamagedFileError if the file is not what was written."""
+    file = _open_shard(path)
+    for index in range(file.num_record_batches):
+        _row(path, file, index, check=True)
+    return file.num_record_batches
 
 
 def as_array(value: Any, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -199,6 +199,49 @@ def as_array(value: Any, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
 def flat(array: Any) -> np.ndarray:
     """An array in the flat form in which columns store it."""
     return np.ascontiguousarray(array).reshape(-1)
+
+
+def _open_shard(path: str | os.PathLike) -> pa.ipc.RecordBatchFileReader:
+    try:
+        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        json.loads((file.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    except (ValueError, OSError) as error:
+        raise DamagedFileError(f"{path}: not a readable shard ({error}); delete this file and run again.") from None
+    return file
+
+
+def _row(path: str | os.PathLike, file: pa.ipc.RecordBatchFileReader, index: int, check: bool) -> pa.RecordBatch:
+    try:
+        batch, notes = file.get_batch_with_custom_metadata(index)
+        if not check or (notes or {}).get(CHECKSUM_KEY) == _row_checksum(batch):
+            return batch
+    except (ValueError, KeyError, OSError) as error:
+        raise DamagedFileError(
+            f"{path}: row {index} cannot be read ({error}); delete this file and run again to rebuild it."
+        ) from None
+    raise _other_content(path)
+
+
+def _row_checksum(batch: pa.RecordBatch) -> bytes:
+    """Of the file's card and of the row's values; not of their storage, which may differ between versions of pyarrow.
+
+    Raises ValueError where a look at a value of a damaged row could end the process.
+    """
+    if batch.num_rows != 1:
+        raise ValueError(f"{batch.num_rows} rows in place of one")
+    batch.validate(full=True)
+    checksum = zlib.crc32(batch.schema.metadata[METADATA_KEY] + repr(batch.schema.names).encode())
+    for column in batch.columns:
+        value = _value(column[0])
+        plain = isinstance(value, memoryview) or (isinstance(value, np.ndarray) and value.dtype != object)
+        checksum = zlib.crc32(value if plain else repr(value).encode(), checksum)
+    return f"{checksum:08x}".encode()
+
+
+def _other_content(path: str | os.PathLike) -> DamagedFileError:
+    return DamagedFileError(
+        f"{path}: the content does not match its checksum; delete this file and run again to rebuild it."
+    )
 
 
 def _value(scalar: pa.Scalar) -> Any:

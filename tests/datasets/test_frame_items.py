@@ -57,7 +57,7 @@ def palm_points_in_image(item: FrameItem, points: np.ndarray) -> np.ndarray:
 
 
 @given(augmentation=AUGMENTATIONS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_joints_and_palm_points_go_where_the_pixels_go(frames, augmentation):
     """With the new camera, the new hands' joints, and points of their palm frames, are where the image was moved to."""
     item = frames.item(1, with_image=False)

@@ -148,7 +148,7 @@ def test_files_are_equal_to_the_byte_for_any_number_of_workers(tmp_path, meshes)
     assert (tmp_path / "1.arrow").read_bytes() == (tmp_path / "2.arrow").read_bytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), wanted=st.tuples(*(st.integers(0, size) for size in COUNTS.values())))
 def test_blocks_are_runs_of_their_sets(query_set, seed, wanted):
     """Each set contributes a run of the right length that starts at a multiple of 8 and goes round; no point comes twice."""
@@ -198,7 +198,7 @@ def test_asking_for_more_than_is_stored_is_refused(query_set):
         query_set.row_of("9_9_left")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_quantisation_rounds_to_the_nearest_step_and_keeps_stored_points(seed):
     quantisation = Quantisation()

@@ -111,7 +111,7 @@ def naive_bootstrap(values, clusters, seed, draws):
     return np.mean(values), *np.quantile(means, [0.025, 0.975])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=1, max_size=12), st.integers(0, 9))
 def test_bootstrap_is_that_of_whole_clusters(items, seed):
     values, clusters = (np.array(column) for column in zip(*items, strict=True))

@@ -24,7 +24,7 @@ def ball(centre, radius=0.1, subdivisions=3):
     return Mesh(np.asarray(shape.vertices) + centre, np.asarray(shape.faces))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(gap=st.floats(0.001, 0.2), turn=st.integers(0, 100))
 def test_distance_of_two_balls(gap, turn):
     """Within the height of the balls' facets; the same in both orders."""

@@ -30,7 +30,7 @@ def test_distances_equal_naive(predicted, true):
     assert vars(surface_distances(a, na, b, nb)) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(0, 4))
 def test_iou_equals_naive_and_is_symmetric(seed, points, batch):
     rng = np.random.default_rng(seed)

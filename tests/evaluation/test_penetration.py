@@ -14,7 +14,7 @@ from tests.evaluation.shapes import box, lens_volume, mirrored, sphere
 from tests.naive import penetration as naive
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.01, 10))
 def test_distance_equals_naive(seed, faces, stretch):
     """Also for slivers and for triangles of very different size, where the nearest centroid is not the nearest triangle."""

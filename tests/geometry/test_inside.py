@@ -38,7 +38,7 @@ def test_a_sealed_hand_is_labelled_exactly(backend, count):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), shells=st.integers(1, 4))
 def test_random_closed_meshes_are_labelled_exactly(backend, seed, shells):
     """Overlaps, self-intersections and shells turned inside out give the exact winding number, whatever it is."""
@@ -49,7 +49,7 @@ def test_random_closed_meshes_are_labelled_exactly(backend, seed, shells):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), drop=st.integers(0, 20))
 def test_both_forms_equal_the_plain_crossing_count(backend, seed, drop):
     """Also on open meshes, where the count depends on the ray, and on lattices full of ties."""
@@ -100,7 +100,7 @@ def test_regions_covered_twice_are_inside_by_winding_and_outside_by_parity():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), ties=st.booleans())
 def test_published_rule_equals_its_plain_form(backend, seed, ties):
     """Also on a lattice of a box, where the last bit decides which points are lost."""

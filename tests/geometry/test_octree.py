@@ -34,7 +34,7 @@ def check_against_naive(field, start, depth, level):
     assert octree.evaluations[0] == len(known)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), start=st.integers(1, 3), depth=st.integers(0, 3), make=st.sampled_from([0, 1]))
 def test_evaluated_points_rounds_and_grid_equal_the_plain_loops(seed, start, depth, make):
     rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def test_points_of_a_round_come_in_order():
         items, index = octree.unknown()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), start=st.integers(1, 4), depth=st.integers(0, 4))
 def test_the_part_near_the_surface_has_the_signs_of_the_whole_grid(seed, start, depth):
     """And the same values at the corners of all cells that the surface crosses."""

@@ -58,7 +58,7 @@ def test_gradients(scale):
         assert torch.autograd.gradcheck(lambda v: matrix_to_axis_angle(axis_angle_to_matrix(v)), vectors)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_shortest_turn_turns_one_direction_into_the_other(seed):
     source, target = directions(seed), directions(seed + 1)

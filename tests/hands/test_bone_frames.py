@@ -43,7 +43,7 @@ def hands(seed, count=4, side=Side.RIGHT):
     return posed.keypoints
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.sampled_from(["published", "consistent"]), st.sampled_from(list(Side)))
 def test_rigid_motion_changes_nothing(seed, angle_clamp, side):
     keypoints = hands(seed, side=side)
@@ -59,7 +59,7 @@ def test_rigid_motion_changes_nothing(seed, angle_clamp, side):
     assert (palm[0] - palm[1]).abs().max() < 1e-9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_mirrored_hand_of_the_other_side_has_the_same_frames_exactly(seed):
     keypoints = hands(seed)
@@ -70,7 +70,7 @@ def test_mirrored_hand_of_the_other_side_has_the_same_frames_exactly(seed):
     assert torch.equal(left.wrist, Side.LEFT.mirror_points(right.wrist))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.sampled_from(["published", "consistent"]))
 def test_every_block_is_a_rotation(seed, angle_clamp):
     frames = canonical_frames(hands(seed), Side.RIGHT, angle_clamp=angle_clamp)
@@ -80,7 +80,7 @@ def test_every_block_is_a_rotation(seed, angle_clamp):
     assert torch.equal(frames.bone_from_palm[:, 0], torch.eye(4).double().expand(4, 4, 4))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SEEDS, st.sampled_from(list(Side)))
 def test_bones_become_straight_fingers_of_their_length(seed, side):
     """Every bone lies along its metacarpal's canonical direction, and begins where the one before it ends."""

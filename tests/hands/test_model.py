@@ -41,7 +41,7 @@ def test_equals_naive_form(side, count, dtype, tolerance):
     assert np.abs(posed.keypoints.numpy() - keypoints).max(initial=0) < tolerance
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS)
 def test_left_hand_is_the_mirrored_right_hand(seed):
     """Mirrored pose, same shape, mirrored translation: mirrored hand, to the last bits."""
@@ -54,7 +54,7 @@ def test_left_hand_is_the_mirrored_right_hand(seed):
         assert difference.abs().max() < 1e-14
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS)
 def test_root_turns_the_hand_about_its_shaped_wrist(seed):
     pose, shape, translation = parameters(seed)
@@ -73,7 +73,7 @@ def test_root_turns_the_hand_about_its_shaped_wrist(seed):
     assert (turned.keypoints[:, 0] - wrist[:, 0] - translation).abs().max() < 1e-14
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(SEEDS)
 def test_bones_between_joints_keep_their_length(seed):
     """Kinematic joints move rigidly along the chain, whatever the pose; tips are vertices and may give a little."""

@@ -12,7 +12,17 @@ from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hashing import digest, seed_of
 from im2hands.io.manifest import Manifest, write_manifest
 from im2hands.io.pickles import load_pickle
-from im2hands.io.tables import Layout, Provenance, ShardReader, ShardWriter, as_array, flat, read_parquet, write_parquet
+from im2hands.io.tables import (
+    Layout,
+    Provenance,
+    ShardReader,
+    ShardWriter,
+    as_array,
+    count_rows,
+    flat,
+    read_parquet,
+    write_parquet,
+)
 
 LAYOUT = Layout(
     "example", 1, pa.schema([("name", pa.string()), ("points", pa.list_(pa.float32())), ("labels", pa.binary())])
@@ -102,6 +112,43 @@ def test_row_that_cannot_be_read_names_the_shard(tmp_path):
         ShardReader(tmp_path / "0.arrow", LAYOUT).row(0)
 
 
+def test_a_changed_byte_anywhere_in_a_shard_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "0.arrow"
+    write_shard(path, 2)
+    whole, rows = path.read_bytes(), readable_rows(path)
+    refused: list[str] = []
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 0x81
+        path.unlink()
+        path.write_bytes(content)
+        try:
+            count = count_rows(path)
+        except DamagedFileError as error:
+            refused.append(str(error))
+        else:
+            assert count == 2
+            assert readable_rows(path) == rows
+    assert len(refused) > len(whole) // 2
+    assert all("0.arrow: " in text and "delete this file" in text for text in refused)
+
+
+def readable_rows(path):
+    reader = ShardReader(path, LAYOUT)
+    names = LAYOUT.column_names()
+    return [[np.asarray(reader.row(index)[name]).tolist() for name in names] for index in range(len(reader))]
+
+
+def test_manifest_refuses_a_shard_damaged_before_it_was_gathered(tmp_path):
+    write_shard(tmp_path / "0.arrow", 2)
+    content = (tmp_path / "0.arrow").read_bytes()
+    points = np.full(12, 1, np.float32).tobytes()
+    (tmp_path / "0.arrow").write_bytes(content.replace(points, points[:-1] + b"\x40"))
+    with pytest.raises(DamagedFileError, match=r"0\.arrow.*checksum.*delete this file"):
+        write_manifest(tmp_path / "manifest.json", [tmp_path / "0.arrow"])
+    assert not (tmp_path / "manifest.json").exists()
+
+
 CONTINUATION = b"\xff\xff\xff\xff"
 """What every message of an Arrow file begins with: first the schema, then the rows."""
 
@@ -113,6 +160,11 @@ def test_tables_of_another_kind_or_version_are_refused(tmp_path):
     newer = Layout("numbers", 2, layout.schema)
     with pytest.raises(DamagedFileError, match="expected numbers version 2, found numbers version 1"):
         read_parquet(tmp_path / "t.parquet", newer)
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[len(b"PAR1") + 30] ^= 1
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(DamagedFileError, match="not a readable numbers table"):
+        read_parquet(tmp_path / "t.parquet", layout)
     (tmp_path / "t.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DamagedFileError, match="not a readable numbers table"):
         read_parquet(tmp_path / "t.parquet", layout)

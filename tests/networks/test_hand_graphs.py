@@ -84,7 +84,7 @@ def test_spectra_are_those_of_the_published_rescaling(graph):
         np.testing.assert_allclose(spectrum[[0, -1]], [-1, -0.5], atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 7), st.integers(2, 9), st.integers(0, 2**31))
 def test_matching_equals_naive(rows, columns, seed):
     """On sheets with vertices numbered at random, level by level: the same pairs and the same weights."""
@@ -98,7 +98,7 @@ def test_matching_equals_naive(rows, columns, seed):
         assert {(int(i), int(j)): ours[i, j] for i, j in zip(*np.nonzero(ours), strict=True)} == naive
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 8), st.integers(2, 9), st.integers(0, 2**31))
 def test_properties_of_any_mesh(rows, columns, seed):
     """Orders are there and back; blocks of 16 nodes are what was merged; constants survive pooling and spreading."""

@@ -39,7 +39,7 @@ def test_ragged_calls_equal_one_hand_at_a_time(points_per_call):
         np.testing.assert_allclose(values[items == hand], expected[0].numpy(), atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 50))
 def test_order_of_points_does_not_matter(seed, count):
     rng = np.random.default_rng(seed)

@@ -57,7 +57,7 @@ def test_equals_naive_form_and_rays_on_the_hand(hand):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_interpolated_points_project_onto_their_pixels(seed):
     """Barycentric weights are perspective-correct: the interpolated camera point lies on the pixel's ray at its depth."""
     rng = np.random.default_rng(seed)

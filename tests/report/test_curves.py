@@ -22,7 +22,7 @@ def points(svg: str) -> np.ndarray:
     return np.array([[float(x) for x in pair.split()] for path in paths for pair in path[1:].split("L")])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(y=values, log=st.booleans())
 def test_lines_stay_inside_the_frame(y, log):
     line = Line("a", np.arange(len(y), dtype=float), np.array(y), "series-val")

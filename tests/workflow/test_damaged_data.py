@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_a_corrupted_shard_is_refused_and_named(own):
     shard.write_bytes(content)
     os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
     done = own.run(sys.executable, "-m", "snakemake", "--", "models/halo/model.safetensors", check=False)
+    refused(done, shard)
+
+
+def test_a_shard_corrupted_with_a_new_time_stamp_is_refused_until_it_is_deleted(own):
+    manifest = "data/queries/train/manifest.json"
+    own.snakemake("--", manifest)
+    shard = own.path / "data/queries/train/0001-of-0002.arrow"
+    whole = shard.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    refused(own.run(sys.executable, "-m", "snakemake", "--", manifest, check=False), shard)
+    shard.unlink()
+    own.snakemake("--", manifest)
+    assert shard.read_bytes() == whole
+
+
+def refused(done: subprocess.CompletedProcess[str], shard: Path) -> None:
     assert done.returncode == 1
     assert f"{shard.name}: the content does not match its checksum; delete this file" in done.stdout
     assert "Traceback" not in done.stdout

@@ -26,7 +26,7 @@ def turn(first, second):
 
 
 @given(st.integers(0, 100_000), st.sampled_from(list(Side)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_angles_are_read_back_and_within_limits(seed, side):
     angles, gesture = PRIOR.draw(np.random.default_rng(seed))
     assert gesture in GESTURES
