@@ -179,6 +179,35 @@ class Reconstruct(Section):
 
 
 KeypointSource = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+ExternalName = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
+
+
+class External(Section):
+    """Another system's meshes, keypoints or both, of the test split; see docs/external-methods.md."""
+
+    meshes: str | None = Field(description="folder of OBJ or PLY files, one per frame and hand; null for none")
+    keypoints: str | None = Field(description="JSON or Parquet file with the keypoints of every frame; null for none")
+    unit: Literal["m", "mm"] = Field(description="unit of meshes and keypoints")
+    frame: Literal["world", "camera"] = Field(
+        description="whose the coordinates are: the dataset's world, or each frame's camera (x right, y down, z forward)"
+    )
+    order: Literal["standard", "interhand", "mano"] = Field(
+        description="order of the 21 keypoints; see docs/conventions.md"
+    )
+    given_keypoints: bool = Field(
+        description="whether the meshes were made from the true keypoints; true puts them into the table of given keypoints"
+    )
+    alignment: Literal["wrist", "camera"] = Field(
+        description="where the meshes stand: moved so that their wrist is on the true one, or as they are"
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> External:
+        if self.meshes is None and self.keypoints is None:
+            raise ValueError("name a folder of meshes, a file of keypoints, or both")
+        if self.given_keypoints and self.alignment != "camera":
+            raise ValueError("meshes made from the true keypoints stand where they are; set alignment to camera")
+        return self
 
 
 class Results(Section):
@@ -229,6 +258,9 @@ class Params(Section):
         description="points on the initial surfaces that refined occupancy starts from"
     )
     results: Results = Field(description="method -> keypoint sources that its meshes are made from")
+    external: dict[ExternalName, External] = Field(
+        description="name -> another system; external_NAME is then a method, a keypoint source, or both"
+    )
     reconstruct: Reconstruct = Field(description="meshes of the test split")
     evaluate: Evaluate = Field(description="metrics of every mesh")
     make_tables: MakeTables = Field(description="result tables")
@@ -240,6 +272,20 @@ class Params(Section):
             for split in ("train", "val"):
                 if section.shards[split] < 1:
                     raise ValueError(f"{type(section).__name__}: shards.{split} must be at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _external_sources_exist(self) -> Params:
+        for name in self.external:
+            if name.endswith("_refined"):
+                raise ValueError(f"external.{name}: `_refined` at the end of a name is kept for refined keypoints")
+        for method, sources in self.results:
+            for source in sources:
+                name = source.removeprefix("external_").removesuffix("_refined")
+                if source.startswith("external_") and (name not in self.external or not self.external[name].keypoints):
+                    raise ValueError(
+                        f"results.{method}: {source} needs a file of keypoints in external.{name}.keypoints"
+                    )
         return self
 
 

@@ -17,6 +17,8 @@ from im2hands.io.atomic import write_text
 from im2hands.io.errors import ConfigError
 
 PRESETS = "presets"
+OPEN_SECTIONS = ("external.",)
+"""Where a preset may add names of its own."""
 
 
 def configure_params(preset: str, params: str | os.PathLike = "params.yaml", dry_run: bool = False) -> list[str]:
@@ -72,6 +74,10 @@ def _merge(
     """Sets the leaves of `update` in `target`; yields (key, old, new) of those that differ."""
     for key, value in update.items():
         name = f"{place}{key}"
+        if key not in target and place in OPEN_SECTIONS:
+            target[key] = value
+            yield name, None, _plain(value)
+            continue
         if key not in target:
             raise ConfigError(f"{preset}: params.yaml has no key `{name}`; correct the name.")
         old = target[key]

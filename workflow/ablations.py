@@ -152,6 +152,7 @@ def changed_params(params: Mapping[str, Any], ablation: Ablation) -> dict[str, A
     content["results"] = {
         method: list(ablation.sources) if method in ablation.methods else [] for method in content["results"]
     }
+    content["external"] = {}
     validate_params(content)
     return content
 

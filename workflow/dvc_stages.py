@@ -27,17 +27,21 @@ from workflow.paths import (
     NETWORK_OF,
     NETWORKS,
     PERTURBED,
-    REFINED_FROM,
     SYNTHETIC,
     TABLES,
     WEIGHTS,
     annotations,
+    external_sources,
+    external_wrists,
     given_weights,
     image_lists,
+    imported,
     is_trained,
     keypoint_files,
     keypoint_sources,
     model_files,
+    reconstructed,
+    refined_from,
     results,
     splits_of,
 )
@@ -109,6 +113,11 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     found["perturb_keypoints"] = Stage(
         ["data/frames/test.parquet", "data/hands/test.parquet"], [f"data/keypoints/{PERTURBED}"]
     )
+    if external_sources(config):
+        given = [one["keypoints"] for one in config["external"].values() if one["keypoints"]]
+        found["import_keypoints"] = Stage(
+            ["data/frames/test.parquet", *dict.fromkeys(given)], _folders(keypoints["import_keypoints"])
+        )
     predictions = [f"data/keypoints/intaghand/{split}.parquet" for split in ("train", "val")]
     found["train_keypoint_refinement"] = _training(
         config, "keypoint_refinement", [*both, *predictions, *model_files("intaghand")]
@@ -117,7 +126,7 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         [
             *_frames("test"),
             *(
-                f"data/keypoints/{REFINED_FROM[Path(file).parent.name]}/test.parquet"
+                f"data/keypoints/{refined_from(config)[Path(file).parent.name]}/test.parquet"
                 for file in keypoints["refine_keypoints"]
             ),
             *model_files("keypoint_refinement"),
@@ -137,21 +146,40 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         "refined_occupancy",
         [*both, *queries, "data/anchors/train", "data/anchors/val", *model_files("initial_occupancy")],
     )
-    for_results = [f"results/{method}/{source}" for method, source in results(config)]
-    made_by_reconstruct = [f"{folder}/{kind}" for folder in for_results for kind in ("meshes", "timings", "glb")]
+    for_results, made_here, made_elsewhere = (
+        [f"results/{method}/{source}" for method, source in chosen(config)]
+        for chosen in (results, reconstructed, imported)
+    )
     measured = [f"data/keypoints/{source}/test.parquet" for source in keypoint_sources(config)]
-    used = [f"data/keypoints/{source}/test.parquet" for _, source in results(config)]
-    methods = dict.fromkeys(method for method, _ in results(config))
+    used = [f"data/keypoints/{source}/test.parquet" for _, source in reconstructed(config)]
+    networks = [NETWORK_OF[method] for method in dict(reconstructed(config))]
+    weights = [file for network in networks for file in model_files(network)]
     found["reconstruct"] = Stage(
         [
             *_frames("test"),
             "data/queries_eval/test",
             hand_model,
             *(file for file in measured if file in used),
-            *(file for method in methods for file in model_files(NETWORK_OF[method])),
+            *weights,
         ],
-        made_by_reconstruct,
+        [f"{folder}/{kind}" for folder in made_here for kind in ("meshes", "timings", "glb")],
     )
+    if made_elsewhere:
+        found["import_meshes"] = Stage(
+            [
+                *_frames("test"),
+                "data/queries_eval/test",
+                hand_model,
+                *dict.fromkeys(one["meshes"] for one in config["external"].values() if one["meshes"]),
+                *(
+                    file
+                    for name, one in config["external"].items()
+                    if one["meshes"]
+                    for file in external_wrists(config, name)
+                ),
+            ],
+            [f"{folder}/{kind}" for folder in made_elsewhere for kind in ("meshes", "glb")],
+        )
     found["evaluate_keypoints"] = Stage(
         ["data/frames/test.parquet", "data/hands/test.parquet", *measured],
         [f"results/keypoints/{source}.parquet" for source in keypoint_sources(config)],
@@ -169,9 +197,10 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     )
     found["make_tables"] = Stage(
         [
-            *(f"{folder}/{kind}" for folder in for_results for kind in ("metrics", "timings")),
+            *(f"{folder}/metrics" for folder in for_results),
+            *(f"{folder}/timings" for folder in made_here),
             *(f"results/keypoints/{source}.parquet" for source in keypoint_sources(config)),
-            *dict.fromkeys(file for method, _ in results(config) for file in model_files(NETWORK_OF[method])),
+            *weights,
         ],
         [
             *(f"results/tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex", "parquet")),

@@ -44,22 +44,31 @@ READS: dict[str, tuple[str, ...]] = {
         "options.feature_lookup",
         "seed",
     ),
+    "import_keypoints": ("external",),
+    "import_meshes": (
+        "dataset.hand_model",
+        "external",
+        "reconstruct.frames_per_pose",
+        "reconstruct.formats",
+    ),
     "reconstruct": ("dataset.hand_model", "reconstruct", "options.angle_clamp", "options.query_frame", "seed"),
     "evaluate": ("dataset.hand_model", "evaluate", "seed"),
     "make_tables": ("make_tables", "seed"),
     "make_report": ("dataset.hand_model", "make_report"),
 }
-"""Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`."""
+"""Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`,
+and null no argument."""
 
 SPLITS_TOGETHER = {"synthesize_dataset"}
 """Stages whose splits depend on each other's numbers: subjects are numbered through all splits."""
 
 
-def arguments(config: Mapping[str, Any], stage: str, split: str | None = None) -> str:
+def arguments(config: Mapping[str, Any], stage: str, split: str | None = None, external: str | None = None) -> str:
     """The command line arguments that carry a stage's parameters, quoted for the shell.
 
     split: for a stage that runs per split, its split: numbers of other splits are given as 0, so that changing them does not
-    re-run this one (except where splits depend on each other).  Equal parameters give equal text.
+    re-run this one (except where splits depend on each other).  external: for a stage that runs per external system, its
+    name: only its part of the section `external` is given.  Equal parameters give equal text.
     Raises KeyError for an unknown stage or key.
     """
     split = None if stage in SPLITS_TOGETHER else split
@@ -67,11 +76,15 @@ def arguments(config: Mapping[str, Any], stage: str, split: str | None = None) -
     for key in READS[stage]:
         section, _, name = key.partition(".")
         value = config[section][name] if name else config[section]
+        if key == "external" and external is not None:
+            value = value[external]
         if section == "options":
             words += [_flag(name), resolve_option(config, name)]
         elif isinstance(value, Mapping):
             words += ["--params", json.dumps(_of_split(value, split), sort_keys=True)]
-        else:
+        elif isinstance(value, list):
+            words += [_flag(name), *map(str, value)]
+        elif value is not None:
             words += [_flag(name or section), str(value)]
     return shlex.join(words)
 

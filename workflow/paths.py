@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from im2hands.config import SPLITS
+from im2hands.io.hashing import digest
 
 SYNTHETIC = "data/raw/synthetic"
 BUILT_IN_HAND = "data/hand_model"
@@ -24,7 +26,9 @@ MODEL_FILES = (*WEIGHTS, "metrics.json", "curves.csv")
 TRUE_KEYPOINTS = "model"
 PERTURBED = "perturbed_10mm"
 REFINED_FROM = {"refined": "intaghand", "perturbed_10mm_refined": PERTURBED}
-"""Keypoint source that keypoint refinement makes -> the source that it refines."""
+"""Keypoint source that keypoint refinement makes -> the source that it refines; those of external ones: `refined_from`."""
+EXTERNAL = "external_"
+"""What the method and the keypoint source of another system begin with."""
 TABLES = (
     "shape_given_keypoints",
     "shape_predicted_keypoints",
@@ -75,25 +79,65 @@ def splits_of(config: Config, stage: str) -> list[str]:
     return [split for split in SPLITS if config[stage]["shards"][split] > 0]
 
 
-def results(config: Config) -> Iterator[tuple[str, str]]:
-    """(method, keypoint source) of everything that is reconstructed."""
-    return ((method, source) for method, sources in config["results"].items() for source in sources)
+def results(config: Config) -> list[tuple[str, str]]:
+    """(method, keypoint source) of all meshes that are evaluated."""
+    return [*reconstructed(config), *imported(config)]
+
+
+def reconstructed(config: Config) -> list[tuple[str, str]]:
+    """(method, keypoint source) of the meshes that the workflow makes."""
+    return [(method, source) for method, sources in config["results"].items() for source in sources]
+
+
+def imported(config: Config) -> list[tuple[str, str]]:
+    """(method, keypoint source) of the meshes of other systems."""
+    return [
+        (f"{EXTERNAL}{name}", TRUE_KEYPOINTS if one["given_keypoints"] else f"{EXTERNAL}{name}")
+        for name, one in config["external"].items()
+        if one["meshes"]
+    ]
+
+
+def external_wrists(config: Config, name: str) -> list[str]:
+    """The imported keypoints whose wrists say where an external method's meshes stand; none where they are not asked for."""
+    one = config["external"][name]
+    moved = one["keypoints"] and one["alignment"] == "wrist"
+    return [f"data/keypoints/{EXTERNAL}{name}/test.parquet"] if moved else []
+
+
+@lru_cache
+def content_of(folder: str) -> str:
+    """A digest of what lies in a user's folder, by names, sizes and times: Snakemake looks at the folder itself only."""
+    found = [(path.relative_to(folder).as_posix(), path.stat()) for path in Path(folder).rglob("*") if path.is_file()]
+    return digest(sorted([name, stat.st_size, stat.st_mtime_ns] for name, stat in found))[:16]
 
 
 def shown(config: Config) -> tuple[str, str]:
-    """(method, keypoint source) whose meshes the report shows: the last method that is given the true keypoints."""
-    given = [method for method, source in results(config) if source == TRUE_KEYPOINTS]
-    return (given[-1], TRUE_KEYPOINTS) if given else list(results(config))[-1]
+    """(method, keypoint source) whose meshes the report shows: the last of our methods that is given the true keypoints."""
+    given = [method for method, source in reconstructed(config) if source == TRUE_KEYPOINTS]
+    return (given[-1], TRUE_KEYPOINTS) if given else results(config)[-1]
+
+
+def refined_from(config: Config) -> dict[str, str]:
+    """REFINED_FROM and the same of every external keypoint source."""
+    return REFINED_FROM | {f"{source}_refined": source for source in external_sources(config)}
+
+
+def external_sources(config: Config) -> list[str]:
+    """Keypoint sources of other systems."""
+    return [f"{EXTERNAL}{name}" for name, one in config["external"].items() if one["keypoints"]]
 
 
 def keypoint_files(config: Config) -> dict[str, list[str]]:
     """Stage -> the keypoint files that it makes: for the results of the test split, and for training where that is done."""
     splits = SPLITS if is_trained(config, "keypoint_refinement") else ("test",)
-    return {
+    files = {
         "predict_keypoints": [f"data/keypoints/intaghand/{split}.parquet" for split in splits],
         "perturb_keypoints": [f"data/keypoints/{PERTURBED}/test.parquet"],
-        "refine_keypoints": [f"data/keypoints/{source}/test.parquet" for source in REFINED_FROM],
+        "import_keypoints": [f"data/keypoints/{source}/test.parquet" for source in external_sources(config)],
+        "refine_keypoints": [f"data/keypoints/{source}/test.parquet" for source in refined_from(config)],
     }
+    return {stage: made for stage, made in files.items() if made}
 
 
 def keypoint_sources(config: Config) -> list[str]:

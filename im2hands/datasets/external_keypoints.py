@@ -65,7 +65,10 @@ def external_keypoints(
         reasons[place] = _problem(hands)
     if not any(reasons[place] is None for place in rows):
         place = next(iter(rows))
-        raise DataError(f"{path}: no frame holds two hands in {unit}; the first, frame {place}: {reasons[place]}.")
+        raise DataError(
+            f"{path}: no frame holds two hands in {unit}; the first, frame {place}: {reasons[place]} Correct the unit or the "
+            "numbers."
+        )
     keypoints[[reason is not None for reason in reasons]] = np.nan
     return keypoints, reasons
 
@@ -119,5 +122,7 @@ def _hand(path: str | os.PathLike, row: dict[str, Any], side: Side) -> Float[np.
             raise ValueError
     except (ValueError, TypeError):
         name = next(row[key] for key in KEYS if row.get(key) is not None)
-        raise DataError(f"{path}: frame {name}: {side.value} must be 21 x 3 numbers or null.") from None
+        raise DataError(
+            f"{path}: frame {name}: {side.value} must be 21 x 3 numbers or null; write one keypoint for every joint."
+        ) from None
     return numbers.reshape(21, 3)

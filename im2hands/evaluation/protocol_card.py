@@ -107,7 +107,8 @@ def making_facts(surfaces: SurfaceShard) -> dict[str, Any]:
     """What a method's meshes were made with: settings of the reconstruction and the checksum of the weights."""
     provenance = surfaces.reader.metadata["provenance"]
     settings = {name: value for name, value in provenance["parameters"].items() if name not in ("method", "source")}
-    return settings | {"weights_sha256": provenance["sources"].get("model")}
+    weights = provenance["sources"].get("model")
+    return settings | ({} if weights is None else {"weights_sha256": weights})
 
 
 def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> dict[str, Any]:

@@ -1,25 +1,35 @@
 """Meshes of any other system, read from a folder, as surfaces that are stored and measured like those of our own methods.
 
 A folder holds a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix in place of the id,
-`Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. Coordinates are those of the world or of
-the frame's camera (x right, y down, z forward, as in InterHand2.6M), in metres or millimetres.
+`Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
+`storage.export_pair`) are understood as well. Coordinates are those of the world or of the frame's camera (x right, y down,
+z forward, as in InterHand2.6M), in metres or millimetres.
+
+Meshes with the triangles of the hand model (778 vertices, open at the wrist) are closed as IntagHand's are; others stay as
+they are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Literal
 
 import numpy as np
+import torch
+from jaxtyping import Float
 
-from im2hands.datasets.frames import Frame, FrameTable
+from im2hands.datasets.frames import Frame, FrameTable, pair_id
+from im2hands.datasets.keypoints import Alignment, KeypointTable
 from im2hands.geometry.inside import inside_mesh
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_mesh
+from im2hands.hands.joints import WRIST
+from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
@@ -63,24 +73,72 @@ class MeshFolder:
                 if plausible(size * factor):
                     raise DataError(
                         f"{path}: the mesh is {size:.4g} long, which is a hand in {unit} and none in {self.unit}; "
-                        f"state the unit {unit} for the folder."
+                        f"state the unit {unit} for this system in params.yaml."
                     )
         vertices = mesh.vertices * metres
         return Mesh(vertices if self.frame == "world" else frame.camera.to_world(vertices), mesh.faces)
 
     def _names(self, frame: Frame, side: Side) -> list[Path]:
-        stems = (str(frame.frame_id), PurePosixPath(frame.file_name).with_suffix("").as_posix())
+        pair = pair_id(frame.capture, frame.frame_idx)
+        stems = (
+            str(frame.frame_id),
+            PurePosixPath(frame.file_name).with_suffix("").as_posix(),
+            f"{pair}_frame{frame.frame_id}",
+            pair,
+        )
         return [Path(self.path, f"{stem}_{side.value}{suffix}") for stem in stems for suffix in SUFFIXES]
 
 
-def external_surfaces(folder: MeshFolder, frames: FrameTable, inputs: BoneInputs) -> Iterator[list[HandSurface]]:
-    """The surfaces of every pair of `inputs`, in its order.
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where external meshes stand.
+
+    alignment: see `datasets.keypoints.aligned`.  models: whose joint regressors say where the wrist of a mesh is that has their
+    triangles.  keypoints: of the same system; where given, theirs are the wrists of all meshes.
+    """
+
+    alignment: Alignment
+    models: Mapping[Side, HandModel]
+    keypoints: KeypointTable | None = None
+
+    def shift(self, mesh: Mesh, hand: HandInput, path: Path) -> Float[np.ndarray, "3"] | str:
+        """How far a mesh (world, m) is to be moved, or why that is not known. Raises DataError if it has no wrist at all."""
+        if self.alignment == "camera":
+            return np.zeros(3)
+        if self.keypoints is not None:
+            frame = hand.frame_ids[0]
+            reason = self._reasons[frame]
+            return (
+                f"no keypoints: {reason}" if reason else hand.frame.wrist - self._wrists[frame, hand.frame.side.index]
+            )
+        model = self.models[hand.frame.side]
+        if not has_triangles_of(model, mesh):
+            raise DataError(
+                f"{path}: is to be moved by its wrist, but has not the hand model's triangles; give the system's keypoints in "
+                "params.yaml too, or set its alignment to camera."
+            )
+        regressed = model.regress(torch.from_numpy(mesh.vertices)[None].to(model.dtype))
+        return hand.frame.wrist - regressed[0, WRIST].double().numpy()
+
+    @cached_property
+    def _reasons(self) -> list[str | None]:
+        return self.keypoints.reasons
+
+    @cached_property
+    def _wrists(self) -> Float[np.ndarray, "frames 2 3"]:
+        return self.keypoints.keypoints()[:, :, WRIST]
+
+
+def external_surfaces(
+    folder: MeshFolder, frames: FrameTable, inputs: BoneInputs, placement: Placement, shard: int = 0, shards: int = 1
+) -> Iterator[list[HandSurface]]:
+    """The surfaces of every pair of part `shard` of `shards` of `inputs`, in its order.
 
     frames: all frames of the split.  inputs: of photographs (`bone_inputs` with `from_photographs`) and true keypoints, so that
     the same hands in the same frames are measured as for every other method.
     A hand without file, or whose file is damaged or holds no hand, is yielded without mesh, with the reason. The meshes' fields
     at the evaluation points are their insides by the winding number. Raises DataError at once if the folder holds nothing of
-    these hands, and later for a mesh in another unit than stated.
+    these hands, and later for a mesh in another unit than stated or without a wrist to place it by.
     """
     if folder.unit not in METRES or folder.frame not in ("world", "camera"):
         raise DataError(
@@ -88,15 +146,22 @@ def external_surfaces(folder: MeshFolder, frames: FrameTable, inputs: BoneInputs
         )
     if not os.path.isdir(folder.path):
         raise DataError(f"{folder.path}: the folder of external meshes is missing; correct the path.")
-    places = {frame_id: row for row, frame_id in enumerate(frames.table["frame_id"].to_pylist())}
     wanted = [hand for view in inputs.views for hand in inputs.hands[view] if hand.frame_ids]
-    if not any(folder.file_of(frames[places[hand.frame_ids[0]]], hand.frame.side) for hand in wanted):
+    if not any(folder.file_of(frames[hand.frame_ids[0]], hand.frame.side) for hand in wanted):
         first = f", such as {wanted[0].frame_ids[0]}_{wanted[0].frame.side.value}.ply" if wanted else ""
         raise DataError(
             f"{folder.path}: holds no mesh of the {len(wanted)} evaluated hands; name the files "
             f"<frame id>_<left|right>.<obj|ply>{first}."
         )
-    return ([_surface(folder, frames, places, hand) for hand in inputs(view)] for view in inputs.views)
+    part = inputs.shard(shard, shards)
+    return ([_surface(folder, frames, placement, hand) for hand in part(view)] for view in part.views)
+
+
+def has_triangles_of(model: HandModel, mesh: Mesh) -> bool:
+    """Whether a mesh has a hand model's vertices and triangles, in whatever order and direction the triangles stand."""
+    if len(mesh.vertices) != len(model.template) or len(mesh.faces) != len(model.faces):
+        return False
+    return np.array_equal(*(np.unique(np.sort(faces, axis=1), axis=0) for faces in (mesh.faces, model.faces)))
 
 
 def longest_side(mesh: Mesh) -> float:
@@ -109,11 +174,11 @@ def plausible(size: float) -> bool:
     return SMALLEST <= size <= LARGEST
 
 
-def _surface(folder: MeshFolder, frames: FrameTable, places: dict[int, int], hand: HandInput) -> HandSurface:
+def _surface(folder: MeshFolder, frames: FrameTable, placement: Placement, hand: HandInput) -> HandSurface:
     begun = perf_counter()
     if not hand.frame_ids:
         return hand.missing(NO_VIEW)
-    frame = frames[places[hand.frame_ids[0]]]
+    frame = frames[hand.frame_ids[0]]
     path = folder.file_of(frame, hand.frame.side)
     if path is None:
         return hand.missing(NO_FILE)
@@ -123,6 +188,13 @@ def _surface(folder: MeshFolder, frames: FrameTable, places: dict[int, int], han
         return hand.missing(UNREADABLE)
     if not mesh.is_empty and not plausible(longest_side(mesh)):
         return hand.missing(NO_HAND_SIZE)
+    shift = np.zeros(3) if mesh.is_empty else placement.shift(mesh, hand, path)
+    if isinstance(shift, str):
+        return hand.missing(shift)
+    model = placement.models[hand.frame.side]
+    if has_triangles_of(model, mesh):
+        mesh = Mesh(model.seal(mesh.vertices), model.sealed_faces)
+    mesh = Mesh(mesh.vertices + shift, mesh.faces)
     read = perf_counter()
     published, uniform = (
         np.zeros(len(points), bool)

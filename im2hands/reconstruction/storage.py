@@ -110,7 +110,7 @@ class StoredHand:
 
 def write_surfaces(
     meshes: str | os.PathLike,
-    timings: str | os.PathLike,
+    timings: str | os.PathLike | None,
     scenes: str | os.PathLike,
     pairs: Iterable[Sequence[HandSurface]],
     provenance: Provenance,
@@ -120,6 +120,7 @@ def write_surfaces(
     """Writes a mesh shard, its timings, and into the folder `scenes` one file per pair (glb) or per hand (obj, ply).
 
     Each appears under its name whole or not at all, the shard last, so that it vouches for the rest.
+    timings: None to keep none, as for meshes that were made elsewhere.
     machine: facts about the run (device, threads) that stand beside the timings, where the peak memory (MB, this process and
     the largest of its workers) joins them.
     Returns a line for the log: hands, failures, seconds.
@@ -132,9 +133,10 @@ def write_surfaces(
                 seconds += _write_pair(writer, pair)
                 failures.update(one.failure for one in pair if one.failure is not None)
                 export_pair(folder, pair, formats)
-        run = {**(machine or {}), "peak_memory_mb": peak_memory_mb()}
-        timed = replace(provenance, parameters={**provenance.parameters, "machine": run})
-        write_parquet(timings, pa.Table.from_pylist(seconds, schema=TIMINGS.schema), TIMINGS, timed)
+        if timings is not None:
+            run = {**(machine or {}), "peak_memory_mb": peak_memory_mb()}
+            timed = replace(provenance, parameters={**provenance.parameters, "machine": run})
+            write_parquet(timings, pa.Table.from_pylist(seconds, schema=TIMINGS.schema), TIMINGS, timed)
     spent = sum(row["extraction_s"] + row["evaluation_points_s"] for row in seconds)
     return f"{len(seconds)} hands, {failures.total()} without surface {dict(failures)}, {spent:.1f} s of computation"
 

@@ -60,6 +60,42 @@ def test_unknown_keys_and_wrong_types_are_refused_by_name(content):
             validate_params(damaged)
 
 
+def external(**changes):
+    """A valid section of another system, changed."""
+    plain = {"meshes": "m", "keypoints": "k.json", "unit": "m", "frame": "world", "order": "standard"}
+    return plain | {"given_keypoints": False, "alignment": "wrist"} | changes
+
+
+def test_external_systems_are_methods_and_keypoint_sources(content):
+    content["external"] = {"other": external(), "two_words": external(keypoints=None)}
+    content["results"]["halo"] += ["external_other", "external_other_refined"]
+    assert validate_params(content).external["other"].alignment == "wrist"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("Other", {}, "external.Other"),
+        ("x_refined", {}, "kept for refined keypoints"),
+        ("other", {"meshes": None, "keypoints": None}, "a folder of meshes, a file of keypoints, or both"),
+        ("other", {"unit": "cm"}, "external.other.unit"),
+        ("other", {"given_keypoints": True}, "set alignment to camera"),
+    ],
+)
+def test_wrong_external_systems_are_refused(content, name, changes, message):
+    content["external"] = {name: external(**changes)}
+    with pytest.raises(ConfigError, match=message):
+        validate_params(content)
+
+
+@pytest.mark.parametrize("source", ["external_other", "external_other_refined", "external_unknown"])
+def test_a_result_needs_the_external_keypoints_that_it_names(content, source):
+    content["external"] = {"other": external(keypoints=None)}
+    content["results"]["initial"] = [source]
+    with pytest.raises(ConfigError, match=r"results.initial: external_\w+ needs a file of keypoints"):
+        validate_params(content)
+
+
 def test_missing_and_broken_files_are_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="missing"):
         read_params(tmp_path / "params.yaml")

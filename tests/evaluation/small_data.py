@@ -74,6 +74,7 @@ def make_small_data(folder: Path, pairs: int) -> SmallData:
     write_hand_model_folder(data.hand_model)
     rows = [row for pair in range(pairs) for row in _hands_of_pair(pair)]
     write_parquet(data.hands, pa.Table.from_pylist(rows, schema=HANDS.schema), HANDS, provenance)
+    cameras = [camera_of(i, rows) for i in range(CAMERAS * pairs)]
     frames = [
         {
             "frame_id": i,
@@ -82,8 +83,11 @@ def make_small_data(folder: Path, pairs: int) -> SmallData:
             "capture": CAPTURE,
             "frame_idx": i // CAMERAS,
             "camera": f"cam{i % CAMERAS}",
+            "K": camera.intrinsics.ravel(),
+            "R": camera.rotation.ravel(),
+            "t": camera.translation,
         }
-        for i in range(CAMERAS * pairs)
+        for i, camera in enumerate(cameras)
     ]
     write_parquet(data.frames, pa.Table.from_pylist(frames, schema=FRAMES.schema), FRAMES, provenance)
     _write_crops(data.images, rows, provenance)
@@ -96,25 +100,32 @@ def make_small_data(folder: Path, pairs: int) -> SmallData:
     return data
 
 
+def camera_of(frame: int, hands: list[dict]) -> Camera:
+    """The camera of a frame: straight on or from the side, a metre away. hands: rows of all pairs."""
+    rotation = [np.eye(3), np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])][frame % CAMERAS]
+    translation = np.array([0, 0, 1]) - rotation @ _vertices(frame, hands).mean((0, 1))
+    return Camera(np.diag([1000.0, 1000, 1]), rotation, translation)
+
+
+def _vertices(frame: int, hands: list[dict]) -> np.ndarray:
+    return np.array([hand["vertices"] for hand in hands[frame // CAMERAS * 2 :][:2]]).reshape(2, -1, 3)
+
+
 def _write_crops(manifest: Path, hands: list[dict], provenance: Provenance) -> None:
-    """Grey crops around both hands of every pair, from straight on and from the side."""
-    rotations = [np.eye(3), np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])]
+    """Grey crops around both hands of every pair."""
     shard = manifest.parent / "0000-of-0001.arrow"
     with ShardWriter(shard, IMAGES, provenance) as writer:
         for frame in range(CAMERAS * len(hands) // 2):
-            vertices = np.array([hand["vertices"] for hand in hands[frame // CAMERAS * 2 :][:2]]).reshape(2, -1, 3)
-            rotation = rotations[frame % CAMERAS]
-            translation = np.array([0, 0, 1]) - rotation @ vertices.mean((0, 1))
-            camera = Camera(np.diag([1000.0, 1000, 1]), rotation, translation)
-            affine, crop = hands_crop(camera, vertices)
+            camera = camera_of(frame, hands)
+            affine, crop = hands_crop(camera, _vertices(frame, hands))
             writer.append(
                 {
                     "frame_id": frame,
                     "jpeg": encode_jpeg(np.full((256, 256, 3), 90, np.uint8)),
                     "crop_affine": affine.reshape(-1),
                     "crop_K": crop.intrinsics.reshape(-1),
-                    "R": rotation.reshape(-1),
-                    "t": translation,
+                    "R": camera.rotation.reshape(-1),
+                    "t": camera.translation,
                     "quarantined": False,
                 }
             )

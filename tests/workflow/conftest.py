@@ -20,6 +20,37 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
+def with_externals(empty: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """An empty checkout whose parameters name external systems of every kind; dry runs only."""
+    checkout = empty.copy(tmp_path_factory.mktemp("externals") / "checkout")
+    add_externals(checkout)
+    return checkout
+
+
+def add_externals(checkout: Checkout) -> None:
+    """Makes the files of external systems and names them in params.yaml.
+
+    `both` has meshes and keypoints, `meshes` meshes of the true keypoints, `joints` keypoints that a method of ours uses.
+    """
+    for folder in ("given/both", "given/meshes"):
+        (checkout.path / folder).mkdir(parents=True)
+        (checkout.path / folder / "0_left.ply").write_text("a mesh\n")
+    for file in ("both.json", "joints.parquet"):
+        (checkout.path / "given" / file).write_text("keypoints\n")
+    common = {"unit": "m", "frame": "world", "order": "standard", "given_keypoints": False, "alignment": "wrist"}
+    checkout.change(
+        "external",
+        {
+            "both": common | {"meshes": "given/both", "keypoints": "given/both.json"},
+            "meshes": common
+            | {"meshes": "given/meshes", "keypoints": None, "given_keypoints": True, "alignment": "camera"},
+            "joints": common | {"meshes": None, "keypoints": "given/joints.parquet"},
+        },
+    )
+    checkout.change("results.halo", ["model", "external_joints"])
+
+
+@pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     """A finished run of stand-in stages, with what it printed. Not to be changed: see `finished`."""
     checkout = make_checkout(tmp_path_factory.mktemp("finished") / "checkout", fake_stages=True)

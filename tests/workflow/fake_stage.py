@@ -49,7 +49,7 @@ def main() -> None:
             arguments[name] = []
         else:
             arguments[name].append(word)
-    outputs = OUTPUTS if stage == "reconstruct" else OUTPUTS - {"meshes", "timings"}
+    outputs = OUTPUTS if stage in ("reconstruct", "import_meshes") else OUTPUTS - {"meshes", "timings"}
     inputs = sorted(set(arguments) - outputs - WITHOUT_EFFECT)
     text = (
         json.dumps({"stage": stage, **{name: [_digest(value) for value in arguments[name]] for name in inputs}}) + "\n"

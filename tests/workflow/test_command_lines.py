@@ -25,9 +25,9 @@ def main_of(stage: str) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture(scope="module")
-def commands(empty):
-    """Stage -> argument names of each of its commands in a dry run of everything."""
-    output = empty.snakemake("--dry-run", "--printshellcmds")
+def commands(with_externals):
+    """Stage -> argument names of each of its commands in a dry run of everything, external methods among it."""
+    output = with_externals.snakemake("--dry-run", "--printshellcmds")
     found: dict[str, list[set[str]]] = {}
     for stage, rest in COMMAND.findall(output):
         names = {word[2:].replace("-", "_") for word in shlex.split(rest) if word.startswith("--")}

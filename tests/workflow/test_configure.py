@@ -66,6 +66,17 @@ def test_only_named_lines_change_and_comments_stay(params):
     assert yaml.safe_load(params.read_text())["training"]["halo"]["lr"] == 1e-5
 
 
+def test_a_preset_may_name_external_systems(params):
+    system = (
+        "{meshes: m, keypoints: null, unit: m, frame: world, order: standard, given_keypoints: false, alignment: wrist}"
+    )
+    own = preset(params, f"external: {{other: {system}}}")
+    assert any(line.startswith("external.other: ") for line in configure_params(own, params))
+    assert read_params(params).external["other"].meshes == "m"
+    configure_params("synthetic-full", params)
+    assert set(read_params(params).external) == {"other"}
+
+
 def test_dry_run_only_tells(params):
     before = params.read_text()
     assert "would change" in configure_params(preset(params, "seed: 7"), params, dry_run=True)[-1]

@@ -37,7 +37,7 @@ def folder_shards(stage, pattern):
 
 def parameters(stage):
     """Params function: the command line arguments that carry the stage's parameters, see workflow/parameters.py."""
-    return lambda wildcards: arguments(config, stage, wildcards.get("split"))
+    return lambda wildcards: arguments(config, stage, wildcards.get("split"), wildcards.get("external"))
 
 
 def named_files(wildcards, input):
@@ -67,11 +67,11 @@ def keypoint_file(wildcards):
     return [] if source == paths.TRUE_KEYPOINTS else f"data/keypoints/{source}/test.parquet"
 
 
-def result_shards(pattern, *results):
+def result_shards(pattern, results=None):
     """Paths of the shards of every method and keypoint source, or of those given."""
     return [
         file
-        for method, source in results or paths.results(config)
+        for method, source in (paths.results(config) if results is None else results)
         for file in shards(pattern, config["reconstruct"]["shards"], method=method, source=source)
     ]
 
@@ -95,4 +95,9 @@ def table_files(name):
 
 def networks_of_results():
     """The networks whose weights the reconstructing methods use."""
-    return [paths.NETWORK_OF[method] for method in dict(paths.results(config))]
+    return [paths.NETWORK_OF[method] for method in dict(paths.reconstructed(config))]
+
+
+def one_of(external):
+    """Wildcard constraint: the names, without their beginning, of some external methods or keypoint sources."""
+    return "|".join(name.removeprefix(paths.EXTERNAL) for name in external)

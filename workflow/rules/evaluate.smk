@@ -57,7 +57,9 @@ rule make_tables:
     input:
         records=result_shards("results/{method}/{source}/metrics/{shard}-of-{shards}.parquet"),
         keypoint_records=expand("results/keypoints/{source}.parquet", source=paths.keypoint_sources(config)),
-        timings=result_shards("results/{method}/{source}/timings/{shard}-of-{shards}.parquet"),
+        timings=result_shards(
+            "results/{method}/{source}/timings/{shard}-of-{shards}.parquet", paths.reconstructed(config)
+        ),
         model_files=lambda wildcards: [file for network in networks_of_results() for file in paths.model_files(network)],
         code=sources("stages/make_tables.py"),
     output:
@@ -74,9 +76,9 @@ rule make_tables:
     params:
         files=named_files,
         models=lambda wildcards: " ".join(
-            f"{method}=models/{paths.NETWORK_OF[method]}" for method in dict(paths.results(config))
+            f"{method}=models/{paths.NETWORK_OF[method]}" for method in dict(paths.reconstructed(config))
         ),
-        refined=" ".join(f"{source}={origin}" for source, origin in paths.REFINED_FROM.items()),
+        refined=" ".join(f"{source}={origin}" for source, origin in paths.refined_from(config).items()),
         arguments=parameters("make_tables"),
     message:
         "make the result tables"

@@ -57,7 +57,7 @@ rule refine_keypoints:
         frames="data/frames/{split}.parquet",
         hands="data/hands/{split}.parquet",
         images="data/images/{split}/manifest.json",
-        keypoints=lambda wildcards: f"data/keypoints/{paths.REFINED_FROM[wildcards.source]}/{wildcards.split}.parquet",
+        keypoints=lambda wildcards: f"data/keypoints/{paths.refined_from(config)[wildcards.source]}/{wildcards.split}.parquet",
         model_files=paths.model_files("keypoint_refinement"),
         code=sources("stages/refine_keypoints.py"),
     output:
@@ -67,7 +67,7 @@ rule refine_keypoints:
     benchmark:
         "logs/benchmarks/refine_keypoints/{source}.{split}.tsv"
     wildcard_constraints:
-        source="|".join(paths.REFINED_FROM),
+        source="|".join(paths.refined_from(config)),
     threads: 64
     resources:
         gpu=1,

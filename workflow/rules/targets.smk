@@ -24,7 +24,9 @@ TRACKED |= {
         f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in paths.NETWORKS
     },
     **paths.keypoint_files(config),
-    "reconstruct": [file for pattern in rules.reconstruct.output for file in result_shards(pattern)],
+    "reconstruct": [
+        file for pattern in rules.reconstruct.output for file in result_shards(pattern, paths.reconstructed(config))
+    ],
     "evaluate_keypoints": expand(rules.evaluate_keypoints.output.records, source=paths.keypoint_sources(config)),
     "evaluate": result_shards(rules.evaluate.output.records),
     "make_tables": list(rules.make_tables.output),
@@ -35,6 +37,12 @@ if paths.is_trained(config, "refined_occupancy"):
     TRACKED["generate_anchors"] = sharded(
         "generate_anchors", rules.generate_anchors.output.shard, rules.gather_anchors.output.manifest
     )
+if paths.imported(config):
+    TRACKED["import_meshes"] = [
+        file
+        for kind in ("meshes/{shard}-of-{shards}.arrow", "glb/{shard}-of-{shards}")
+        for file in result_shards(f"results/{{method}}/{{source}}/{kind}", paths.imported(config))
+    ]
 
 
 for stage, files in TRACKED.items():
