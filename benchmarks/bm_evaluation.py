@@ -20,6 +20,7 @@ from im2hands.evaluation.penetration import distance_to_surface, shared_volume_b
 from im2hands.evaluation.protocols import sampled
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.nearest import PointCloud
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.errors import ConfigError
 from im2hands.reconstruction.inputs import bone_inputs
@@ -72,6 +73,15 @@ def main() -> None:
         lambda: surface_distances(*arrays),
         kd_tree_peer(*samples),
         target={"pykdtree": 0.4},
+        repeats=3,
+    )
+    far = [PointCloud(samples[0].points), PointCloud(np.add(samples[1].points, [0.06, 0, 0]))]
+    far[0].nearest_in(far[1])  # builds the trees and the cells of both
+    benchmark.compare(
+        f"nearest of {SAMPLES} points 60 mm away",
+        lambda: far[0].nearest_in(far[1]),
+        {"scipy's tree": lambda: far[1]._tree.query(far[0].points)},
+        target={"scipy's tree": 4},
         repeats=3,
     )
     benchmark.compare(

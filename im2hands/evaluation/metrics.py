@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.spatial import cKDTree
 
+from im2hands.geometry.nearest import PointCloud
 from im2hands.io.errors import DataError
 
 
@@ -61,7 +61,7 @@ class SurfaceDistances:
 
 @dataclass(frozen=True, eq=False)
 class SampledSurface:
-    """Points on a surface with its normals (of any length); the search tree is built at the first use and kept.
+    """Points on a surface with its normals (of any length); what the search needs is built at the first use and kept.
 
     Raises DataError if there is no point or a value is not finite.
     """
@@ -85,12 +85,12 @@ class SampledSurface:
         object.__setattr__(self, "normals", normals / np.where(length > 0, length, 1.0))
 
     @cached_property
-    def tree(self) -> cKDTree:
-        return cKDTree(self.points)
+    def cloud(self) -> PointCloud:
+        return PointCloud(self.points)
 
     def nearest(self, other: SampledSurface) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
         """From each of these points: distance to the nearest of `other`, and the absolute cosine between the two normals."""
-        distances, indices = other.tree.query(self.points, workers=1)
+        distances, indices = self.cloud.nearest_in(other.cloud)
         return distances, np.abs(np.einsum("ij,ij->i", self.normals, other.normals[indices]))
 
     def distances_to(self, true: SampledSurface) -> SurfaceDistances:
