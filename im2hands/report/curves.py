@@ -30,17 +30,19 @@ class Curve:
     caption: str
 
 
-def training_curves(path: str | os.PathLike) -> list[Curve]:
-    """The curves of a log.
-
-    Raises DataError if the file is missing, DamagedFileError if it has no column `step` or none of the quantities.
-    """
+def read_log(path: str | os.PathLike) -> pd.DataFrame:
+    """A training log. Raises DataError if the file is missing, DamagedFileError if it cannot be read."""
     try:
-        log = pd.read_csv(path)
+        return pd.read_csv(path)
     except FileNotFoundError:
         raise DataError(f"{path}: the training log is missing; run the training again.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path}: not a readable training log ({error}); delete it and train again.") from None
+
+
+def training_curves(path: str | os.PathLike) -> list[Curve]:
+    """The curves of a log. Raises as read_log, and DamagedFileError if it has no column `step` or none of the quantities."""
+    log = read_log(path)
     curves = []
     for quantity, title in QUANTITIES.items():
         lines = []

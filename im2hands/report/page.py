@@ -28,6 +28,7 @@ from im2hands.io.errors import DataError
 from im2hands.reconstruction.storage import read_surfaces
 from im2hands.report import facts
 from im2hands.report.charts import Chart, Line, Mark
+from im2hands.report.checks import checks
 from im2hands.report.colours import ERROR_STOPS, PENETRATION, PREDICTION, TRUTH, css, error_gradient, scale_limit
 from im2hands.report.curves import training_curves
 from im2hands.report.gallery import gallery, photograph
@@ -124,6 +125,7 @@ def write_report(
         "predicted": facts.result_tables(facts.read_summary(artifacts.tables, "shape_predicted_keypoints"), card),
         "plain_tables": facts.plain_tables(artifacts.tables),
         "shared_facts": facts.shared_facts(card),
+        "checks": checks(summary, facts.read_summary(artifacts.tables, "keypoint_refinement"), artifacts.models),
         "trainings": [_training(folder) for folder in artifacts.models],
         "contact_sheet": _contact_sheet(crops, contact_sheet_images),
         "quarantined": int((~crops.usable()).sum()),

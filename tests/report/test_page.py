@@ -123,6 +123,12 @@ def test_failures_are_said_in_words(page):
     assert "left hand: no mesh (degenerate keypoints)" in page.read_text()
 
 
+def test_expectations_are_said_to_be_met_or_missed(page):
+    cells = [text for tag, text in read(page, "td").texts if tag == "td"]
+    place = next(place for place, text in enumerate(cells) if text.startswith("Keypoint refinement lowers the error of"))
+    assert cells[place + 1 : place + 3] == ["9.1 mm after 14.2 mm", "met"]
+
+
 def test_same_files_same_page(page, results, tmp_path):
     again = tmp_path / "again.html"
     write_report(again, Artifacts(**results.arguments), contact_sheet_images=6, gallery_pairs=3, viewer_pairs=3)

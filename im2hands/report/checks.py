@@ -1,0 +1,81 @@
+"""What a sound run shows, said of this run: each expectation with the numbers that it is judged by, met or missed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from im2hands.report.curves import read_log
+from im2hands.report.facts import METHOD_NAMES, number
+
+LEAST_IOU = 75.0
+"""Per cent of mesh IoU that HALO reaches when the keypoints are those of the hand model."""
+LARGEST_STEP_DOWN = 3.0
+"""Points of mesh IoU by which a method may stand behind the one that it starts from."""
+STARTS_FROM = {"initial": "halo", "im2hands": "initial"}
+PART = 0.2
+"""Share of the logged steps at the begin and at the end of a training whose mean losses are compared."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """expectation: a sentence.  found: the numbers."""
+
+    expectation: str
+    found: str
+    met: bool
+
+
+def checks(given: pd.DataFrame, keypoints: pd.DataFrame, models: Sequence[str | os.PathLike]) -> list[Check]:
+    """Every expectation that this run's methods and keypoint sources allow to judge.
+
+    given: the table shape_given_keypoints.  keypoints: the table keypoint_refinement.  models: folders with curves.csv.
+    """
+    return [*_of_shapes(given), *_of_refinement(keypoints), *_of_trainings(models)]
+
+
+def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
+    overlap = given[given["source"] == "model"].set_index("method")["mesh_iou_percent"]
+    if "halo" in overlap:
+        yield Check(
+            f"HALO with keypoints of the hand model: mesh IoU of at least {LEAST_IOU:.0f} %",
+            f"{number(overlap['halo'], 1)} %",
+            bool(overlap["halo"] >= LEAST_IOU),
+        )
+    for method, start in STARTS_FROM.items():
+        if method in overlap and start in overlap:
+            yield Check(
+                f"{METHOD_NAMES[method]}: mesh IoU at most {LARGEST_STEP_DOWN:.0f} points below {METHOD_NAMES[start]}",
+                f"{number(overlap[method], 1)} % after {number(overlap[start], 1)} %",
+                bool(overlap[method] >= overlap[start] - LARGEST_STEP_DOWN),
+            )
+
+
+def _of_refinement(keypoints: pd.DataFrame) -> Iterator[Check]:
+    after, before = "MPJPE, knuckle (mm)", "before: MPJPE, knuckle (mm)"
+    for _, row in keypoints[keypoints["refined from"].str.startswith("perturbed")].iterrows():
+        yield Check(
+            f"Keypoint refinement lowers the error of {row['refined from']} (MPJPE about the middle knuckle)",
+            f"{number(row[after], 1)} mm after {number(row[before], 1)} mm",
+            bool(row[after] < row[before]),
+        )
+
+
+def _of_trainings(models: Sequence[str | os.PathLike]) -> Iterator[Check]:
+    for folder in map(Path, models):
+        log = read_log(folder / "curves.csv")
+        if "train_loss" not in log:
+            continue
+        losses = log["train_loss"].dropna()
+        count = max(1, round(PART * len(losses)))
+        if len(losses) > count:
+            begin, end = losses.iloc[:count].mean(), losses.iloc[-count:].mean()
+            yield Check(
+                f"{METHOD_NAMES.get(folder.name, folder.name)}: the training loss falls",
+                f"{end:.4g} over the last fifth of the steps, {begin:.4g} over the first",
+                bool(end < begin),
+            )

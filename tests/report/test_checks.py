@@ -1,0 +1,50 @@
+"""The expectations of the report are judged by the run's own numbers."""
+
+import pandas as pd
+import pytest
+
+from im2hands.report.checks import checks
+
+TRAININGS = {"halo": [4.0, 3.0, 2.0, 1.0, 1.0], "refined_occupancy": [1.0, 1.0, 1.0, 2.0, 3.0]}
+
+
+@pytest.fixture
+def models(tmp_path):
+    for name, losses in TRAININGS.items():
+        (tmp_path / name).mkdir()
+        log = pd.DataFrame({"step": range(1, 6), "train_loss": losses, "val_loss": [None] * 5})
+        log.to_csv(tmp_path / name / "curves.csv", index=False)
+    return [tmp_path / name for name in TRAININGS]
+
+
+def shapes(**percent: float) -> pd.DataFrame:
+    rows = [{"method": method, "source": "model", "mesh_iou_percent": value} for method, value in percent.items()]
+    return pd.DataFrame(rows, columns=["method", "source", "mesh_iou_percent"])
+
+
+def keypoints(after: float, before: float) -> pd.DataFrame:
+    columns = ("keypoints", "refined from", "MPJPE, knuckle (mm)", "before: MPJPE, knuckle (mm)")
+    rows = [
+        ("perturbed_10mm", "", before, float("nan")),
+        ("perturbed_10mm_refined", "perturbed_10mm", after, before),
+        ("refined", "intaghand", 50.0, 40.0),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_numbers_decide(models):
+    found = checks(shapes(halo=76.0, initial=73.5, im2hands=70.0), keypoints(9.0, 12.0), models)
+    assert [one.met for one in found] == [True, True, False, True, True, False]
+    assert found[2].found == "70.0 % after 73.5 %"
+    assert found[3].found == "9.0 mm after 12.0 mm"
+    assert not checks(shapes(halo=74.9), keypoints(12.0, 12.0), [])[0].met
+    assert not checks(shapes(halo=74.9), keypoints(12.0, 12.0), [])[1].met
+
+
+def test_nothing_is_said_of_what_was_not_run(models):
+    found = checks(shapes(initial=60.0), keypoints(1.0, 2.0).iloc[:1], models[:1])
+    assert [one.expectation for one in found] == ["HALO: the training loss falls"]
+
+
+def test_an_undefined_number_meets_nothing(models):
+    assert not checks(shapes(halo=float("nan")), keypoints(1.0, 2.0), [])[0].met
