@@ -20,6 +20,10 @@ from im2hands.io.errors import ConfigError, DataError
 Method = Literal["grid", "boolean"]
 QUERIES_AT_ONCE = 512
 """Points whose candidate triangles are held in memory together."""
+CANDIDATES_AT_ONCE = 32
+"""Points that are compared together with every triangle that can be the nearest, when only the largest distance counts."""
+MOST_CELLS = 4_000_000
+"""Cells of the grid; two real hands share a box of some 300,000 cells of 2 mm, the meshes of an untrained network many more."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,13 @@ def penetration(first: Mesh, second: Mesh, method: Method = "grid", cell: float 
 def shared_volume_grid(first: InsideTest, second: InsideTest, cell: float) -> float:
     """Volume (in the cube of the meshes' unit) of the cells whose centre lies in both solids.
 
+    cell: side of a cell; in a box of more than MOST_CELLS cells, larger ones are taken.
     The grid is centred on the box that both bounding boxes share, so that mirrored meshes have the same volume.
     """
     low, high = _shared_box(first, second)
     if not (high > low).all():
         return 0.0
+    cell = max(cell, float(np.cbrt(np.prod(high - low) / MOST_CELLS)))
     counts = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
     axes = [
         (np.arange(count) - 0.5 * (count - 1)) * cell + centre
@@ -99,35 +105,68 @@ def depth_of_vertices(first: Mesh, second: InsideTest) -> float:
     low, high = _shared_box(first, second)
     candidates = first.vertices[((first.vertices >= low) & (first.vertices <= high)).all(axis=1)]
     inside = candidates[second.contains(candidates)]
-    return float(distance_to_surface(inside, second.vertices, second.faces).max(initial=0.0))
+    return largest_distance_to_surface(inside, second.vertices, second.faces)
+
+
+def largest_distance_to_surface(
+    points: Float[np.ndarray, "points 3"], vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
+) -> float:
+    """The largest of `distance_to_surface`, 0 without points; exact only for the points that can have it."""
+    surface = _Surface(vertices, faces)
+    chunks = range(0, len(points), QUERIES_AT_ONCE)
+    bounds = np.concatenate([np.zeros(0), *(surface.bound(points[i : i + QUERIES_AT_ONCE]) for i in chunks)])
+    order = np.argsort(-bounds)
+    largest = 0.0
+    for start in range(0, len(points), CANDIDATES_AT_ONCE):
+        few = order[start : start + CANDIDATES_AT_ONCE]
+        if bounds[few[0]] <= largest:
+            break
+        largest = max(largest, float(surface.distance(points[few], bounds[few]).max()))
+    return largest
 
 
 def distance_to_surface(
     points: Float[np.ndarray, "points 3"], vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
 ) -> Float[np.ndarray, " points"]:
-    """Exact distance from each point to the nearest point of any triangle.
+    """Exact distance from each point to the nearest point of any triangle, in float64.
 
-    A triangle can only be the nearest if its centroid is not farther than an upper bound of the distance plus the largest
-    reach of a triangle about its centroid; those candidates are compared exactly, in float64.
     Raises DataError for a mesh without faces.
     """
-    if not len(faces):
-        raise DataError("the distance to a surface without faces does not exist; was the mesh empty?")
-    points, triangles = np.asarray(points, np.float64), np.asarray(vertices, np.float64)[faces]
-    centroids = triangles.mean(axis=1)
-    reach = np.linalg.norm(triangles - centroids[:, None], axis=-1).max()
-    tree = cKDTree(centroids)
+    surface = _Surface(vertices, faces)
     distances = np.empty(len(points))
     for start in range(0, len(points), QUERIES_AT_ONCE):
         chunk = points[start : start + QUERIES_AT_ONCE]
-        near = tree.query(chunk, k=min(4, len(faces)))[1].reshape(len(chunk), -1)
-        bound = point_triangle_distance(chunk[:, None], triangles[near]).min(axis=1)
-        candidates = tree.query_ball_point(chunk, (bound + reach) * (1 + 1e-9))
-        sizes = np.array([len(candidate) for candidate in candidates])
-        owners = np.repeat(np.arange(len(chunk)), sizes)
-        exact = point_triangle_distance(chunk[owners], triangles[np.concatenate(candidates).astype(np.int64)])
-        distances[start : start + len(chunk)] = np.minimum.reduceat(exact, np.cumsum(sizes) - sizes)
+        distances[start : start + len(chunk)] = surface.distance(chunk, surface.bound(chunk))
     return distances
+
+
+class _Surface:
+    """Triangles with a search tree of their centroids. Raises DataError if there is none."""
+
+    def __init__(self, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> None:
+        if not len(faces):
+            raise DataError("the distance to a surface without faces does not exist; was the mesh empty?")
+        self._triangles = np.asarray(vertices, np.float64)[faces]
+        centroids = self._triangles.mean(axis=1)
+        self._reach = np.linalg.norm(self._triangles - centroids[:, None], axis=-1).max()
+        self._tree = cKDTree(centroids)
+
+    def bound(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
+        """Not less than the distance: that to the triangles of the nearest centroids."""
+        near = self._tree.query(points, k=min(4, len(self._triangles)))[1].reshape(len(points), -1)
+        return point_triangle_distance(np.asarray(points, np.float64)[:, None], self._triangles[near]).min(axis=1)
+
+    def distance(
+        self, points: Float[np.ndarray, "points 3"], bound: Float[np.ndarray, " points"]
+    ) -> Float[np.ndarray, " points"]:
+        """The distance: a triangle can only be the nearest if its centroid is not farther than the bound and the largest reach
+        of a triangle about its centroid.
+        """
+        candidates = self._tree.query_ball_point(points, (bound + self._reach) * (1 + 1e-9))
+        sizes = np.array([len(candidate) for candidate in candidates])
+        owners = np.repeat(np.asarray(points, np.float64), sizes, axis=0)
+        exact = point_triangle_distance(owners, self._triangles[np.concatenate(candidates).astype(np.int64)])
+        return np.minimum.reduceat(exact, np.cumsum(sizes) - sizes)
 
 
 def point_triangle_distance(

@@ -24,11 +24,14 @@ def test_distance_equals_naive(seed, faces, stretch):
     points = rng.normal(size=(50, 3)) * 2
     expected = naive.distance_to_surface(points, vertices, triangles)
     np.testing.assert_allclose(distance_to_surface(points, vertices, triangles), expected, rtol=1e-7, atol=1e-7)
+    largest = module.largest_distance_to_surface(points, vertices, triangles)
+    assert largest == distance_to_surface(points, vertices, triangles).max()
 
 
 def test_distance_of_no_points_and_chunk_borders():
     mesh = sphere(subdivisions=2)
     assert distance_to_surface(np.zeros((0, 3)), mesh.vertices, mesh.faces).shape == (0,)
+    assert module.largest_distance_to_surface(np.zeros((0, 3)), mesh.vertices, mesh.faces) == 0
     points = np.random.default_rng(0).normal(size=(module.QUERIES_AT_ONCE + 1, 3))
     one_by_one = [distance_to_surface(point[None], mesh.vertices, mesh.faces)[0] for point in points[-3:]]
     np.testing.assert_array_equal(distance_to_surface(points, mesh.vertices, mesh.faces)[-3:], one_by_one)
@@ -59,6 +62,16 @@ def test_finer_cells_come_closer():
     errors = [abs(shared_volume_grid(*solids, cell) / lens_volume(0.04, distance) - 1) for cell in (0.008, 0.001)]
     assert errors[1] < 0.01
     assert errors[1] < errors[0]
+
+
+def test_meshes_of_metres_take_no_more_cells_than_stated(monkeypatch):
+    first, second = sphere(2.0), sphere(2.0, (1.0, 0, 0))
+    tests = [InsideTest(mesh.vertices, mesh.faces) for mesh in (first, second)]
+    monkeypatch.setattr(module, "MOST_CELLS", 20_000)
+    volume = shared_volume_grid(*tests, 0.002)
+    assert volume == pytest.approx(lens_volume(2.0, 1.0), rel=0.05)
+    edge = float(np.cbrt(3 * 4 * 4 / 20_000))
+    assert volume == pytest.approx(shared_volume_grid(*tests, edge), rel=0.02)
 
 
 def test_grid_equals_naive():

@@ -125,7 +125,9 @@ def test_failures_are_said_in_words(page):
 
 def test_expectations_are_said_to_be_met_or_missed(page):
     cells = [text for tag, text in read(page, "td").texts if tag == "td"]
-    place = next(place for place, text in enumerate(cells) if text.startswith("Keypoint refinement lowers the error of"))
+    place = next(
+        place for place, text in enumerate(cells) if text.startswith("Keypoint refinement lowers the error of")
+    )
     assert cells[place + 1 : place + 3] == ["9.1 mm after 14.2 mm", "met"]
 
 
