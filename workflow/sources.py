@@ -15,7 +15,8 @@ PACKAGES = ("im2hands", "stages")
 NO_DATA = {".py", ".pyc", ".md", ""}
 # Modules whose content reaches no output: parameters arrive by value through the rules, the others only talk to people.
 CONFIG = {"im2hands/config.py", "im2hands/config_base.py", "im2hands/config_training.py"}
-WITHOUT_EFFECT = frozenset({*CONFIG, "im2hands/io/errors.py", "im2hands/io/progress.py"})
+DOOR = "im2hands/__init__.py"  # version and the names that users import; no stage takes anything from it
+WITHOUT_EFFECT = frozenset({*CONFIG, DOOR, "im2hands/io/errors.py", "im2hands/io/progress.py"})
 
 
 def sources(stage: str, root: Path | str = ".") -> list[str]:

@@ -257,8 +257,9 @@ class RefinedOccupancyNetwork(nn.Module):
         camera: CameraBatch,
         reference_depth: Float[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch n"]:
-        """Logits of the hand at its query points; arguments as in `occupancy`."""
-        with torch.no_grad():
+        """Logits of the hand at its query points; arguments as in `occupancy`. Gradients also go through the initial network
+        where the points ask for them."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and hand.points.requires_grad):
             initial = self.initial.occupancy(encoded.initial, hand, camera, reference_depth)
         points, looked_up = self.query_inputs(encoded, hand, camera)
         code = self.decoder.attention.of_code(encoded.codes[hand.side])

@@ -12,14 +12,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from im2hands.datasets.frame_items import FrameSet
+from im2hands.geometry.cameras import Camera
 from im2hands.hands.frames import PalmFrames
 from im2hands.hands.sides import Side
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
-from im2hands.networks.two_hands import HandBatch
+from im2hands.networks.two_hands import CameraBatch, HandBatch
 from im2hands.reconstruction.anchors import (
     AnchoredHand,
     AnchorSettings,
@@ -29,7 +31,6 @@ from im2hands.reconstruction.anchors import (
     anchors_of,
 )
 from im2hands.reconstruction.surfaces import Field, HandInput, View
-from im2hands.training.frame_batches import camera_batch
 
 ImageMethod = Literal["initial", "im2hands"]
 
@@ -63,49 +64,60 @@ class ImageFields:
         }
         return _PartlyMissing(network, [imaged[(hand.pair_id, hand.frame_ids), hand.hand_id] for hand in hands])
 
-    @torch.no_grad()
     def _imaged(
         self,
         network: InitialOccupancyNetwork | RefinedOccupancyNetwork,
         frames: FrameSet,
         pair: Sequence[HandInput],
     ) -> list[ImagedHand | None]:
-        """What the network made of the photograph for every hand of a pair; None where it needs the other hand too."""
         frame_id = pair[0].frame_ids[0]
-        item, device = frames.item(frames.place_of(frame_id)), network.image_projection.weight.device
-        images = normalise(torch.from_numpy(item.image[None].copy())).to(device)
-        camera = camera_batch([item]).to(device)
-        batches = [hand_batch(hand).to(device) for hand in pair]
-        initial = network.initial if isinstance(network, RefinedOccupancyNetwork) else network
-        encoded = initial.encode(images)
-        first = [ImagedHand(encoded, batch, camera) for batch in batches]
-        if initial is network:
-            return first
-        if len(pair) < len(Side):
-            return [None] * len(pair)
-        anchors = self._anchors(initial, first, pair, frame_id)
-        refined = network.encode(images, {side: points.to(device) for side, points in anchors.items()}, camera)
-        return [ImagedHand(refined, one.hand, camera) for one in first]
+        item = frames.item(frames.place_of(frame_id))
+        return imaged_pair(network, item.image, item.camera, pair, self.anchors, self.seed, frame_id)
 
-    def _anchors(
-        self, initial: InitialOccupancyNetwork, imaged: Sequence[ImagedHand], pair: Sequence[HandInput], frame_id: int
-    ) -> dict[Side, torch.Tensor]:
-        hands = [
-            AnchoredHand(hand.frame, hand.keypoints, anchor_seed(self.seed, frame_id, hand.frame.side)) for hand in pair
-        ]
-        made = anchors_of(ImagedField(initial, imaged), hands, self.anchors)
-        return {hand.frame.side: torch.from_numpy(one.points[:1]) for hand, one in zip(pair, made, strict=True)}
+
+@torch.no_grad()
+def imaged_pair(
+    network: InitialOccupancyNetwork | RefinedOccupancyNetwork,
+    crop: UInt8[np.ndarray, "256 256 3"],
+    camera: Camera,
+    pair: Sequence[HandInput],
+    anchors: AnchorSettings,
+    seed: int = 0,
+    frame_id: int = 0,
+) -> list[ImagedHand | None]:
+    """What the network made of a photograph for every hand of a pair; None where it needs the other hand too.
+
+    crop: RGB, with its camera.  anchors, seed, frame_id: of the anchors of refined occupancy.
+    """
+    device = network.image_projection.weight.device
+    images = normalise(torch.from_numpy(crop[None].copy())).to(device)
+    cameras = CameraBatch(*(_tensor(x) for x in (camera.rotation, camera.translation, camera.intrinsics))).to(device)
+    batches = [hand_batch(hand).to(device) for hand in pair]
+    initial = network.initial if isinstance(network, RefinedOccupancyNetwork) else network
+    encoded = initial.encode(images)
+    first = [ImagedHand(encoded, batch, cameras) for batch in batches]
+    if initial is network:
+        return first
+    if len(pair) < len(Side):
+        return [None] * len(pair)
+    hands = [AnchoredHand(hand.frame, hand.keypoints, anchor_seed(seed, frame_id, hand.frame.side)) for hand in pair]
+    made = anchors_of(ImagedField(initial, first), hands, anchors)
+    points = {
+        hand.frame.side: torch.from_numpy(one.points[:1]).to(device) for hand, one in zip(pair, made, strict=True)
+    }
+    refined = network.encode(images, points, cameras)
+    return [ImagedHand(refined, one.hand, cameras) for one in first]
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))[None]
 
 
 def hand_batch(hand: HandInput) -> HandBatch:
     """A hand as the networks take it, without points."""
-
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, np.float32))[None]
-
-    palm = PalmFrames(tensor(hand.frame.wrist), tensor(hand.frame.rotation), hand.frame.side)
+    palm = PalmFrames(_tensor(hand.frame.wrist), _tensor(hand.frame.rotation), hand.frame.side)
     return HandBatch(
-        hand.frame.side, palm, tensor(hand.bone_from_palm), tensor(hand.bone_lengths), torch.zeros(1, 0, 3)
+        hand.frame.side, palm, _tensor(hand.bone_from_palm), _tensor(hand.bone_lengths), torch.zeros(1, 0, 3)
     )
 
 

@@ -26,6 +26,7 @@ MODULES = {
     "config": ("io", "config_base", "config_training"),
     "configure": ("io", "config"),
     "doctor": ("io", "config"),
+    "reconstructor": ROOMS,
     "cli": (*ROOMS, "config", "configure", "doctor"),
 }
 
