@@ -80,6 +80,46 @@ def doctor(
 
 
 @app.command()
+def reconstruct(
+    images: Annotated[list[Path], typer.Argument(help="images, folders of images, or videos")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the results, one folder per image")],
+    keypoints: Annotated[str, typer.Option(help="keypoint file (.json, .parquet), or `intaghand` to predict them")],
+    model: Annotated[Path, typer.Option(help="folder with the folder of each network")] = Path("models"),
+    camera: Annotated[str, typer.Option(help="auto, focal=<pixels>, a .json file or a frame table")] = "auto",
+    method: Annotated[str, typer.Option(help="im2hands or initial")] = "im2hands",
+    refine_keypoints: Annotated[
+        bool, typer.Option("--refine-keypoints", help="correct them by the photograph")
+    ] = False,
+    box: Annotated[str, typer.Option(help="left,top,right,bottom of both hands in pixels, for `intaghand`")] = "",
+    hand_model: Annotated[Path | None, typer.Option(help="hand model folder, for `intaghand`")] = None,
+    formats: Annotated[str, typer.Option(help="mesh formats, of glb,obj,ply")] = "glb",
+    resolution: Annotated[int, typer.Option(help="cells along a side of the searched box")] = 256,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+) -> None:
+    """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
+    from im2hands.own_images import Settings, reconstruct_images
+
+    settings = Settings(
+        model,
+        keypoints,
+        camera,
+        method,
+        refine_keypoints,
+        box,
+        hand_model,
+        tuple(formats.split(",")),
+        resolution,
+        device,
+    )
+    failed = 0
+    for line, good in reconstruct_images(images, output, settings):
+        typer.echo(line, err=not good)
+        failed += not good
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def parity(
     folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],
 ) -> None:

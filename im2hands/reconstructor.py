@@ -42,6 +42,7 @@ from im2hands.reconstruction.surfaces import Extraction, HandInput, reconstruct_
 
 FOLDERS: dict[ImageMethod, str] = {"initial": "initial_occupancy", "im2hands": "refined_occupancy"}
 THRESHOLDS: dict[ImageMethod, float] = {"initial": 0.5, "im2hands": 0.45}
+KNUCKLES, TIPS, BACKWARDS = (5, 9, 13, 17), (8, 12, 16, 20), 0.25
 NO_POINTS = np.zeros((0, 3))
 Photograph = tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "2 21 3"], Camera]
 
@@ -236,6 +237,10 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
     for side, reason in zip(there, frames.rejected, strict=True):
         if reason is not None:
             raise DataError(f"the keypoints of the {side.value} hand have no bone frames: {reason}.")
+    if len(there) == len(SIDES) and all(
+        fingers_bend_back(hand, side) for hand, side in zip(chosen, there, strict=True)
+    ):
+        raise DataError("the fingers of both hands bend backwards: exchange left and right.")
     palms, bones, lengths = (x.numpy() for x in (frames.palm_rotation, frames.bone_from_palm, frames.bone_lengths))
     return [
         HandInput(
@@ -250,6 +255,18 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
         )
         for place, side in enumerate(there)
     ]
+
+
+def fingers_bend_back(keypoints: Float[np.ndarray, "21 3"], side: Side) -> bool:
+    """Whether the four fingers point clearly out of the back of the hand, as those of a hand taken for the other one do.
+
+    The component of knuckle-to-tip directions across the palm is below -0.3 for all hands of the built-in set and above 0.3 for
+    all of them with sides exchanged. keypoints: STANDARD order, m.
+    """
+    frame = canonical_frames(keypoints[None], side)
+    palm = PalmFrame(side, keypoints[WRIST], frame.palm_rotation[0].numpy()).to_palm(keypoints)
+    fingers = palm[list(TIPS)] - palm[list(KNUCKLES)]
+    return float((fingers[:, 1] / np.linalg.norm(fingers, axis=1)).mean()) > BACKWARDS
 
 
 def photograph_crop(

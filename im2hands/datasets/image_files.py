@@ -28,9 +28,9 @@ CERTAINTY_FACTOR = 2.0
 """The mean of a reduced image decides alone if it is this many times above or below the limit (see `inspect_image`)."""
 
 
-def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The whole image, BGR. Raises Unusable (reason IMAGE_MISSING or IMAGE_UNREADABLE)."""
-    return _decode(_read_whole(Path(path)), cv2.IMREAD_COLOR)
+def read_image(path: str | os.PathLike, mode: int = cv2.IMREAD_COLOR) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The whole image, BGR. mode: of OpenCV's decoder.  Raises Unusable (reason IMAGE_MISSING or IMAGE_UNREADABLE)."""
+    return _decode(_read_whole(Path(path)), mode)
 
 
 def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: int) -> Finding | None:

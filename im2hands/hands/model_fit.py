@@ -36,7 +36,8 @@ LITTLE_BASE = 17
 class FittedHand:
     """pose: 16 axis-angles, radians, fingers minus the mean pose.  shape, translation: of the model (m).
 
-    vertices: of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of the points drawn on the surface.
+    vertices: of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of
+    the points drawn on the surface.
     keypoint_residual_mm: mean distance of the model's keypoints from those given.
     """
 

@@ -7,12 +7,15 @@ keeps the wrist of its source and is stored, as all keypoints, as predicted: wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.keypoints import KeypointTable, aligned, implausible
+from im2hands.geometry.cameras import Camera
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST
 from im2hands.io.progress import progress
@@ -53,7 +56,6 @@ def refined_keypoints(
     return refined, reasons
 
 
-@torch.no_grad()
 def _refined(
     network: KeypointRefinementNetwork,
     items: list[FrameItem],
@@ -61,10 +63,23 @@ def _refined(
     device: torch.device | str,
 ) -> Float[np.ndarray, "frames 2 21 3"]:
     shown = aligned(keypoints, np.stack([item.wrist for item in items]), "wrist")
-    in_camera = np.stack([item.camera.to_camera(hands) for item, hands in zip(items, shown, strict=True)])
-    images = normalise(torch.from_numpy(np.stack([item.image for item in items]))).to(device)
+    images = np.stack([item.image for item in items])
+    world = refined_hands(network, images, [item.camera for item in items], shown, device)
+    return aligned(world, keypoints[:, :, WRIST], "wrist")
+
+
+@torch.no_grad()
+def refined_hands(
+    network: KeypointRefinementNetwork,
+    crops: UInt8[np.ndarray, "frames 256 256 3"],
+    cameras: Sequence[Camera],
+    shown: Float[np.ndarray, "frames 2 21 3"],
+    device: torch.device | str = "cpu",
+) -> Float[np.ndarray, "frames 2 21 3"]:
+    """What the network makes of keypoints (world, m) and crops (RGB, with their cameras); world, m, wrists not moved back."""
+    in_camera = np.stack([camera.to_camera(hands) for camera, hands in zip(cameras, shown, strict=True)])
     left, right = torch.from_numpy(in_camera).to(device).unbind(1)
+    images = normalise(torch.from_numpy(crops)).to(device)
     result = network(images, RefinementKeypoints.of(left, right)).in_camera()
     hands = torch.stack(result, dim=1).double().cpu().numpy()
-    world = np.stack([item.camera.to_world(one) for item, one in zip(items, hands, strict=True)])
-    return aligned(world, keypoints[:, :, WRIST], "wrist")
+    return np.stack([camera.to_world(one) for camera, one in zip(cameras, hands, strict=True)])

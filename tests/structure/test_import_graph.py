@@ -27,7 +27,8 @@ MODULES = {
     "configure": ("io", "config"),
     "doctor": ("io", "config"),
     "reconstructor": ROOMS,
-    "cli": (*ROOMS, "config", "configure", "doctor"),
+    "own_images": (*ROOMS, "reconstructor"),
+    "cli": (*ROOMS, "config", "configure", "doctor", "own_images"),
 }
 
 

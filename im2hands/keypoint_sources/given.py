@@ -1,0 +1,137 @@
+"""Cameras and keypoints that a user gives for pictures: our Parquet tables, or JSON.
+
+A JSON file holds one entry, or one per picture under the picture's name (with or without suffix). Camera entry: `K` (3 x 3), or
+`focal` and `princpt` (two numbers each); `R` and `t` (m), world to camera, may be left out. Keypoint entry: `left` and `right`,
+21 x 3 each, STANDARD order, metres, world; null for a hand that is not there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from im2hands.datasets.frames import FrameTable
+from im2hands.datasets.keypoints import KeypointTable
+from im2hands.datasets.photographs import Photograph
+from im2hands.geometry.cameras import Camera
+from im2hands.hands.sides import Side
+from im2hands.io.atomic import read_json
+from im2hands.io.errors import DataError
+
+ASSUMED_VIEW = 60.0
+"""Degrees along the longer side of a picture whose camera is not known; that of many telephones."""
+CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
+KeypointsOf = Callable[[Photograph], Float[np.ndarray, "2 21 3"]]
+
+
+def camera_source(text: str) -> CameraOf:
+    """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result wants a picture and its shape."""
+    if text == "auto":
+        return lambda _, shape: _simple(max(shape[:2]) / 2 / np.tan(np.radians(ASSUMED_VIEW / 2)), shape)
+    if text.startswith("focal="):
+        try:
+            focal = float(text.removeprefix("focal="))
+        except ValueError:
+            focal = np.nan
+        if not (np.isfinite(focal) and focal > 0):
+            raise DataError(f"--camera {text}: the focal length must be a positive number of pixels, as in focal=1200.")
+        return lambda _, shape: _simple(focal, shape)
+    if Path(text).suffix == ".parquet":
+        rows = FrameRows(text)
+        return lambda photograph, _: rows.table[rows.of(photograph)].camera
+    content = read_json(text, "camera file")
+    return lambda photograph, _: _camera(_entry(content, photograph, text, {"K", "focal"}), text)
+
+
+def keypoint_source(path: str, camera: str) -> KeypointsOf:
+    """path: JSON file, or keypoint table of a split.  camera: as of `camera_source`; the split's frame table for a table."""
+    if Path(path).suffix != ".parquet":
+        content = read_json(path, "keypoint file")
+        return lambda photograph: _keypoints(_entry(content, photograph, path, {"left", "right"}), path)
+    table = KeypointTable.read(path)
+    if Path(camera).suffix != ".parquet":
+        raise DataError(f"{path}: a keypoint table has no file names; give the split's frame table as --camera.")
+    rows = FrameRows(camera)
+    table.require_frames([rows.table[row].pair_id for row in range(len(rows.table))], camera)
+    keypoints = table.keypoints()
+
+    def of(photograph: Photograph) -> np.ndarray:
+        row = rows.of(photograph)
+        if not table.usable[row]:
+            raise DataError(f"{path}: has no keypoints of {photograph.file} ({table.reasons[row]}).")
+        return keypoints[row]
+
+    return of
+
+
+class FrameRows:
+    """The rows of a frame table by picture."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path, self.table = path, FrameTable.read(path)
+        self.names = [f"/{name}" for name in self.table.table["file_name"].to_pylist()]
+
+    def of(self, photograph: Photograph) -> int:
+        """Raises DataError unless the picture's path ends with the file name of exactly one row."""
+        whole = photograph.file.resolve().as_posix()
+        found = [row for row, name in enumerate(self.names) if whole.endswith(name)]
+        if len(found) != 1:
+            raise DataError(
+                f"{self.path}: {len(found)} rows belong to {photograph.file}; give the split of this picture."
+            )
+        return found[0]
+
+
+def _simple(focal: float, shape: tuple[int, ...]) -> Camera:
+    rows, columns = shape[:2]
+    intrinsics = np.array([[focal, 0, (columns - 1) / 2], [0, focal, (rows - 1) / 2], [0, 0, 1]])
+    return Camera(intrinsics, np.eye(3), np.zeros(3))
+
+
+def _entry(content: Any, photograph: Photograph, path: str, keys: set[str]) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold an object, not a {type(content).__name__}; see docs/own-images.md.")
+    if keys & set(content):
+        return content
+    for name in (photograph.file.name, photograph.file.stem, photograph.name):
+        if isinstance(content.get(name), dict):
+            return content[name]
+    raise DataError(f"{path}: neither {' nor '.join(sorted(keys))} nor an entry {photograph.file.name} is in it.")
+
+
+def _camera(entry: dict[str, Any], path: str) -> Camera:
+    if "K" in entry:
+        intrinsics = _numbers(entry["K"], (3, 3), "K", path)
+    else:
+        focal, centre = (_numbers(entry.get(name), (2,), name, path) for name in ("focal", "princpt"))
+        intrinsics = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise DataError(f"{path}: the focal lengths must be positive.")
+    rotation = _numbers(entry.get("R", np.eye(3)), (3, 3), "R", path)
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+        raise DataError(f"{path}: R is no rotation matrix.")
+    return Camera(intrinsics, rotation, _numbers(entry.get("t", np.zeros(3)), (3,), "t", path))
+
+
+def _keypoints(entry: dict[str, Any], path: str) -> np.ndarray:
+    hands = np.full((2, 21, 3), np.nan)
+    for side in Side:
+        if entry.get(side.value) is not None:
+            hands[side.index] = _numbers(entry[side.value], (21, 3), side.value, path)
+    return hands
+
+
+def _numbers(value: Any, shape: tuple[int, ...], name: str, path: str) -> np.ndarray:
+    try:
+        found = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != shape or not np.isfinite(found).all():
+        size = " x ".join(map(str, shape))
+        raise DataError(f"{path}: {name} must be {size} finite numbers.")
+    return found
