@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from im2hands import own_images
 from im2hands.cli import main
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.photographs import read_photograph
@@ -57,6 +58,7 @@ def scene(tmp_path_factory) -> Scene:
 def networks_are_read_once():
     """The same networks serve all runs of this file; what is missing is still looked for."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_images, "PICTURE", 192)
         patch.setattr(Reconstructor, "from_pretrained", cache(Reconstructor.from_pretrained))
         yield
 
