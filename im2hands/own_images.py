@@ -110,7 +110,7 @@ class Work:
         image = photograph.read()
         camera = self.camera_of(photograph, image.shape)
         begun = perf_counter()
-        keypoints = self._predicted(image, camera) if self.predicted else self.keypoints_of(photograph)
+        keypoints = self._predicted(image, camera) if self.predicted else self.keypoints_of(photograph, camera)
         if self.settings.refine_keypoints:
             keypoints = self._refined(image, keypoints, camera)
         seconds = perf_counter() - begun

@@ -1,8 +1,8 @@
-"""Cameras and keypoints that a user gives for pictures: our Parquet tables, or JSON.
+"""Cameras and keypoints that a user gives for pictures.
 
-A JSON file holds one entry, or one per picture under the picture's name (with or without suffix). Camera entry: `K` (3 x 3), or
-`focal` and `princpt` (two numbers each); `R` and `t` (m), world to camera, may be left out. Keypoint entry: `left` and `right`,
-21 x 3 each, STANDARD order, metres, world; null for a hand that is not there.
+A camera file is a frame table of ours, or JSON with one entry, or one per picture under the picture's name (with or without
+suffix): `K` (3 x 3), or `focal` and `princpt` (two numbers each); `R` and `t` (m), world to camera, may be left out. Keypoint
+files are those of `keypoint_files`; their frame is the world that `R` and `t` start from.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.datasets.photographs import Photograph
 from im2hands.geometry.cameras import Camera
-from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
+from im2hands.keypoint_sources.keypoint_files import read_keypoints
 
 ASSUMED_VIEW = 60.0
 """Degrees along the longer side of a picture whose camera is not known; that of many telephones."""
 CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
-KeypointsOf = Callable[[Photograph], Float[np.ndarray, "2 21 3"]]
+KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
 
 
 def camera_source(text: str) -> CameraOf:
@@ -49,10 +49,10 @@ def camera_source(text: str) -> CameraOf:
 
 
 def keypoint_source(path: str, camera: str) -> KeypointsOf:
-    """path: JSON file, or keypoint table of a split.  camera: as of `camera_source`; the split's frame table for a table."""
-    if Path(path).suffix != ".parquet":
-        content = read_json(path, "keypoint file")
-        return lambda photograph: _keypoints(_entry(content, photograph, path, {"left", "right"}), path)
+    """path: what `read_keypoints` knows.  camera: as of `camera_source`; for a table of ours the frame table of its split."""
+    found = read_keypoints(path)
+    if found.format != "table":
+        return lambda photograph, seen: found.keypoints(_names(photograph), seen)
     table = KeypointTable.read(path)
     if Path(camera).suffix != ".parquet":
         raise DataError(f"{path}: a keypoint table has no file names; give the split's frame table as --camera.")
@@ -60,7 +60,7 @@ def keypoint_source(path: str, camera: str) -> KeypointsOf:
     table.require_frames([rows.table[row].pair_id for row in range(len(rows.table))], camera)
     keypoints = table.keypoints()
 
-    def of(photograph: Photograph) -> np.ndarray:
+    def of(photograph: Photograph, seen: Camera) -> np.ndarray:
         row = rows.of(photograph)
         if not table.usable[row]:
             raise DataError(f"{path}: has no keypoints of {photograph.file} ({table.reasons[row]}).")
@@ -93,12 +93,17 @@ def _simple(focal: float, shape: tuple[int, ...]) -> Camera:
     return Camera(intrinsics, np.eye(3), np.zeros(3))
 
 
+def _names(photograph: Photograph) -> tuple[str, ...]:
+    """What a file may call the picture."""
+    return photograph.file.name, photograph.file.stem, photograph.name
+
+
 def _entry(content: Any, photograph: Photograph, path: str, keys: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold an object, not a {type(content).__name__}; see docs/own-images.md.")
     if keys & set(content):
         return content
-    for name in (photograph.file.name, photograph.file.stem, photograph.name):
+    for name in _names(photograph):
         if isinstance(content.get(name), dict):
             return content[name]
     raise DataError(f"{path}: neither {' nor '.join(sorted(keys))} nor an entry {photograph.file.name} is in it.")
@@ -116,14 +121,6 @@ def _camera(entry: dict[str, Any], path: str) -> Camera:
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
         raise DataError(f"{path}: R is no rotation matrix.")
     return Camera(intrinsics, rotation, _numbers(entry.get("t", np.zeros(3)), (3,), "t", path))
-
-
-def _keypoints(entry: dict[str, Any], path: str) -> np.ndarray:
-    hands = np.full((2, 21, 3), np.nan)
-    for side in Side:
-        if entry.get(side.value) is not None:
-            hands[side.index] = _numbers(entry[side.value], (21, 3), side.value, path)
-    return hands
 
 
 def _numbers(value: Any, shape: tuple[int, ...], name: str, path: str) -> np.ndarray:

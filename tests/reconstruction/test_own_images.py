@@ -194,31 +194,31 @@ BAD = {
     "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV reads no frame of this video"),
     "keypoints missing": (lambda s: {"keypoints": "none.json"}, "none.json: the keypoint file is missing"),
     "keypoints no JSON": (lambda s: {"keypoints": s.written("bad.json", "{")}, "is not valid JSON"),
-    "keypoints a list": (lambda s: {"keypoints": s.written("list.json", [1])}, "must hold an object, not a list"),
-    "keypoints of others": (lambda s: {"keypoints": s.written("other.json", {"x.png": {}})}, "nor an entry"),
+    "keypoints a list": (lambda s: {"keypoints": s.written("list.json", [1])}, "not 2 x 21 x 3"),
+    "keypoints of others": (lambda s: {"keypoints": s.written("other.json", {"x.png": s.hands})}, "has no entry"),
     "too few joints": (
         lambda s: {"keypoints": s.written("few.json", s.hands | {"left": s.hands["left"][:20]})},
-        "left must be 21 x 3 finite numbers",
+        "left is 20 x 3, not 21 x 3 numbers",
     ),
     "keypoints not numbers": (
         lambda s: {"keypoints": s.written("words.json", s.hands | {"right": [["a"] * 3] * 21})},
-        "right must be 21 x 3 finite numbers",
+        "is no array of numbers",
     ),
-    "millimetres": (
-        lambda s: {"keypoints": s.written("mm.json", {k: (np.array(v) * 1e3).tolist() for k, v in s.hands.items()})},
-        "are they in millimetres",
+    "centimetres": (
+        lambda s: {"keypoints": s.written("cm.json", {k: (np.array(v) * 1e2).tolist() for k, v in s.hands.items()})},
+        "in m and 30 to 500 in mm",
     ),
     "swapped hands": (
         lambda s: {"keypoints": s.written("swapped.json", {"left": s.hands["right"], "right": s.hands["left"]})},
-        "exchange left and right",
+        "left and right are exchanged",
     ),
     "no hand": (
         lambda s: {"keypoints": s.written("nobody.json", {"left": None, "right": None})},
-        "no keypoints of any hand",
+        "keypoints of no hand",
     ),
     "all joints in one place": (
         lambda s: {"keypoints": s.written("point.json", dict.fromkeys(s.hands, [[0.0, 0, 1]] * 21))},
-        "lies on the wrist",
+        "hand measures 0",
     ),
     "keypoint table without frames": (
         lambda s: {"keypoints": s.data.keypoints("noisy")},
