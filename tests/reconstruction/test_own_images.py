@@ -15,7 +15,10 @@ from im2hands import own_images
 from im2hands.cli import main
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.photographs import read_photograph
+from im2hands.geometry.cameras import Camera
 from im2hands.geometry.mesh_files import read_mesh
+from im2hands.hands.joints import JointOrder
+from im2hands.keypoint_sources.landmarks import palm_size
 from im2hands.reconstructor import Reconstructor
 from tests.reconstruction.one_photograph import photographs, write_models
 
@@ -106,6 +109,22 @@ def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):
     wrist = np.array(scene.hands["left"][0])
     assert np.linalg.norm(read_mesh(folder / "left.glb").vertices - wrist, axis=1).min() < 0.1
     assert cv2.imread(str(folder / "overlay.png")).std() > 5
+
+
+def test_landmarks_and_another_order_in_millimetres_give_the_same_keypoints(run, scene, tmp_path):
+    camera = Camera(*(np.array(scene.camera_content[name]) for name in NAMES))
+    hands = {side: np.array(points) for side, points in scene.hands.items()}
+    mano = {side: (1e3 * points[list(JointOrder.MANO.value)]).tolist() for side, points in hands.items()}
+    seen = [
+        {"side": side, "pixels": camera.project(points).tolist(), "relative": camera.to_camera(points).tolist()}
+        for side, points in hands.items()
+    ]
+    landmarks = {"photograph.png": {"hands": seen, "palm": palm_size(hands["left"])}}
+    for name, content in (("mano", mano), ("landmarks", landmarks)):
+        output = tmp_path / name
+        code, text = run(output=output, keypoints=scene.written(f"{name}_keypoints.json", content), method="initial")
+        assert code == 0, text
+        assert np.allclose(result(output / "photograph")["keypoints"]["left"], hands["left"], atol=1e-5)
 
 
 def test_finished_pictures_are_skipped_and_bad_ones_do_not_stop_the_others(run, scene, tmp_path):
