@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError, DataError, DiskFullError, Im2HandsError
+
+LEAST_FREE_BYTES = 1_000_000
+"""With less room than this on the disk, a failed writer failed for want of room."""
 
 
 @contextmanager
@@ -19,6 +23,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary sibling of `path` to write to; renamed to `path` when the block succeeds, removed when it fails.
 
     The temporary name keeps the file's suffix, because many writers choose their format by it.
+    Raises DiskFullError if the disk has no room; other errors of the block pass through.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +35,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+    except Exception as error:
+        if _disk_is_full(error, path.parent):
+            raise DiskFullError(
+                f"{path}: the disk is full; make room and give the same command again: it goes on from what is complete."
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -84,6 +95,13 @@ def read_json(path: str | os.PathLike, purpose: str = "file") -> Any:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _disk_is_full(error: Exception, folder: Path) -> bool:
+    """Writers in C++ (torch, Arrow) do not pass the system's error number on: then the free space has to tell."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return not isinstance(error, Im2HandsError) and shutil.disk_usage(folder).free < LEAST_FREE_BYTES
 
 
 def _umask() -> int:

@@ -21,3 +21,7 @@ class ConfigError(Im2HandsError):
 
 class CheckpointError(Im2HandsError):
     """A weight file is unreadable, refused as unsafe, or does not fit the network."""
+
+
+class DiskFullError(Im2HandsError):
+    """There is no room to write a file."""

@@ -1,14 +1,16 @@
 """Files are whole or absent, say where they come from, and are refused with one sentence when they are damaged."""
 
+import errno
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from im2hands.io.atomic import atomic_folder, atomic_path, read_json, write_json
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError, DataError, DiskFullError
 from im2hands.io.hashing import digest, seed_of
 from im2hands.io.manifest import Manifest, write_manifest
 from im2hands.io.pickles import load_pickle
@@ -34,6 +36,23 @@ def write_shard(path, count, first=0):
         for index in range(first, first + count):
             points = np.full((4, 3), index, np.float32)
             shard.append({"name": f"row {index}", "points": flat(points), "labels": bytes([index])})
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path):
+    with pytest.raises(DiskFullError, match=r"a\.json: the disk is full; make room"), atomic_path(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_recognised_without_an_error_number(tmp_path, monkeypatch):
+    """PyTorch's writer ends in `RuntimeError: iostream error`."""
+    with pytest.raises(RuntimeError, match="iostream"), atomic_path(tmp_path / "a.ckpt"):
+        raise RuntimeError("iostream error")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    with pytest.raises(DiskFullError), atomic_path(tmp_path / "a.ckpt"):
+        raise RuntimeError("iostream error")
+    with pytest.raises(DataError, match="not the disk"), atomic_path(tmp_path / "a.ckpt"):
+        raise DataError("not the disk's fault")
 
 
 def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):

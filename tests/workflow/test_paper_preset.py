@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper")]
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A checkout with the paper preset, whose dataset and hand model lie where a user puts InterHand2.6M and MANO."""
     checkout = configured(tmp_path_factory.mktemp("paper") / "checkout")
     checkout.snakemake("--", "all_synthesize_dataset")
@@ -35,7 +36,8 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     for preset in ("paper", str(SMALL)):
         checkout.run(sys.executable, "-m", "im2hands.cli", "configure", preset)
     checkout.run(sys.executable, "-m", "workflow.dvc_stages")
-    return checkout
+    yield checkout
+    shutil.rmtree(checkout.path)  # networks and optimiser states of published size: gigabytes
 
 
 def test_paper_preset_with_published_sizes_goes_through(paper):
