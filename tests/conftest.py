@@ -1,6 +1,19 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the order in which several workers take them."""
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("im2hands", deadline=None, derandomize=True)
 settings.load_profile("im2hands")
+
+LONGEST_FIRST = ("mini", "stand-ins", "paper", "damaged", "externals")
+"""xdist groups that one worker keeps busy for minutes; begun late, the last would leave the other workers idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=place_in_order)
+
+
+def place_in_order(item: pytest.Item) -> int:
+    group = item.get_closest_marker("xdist_group")
+    return LONGEST_FIRST.index(group.args[0]) if group else len(LONGEST_FIRST)
