@@ -1,0 +1,61 @@
+"""The documents fit the software: every command is known and run by something, every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer
+import yaml
+
+from im2hands.cli import app
+from tests.documents.commands import PAGES, REGISTER, ROOT, commands, register
+
+OTHERWISE = ("by hand", "needs ", ".ci/run")
+
+
+def test_every_command_is_in_the_table_and_no_other():
+    shown = {command for page in PAGES if page != REGISTER for command in commands(page)}
+    assert shown == set(register())
+
+
+def test_what_runs_them_exists():
+    for command, runner in register().items():
+        file, _, name = runner.partition("::")
+        if not name:
+            assert runner.startswith(OTHERWISE), command
+        else:
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{command}: {runner}"
+
+
+@pytest.mark.parametrize("command", [command for command in register() if command.startswith("im2hands ")])
+def test_command_line_is_understood(command):
+    """Names and options, without running anything."""
+    _, name, *words = shlex.split(command)
+    given = typer.main.get_command(app).commands[name]
+    given.make_context(name, words)
+
+
+def test_every_page_is_in_the_menu_once():
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r": ([\w-]+\.md)$", text, re.MULTILINE)
+    assert yaml.safe_load(text)["docs_dir"] == "docs"
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def anchors(page) -> set[str]:
+    """As MkDocs and GitHub make them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
