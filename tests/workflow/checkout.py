@@ -96,7 +96,7 @@ def make_checkout(path: Path, fake_stages: bool) -> Checkout:
     path.mkdir(parents=True)
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, path / part)  # with __pycache__, so that Numba compiles nothing again
         else:
             shutil.copy2(ROOT / part, path / part)
     (path / ".dvc").mkdir()
