@@ -43,7 +43,8 @@ def cost_table(timings: Sequence[str | os.PathLike], models: Mapping[str, str | 
         seconds = pd.concat([table for table, _ in found])
         seconds = seconds[seconds["extraction_s"] + seconds["evaluation_points_s"] > 0]  # not those without keypoints
         machines = [machine for _, machine in found]
-        pairs = seconds.groupby([seconds["hand_id"].str.rpartition("_")[0], seconds["frame_ids"].map(tuple)]).ngroups
+        hands = zip(seconds["hand_id"], seconds["frame_ids"], strict=True)
+        pairs = len({(hand.rpartition("_")[0], tuple(frames)) for hand, frames in hands})
         field = seconds["evaluations"][seconds["evaluations"] > 0]
         rows.append(
             (
@@ -53,8 +54,8 @@ def cost_table(timings: Sequence[str | os.PathLike], models: Mapping[str, str | 
                 ", ".join(sorted({str(machine["threads"]) for machine in machines})),
                 counts.get(method),
                 pairs,
-                float((seconds["extraction_s"] + seconds["evaluation_points_s"]).sum() / max(pairs, 1)),
-                float(seconds["evaluation_points_s"].sum() / max(pairs, 1)),
+                float((seconds["extraction_s"] + seconds["evaluation_points_s"]).sum() / pairs) if pairs else np.nan,
+                float(seconds["evaluation_points_s"].sum() / pairs) if pairs else np.nan,
                 float(field.mean()) if len(field) else np.nan,
                 max(machine["peak_memory_mb"] for machine in machines),
             )

@@ -181,6 +181,15 @@ def test_hands_that_were_set_aside_cost_nothing(tmp_path):
     assert pd.isna(row["parameters"])
 
 
+def test_a_source_that_gave_no_hand_has_no_time_per_pair(tmp_path):
+    aside = [HandSurface("3_1", f"3_1_{side.value}", side, None, "no keypoints") for side in Side]
+    facts, machine = Provenance({"method": "halo", "source": "refined"}), {"device": "CPU", "threads": 2}
+    write_surfaces(tmp_path / "m.arrow", tmp_path / "t.parquet", tmp_path / "s", [aside], facts, (), machine)
+    row = cost_table([tmp_path / "t.parquet"], {}).iloc[0]
+    assert row["hand pairs"] == 0
+    assert pd.isna(row[["seconds per pair", "field evaluations per hand"]]).all()
+
+
 def test_cost_of_files_that_do_not_say_what_they_timed(tmp_path):
     write_surfaces(tmp_path / "m.arrow", tmp_path / "t.parquet", tmp_path / "s", [], Provenance({"fake": True}))
     with pytest.raises(DataError, match=r"t\.parquet: does not say what it timed"):
