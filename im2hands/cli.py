@@ -120,6 +120,28 @@ def reconstruct(
 
 
 @app.command()
+def view(
+    files: Annotated[list[Path], typer.Argument(help="mesh files, or folders of results: a panel each")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write instead of serving")] = None,
+    truth: Annotated[Path | None, typer.Option(help="true surfaces: a mesh file or a folder of them")] = None,
+    frames: Annotated[int, typer.Option(help="frames in the page at most, evenly chosen")] = 60,
+    port: Annotated[int, typer.Option(help="port of 127.0.0.1 that the page is served on; 0 for any free one")] = 0,
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = True,
+) -> None:
+    """Look at meshes or results in an interactive 3-D page; several folders stand side by side, with one camera."""
+    from im2hands.io.atomic import write_text
+    from im2hands.report.view_files import read_panels
+    from im2hands.report.view_page import serve, view_page
+
+    page = view_page(read_panels(files, truth), frames)
+    if output is None:
+        serve(page, opened, typer.echo, port)
+    else:
+        write_text(output, page)
+        typer.echo(f"{output}: {len(page.encode()) / 1e6:.1f} MB")
+
+
+@app.command()
 def parity(
     folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],
 ) -> None:

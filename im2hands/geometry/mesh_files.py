@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +22,52 @@ def read_mesh(path: str | os.PathLike) -> Mesh:
 
     Raises DataError if the file is missing or of another format, DamagedFileError if it cannot be read.
     """
-    path = Path(path)
+
+    def joined(file: Path) -> dict[str, Mesh]:
+        return {file.stem: _mesh(trimesh.load(file, process=False, maintain_order=True, force="mesh"))}
+
+    return next(iter(_read(Path(path), joined).values()))
+
+
+def read_parts(path: str | os.PathLike) -> dict[str, Mesh]:
+    """The named meshes of a GLB scene, in the scene's frame; of another format its one mesh under the file's name.
+
+    Raises what `read_mesh` raises.
+    """
+
+    def apart(file: Path) -> dict[str, Mesh]:
+        scene = trimesh.load(file, process=False, maintain_order=True, force="scene")
+        parts = {}
+        for name in scene.graph.nodes_geometry:
+            placement, geometry = scene.graph[name]
+            parts[name] = _mesh(scene.geometry[geometry].copy().apply_transform(placement))
+        return parts
+
+    return _read(Path(path), apart) if Path(path).suffix.lower() == ".glb" else {Path(path).stem: read_mesh(path)}
+
+
+def _mesh(loaded: trimesh.Trimesh) -> Mesh:
+    return Mesh(
+        np.asarray(loaded.vertices, np.float64).reshape(-1, 3), np.asarray(loaded.faces, np.int64).reshape(-1, 3)
+    )
+
+
+def _read(path: Path, load: Callable[[Path], dict[str, Mesh]]) -> dict[str, Mesh]:
     if path.suffix.lower() not in READABLE:
         raise DataError(f"{path}: not a mesh format that can be read; use {', '.join(READABLE)}.")
     if not path.is_file():
         raise DataError(f"{path}: the mesh file is missing; correct the path or run the stage that makes it.")
     try:
-        loaded = trimesh.load(path, process=False, maintain_order=True, force="mesh")
-        vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
+        parts = load(path)
     except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
         raise DamagedFileError(
             f"{path}: not a readable {path.suffix[1:]} mesh ({type(error).__name__}: {error})."
         ) from None
-    if not np.isfinite(vertices).all() or (len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices)):
-        raise DamagedFileError(f"{path}: the mesh has vertices that are not finite, or faces without vertices.")
-    return Mesh(vertices.reshape(-1, 3), faces.reshape(-1, 3))
+    for mesh in parts.values():
+        vertices, faces = mesh.vertices, mesh.faces
+        if not np.isfinite(vertices).all() or (len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices)):
+            raise DamagedFileError(f"{path}: the mesh has vertices that are not finite, or faces without vertices.")
+    return parts
 
 
 def write_mesh(path: str | os.PathLike, mesh: Mesh) -> None:

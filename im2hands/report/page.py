@@ -135,9 +135,9 @@ def write_report(
         "software": facts.software(),
         "sources": facts.sources(_files(artifacts)),
         **_view(viewed, results, main, limit),
-        **_static(),
+        **static(),
     }
-    write_text(output, _environment().get_template("report.html.j2").render(context))
+    write_text(output, environment().get_template("report.html.j2").render(context))
 
 
 def _records_of(artifacts: Artifacts) -> pd.DataFrame:
@@ -268,7 +268,8 @@ def _files(artifacts: Artifacts) -> list[str]:
     return [*tables, *artifacts.records, *artifacts.meshes, *networks, *data]
 
 
-def _static() -> dict[str, Any]:
+def static() -> dict[str, Any]:
+    """Styles, scripts, typefaces, licences and colours of every page."""
     folder = resources.files("im2hands.report") / "static"
     fonts = {name: base64.b64encode((folder / "fonts" / file).read_bytes()).decode() for name, file in FONTS.items()}
     colours = {
@@ -281,14 +282,17 @@ def _static() -> dict[str, Any]:
         "fonts": fonts,
         "style": (folder / "report.css").read_text(),
         "three": (folder / "three.bundle.min.js").read_text(),
+        "surface_script": (folder / "surface.js").read_text(),
         "viewer_script": (folder / "viewer.js").read_text(),
+        "view_script": (folder / "view.js").read_text(),
         "licences": {name: (folder / file).read_text() for name, file in LICENCES.items()},
         "colours": colours,
         "error_gradient": error_gradient(),
     }
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where the templates are."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("im2hands.report"),
         autoescape=True,

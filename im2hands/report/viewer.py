@@ -68,10 +68,10 @@ def viewer_data(chosen: Sequence[ChosenPair], results: Mapping[tuple[str, str], 
         parts = []
         for number, hand in enumerate(pair.hands):
             fine = hand.fine_truth
-            missed = {key: _distances(other.hands[number].truth_errors_mm) for key, other in made.items()}
+            missed = {key: packed_distances(other.hands[number].truth_errors_mm) for key, other in made.items()}
             parts.append(
                 {"role": "truth", "side": hand.side.value, "distances": missed}
-                | _packed(to_view(fine.vertices), fine.faces)
+                | packed(to_view(fine.vertices), fine.faces)
                 | {"normals": _halved_normals(hand.truth, to_view)}
             )
         for key, other in made.items():
@@ -84,8 +84,8 @@ def viewer_data(chosen: Sequence[ChosenPair], results: Mapping[tuple[str, str], 
                     parts.append(
                         {"role": "prediction", "side": hand.side.value, "method": key}
                         | {"triangles": len(hand.prediction.faces)}
-                        | {"distances": _distances(hand.prediction_errors_mm[kept])}
-                        | _packed(to_view(mesh.vertices), mesh.faces)
+                        | {"distances": packed_distances(hand.prediction_errors_mm[kept])}
+                        | packed(to_view(mesh.vertices), mesh.faces)
                         | {"normals": _turned(hand.pictured_normals[kept], pair)}
                     )
         eye = to_view(pair.crop.camera.to_world(np.zeros((1, 3))))[0]
@@ -107,7 +107,7 @@ def _placement(pair: ShownPair):
 
 def _turned(normals: Float[np.ndarray, "n 3"], pair: ShownPair) -> str:
     """World normals in the axes of the view, 8 bits each."""
-    return _base64(np.round(127 * (normals @ pair.crop.camera.rotation.T) * [1, -1, -1]).astype(np.int8))
+    return as_base64(np.round(127 * (normals @ pair.crop.camera.rotation.T) * [1, -1, -1]).astype(np.int8))
 
 
 def _halved_normals(mesh: Mesh, to_view: Any) -> str:
@@ -115,26 +115,29 @@ def _halved_normals(mesh: Mesh, to_view: Any) -> str:
     coarse = Mesh(vertex_normals(to_view(mesh.vertices), mesh.faces), mesh.faces)
     normals = halved(coarse).vertices
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    return _base64(np.round(127 * normals).astype(np.int8))
+    return as_base64(np.round(127 * normals).astype(np.int8))
 
 
-def _distances(errors_mm: Float[np.ndarray, " n"]) -> str:
+def packed_distances(errors_mm: Float[np.ndarray, " n"]) -> str:
+    """Distances as hundredths of a millimetre, 16 bits each; UNKNOWN_DISTANCE where one is not finite."""
     hundredths = np.where(np.isfinite(errors_mm), np.minimum(np.round(100 * errors_mm), UNKNOWN_DISTANCE - 1), np.nan)
-    return _base64(np.nan_to_num(hundredths, nan=UNKNOWN_DISTANCE).astype("<u2"))
+    return as_base64(np.nan_to_num(hundredths, nan=UNKNOWN_DISTANCE).astype("<u2"))
 
 
-def _packed(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> dict[str, Any]:
+def packed(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"]) -> dict[str, Any]:
+    """A mesh (mm) as the page's scripts unpack it."""
     low, high = vertices.min(0), vertices.max(0)
     span = np.where(high > low, high - low, 1)
     index = faces.astype("<u2" if len(vertices) <= 65_536 else "<u4")
     return {
         "low": [round(float(x), 4) for x in low],
         "span": [round(float(x), 4) for x in span],
-        "positions": _base64(np.round((vertices - low) / span * 65_535).astype("<u2")),
-        "indices": _base64(index),
+        "positions": as_base64(np.round((vertices - low) / span * 65_535).astype("<u2")),
+        "indices": as_base64(index),
         "wide": bool(index.dtype.itemsize == 4),
     }
 
 
-def _base64(array: np.ndarray) -> str:
+def as_base64(array: np.ndarray) -> str:
+    """The bytes of an array as text."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -35,78 +35,26 @@
   canvas.style.touchAction = "pan-y";
   canvas.addEventListener("pointerdown", () => (controls.enableZoom = true));
   canvas.addEventListener("pointerleave", () => (controls.enableZoom = false));
-  scene.add(camera, new THREE.HemisphereLight(0xffffff, 0x9a8f86, 1.5));
-  for (const [x, y, z, strength] of [[-0.5, 0.7, 0.9, 1.9], [0.9, 0.1, 0.4, 0.55]]) {
-    const light = new THREE.DirectionalLight(0xffffff, strength);
-    light.position.set(x, y, z);
-    camera.add(light); // the lights move with the viewer: every side can be read
-  }
+  Surface.light(scene, camera);
 
   const state = { pair: 0, mode: "overlay", method: data.methods[0], turning: false };
   const groups = new Map();
   let waiting = false;
 
-  function bytes(text) {
-    const raw = atob(text);
-    const array = new Uint8Array(raw.length);
-    for (let i = 0; i < raw.length; i++) array[i] = raw.charCodeAt(i);
-    return array.buffer;
-  }
-
-  function linear(stops, share) {
-    let right = stops.findIndex(([place]) => place >= share);
-    if (right < 0) return stops[stops.length - 1][1];
-    if (right === 0) return stops[0][1];
-    const [[low, a], [high, b]] = [stops[right - 1], stops[right]];
-    const t = (share - low) / (high - low);
-    return a.map((value, i) => value + t * (b[i] - value));
-  }
-
-  function errorColours(distances) {
-    const colour = new THREE.Color();
-    const table = Array.from({ length: 257 }, (_, i) => {
-      colour.setRGB(...linear(data.stops, i / 256), "srgb");
-      return [colour.r, colour.g, colour.b];
-    });
-    colour.setRGB(...data.unknown, "srgb");
-    const unknown = [colour.r, colour.g, colour.b];
-    const colours = new Float32Array(3 * distances.length);
-    distances.forEach((d, i) => {
-      const share = Math.min(d / 100 / data.limit, 1);
-      colours.set(d === data.unknownDistance ? unknown : table[Math.round(256 * share)], 3 * i);
-    });
-    return colours;
-  }
+  const errorColours = (distances) => Surface.errorColours(distances, data);
 
   function meshOf(part) {
-    const stored = new Uint16Array(bytes(part.positions));
-    const positions = new Float32Array(stored.length);
-    for (let i = 0; i < stored.length; i++) positions[i] = part.low[i % 3] + (part.span[i % 3] * stored[i]) / 65535;
-    const geometry = new THREE.BufferGeometry();
-    geometry.setAttribute("position", new THREE.BufferAttribute(positions, 3));
-    const indices = part.wide ? new Uint32Array(bytes(part.indices)) : new Uint16Array(bytes(part.indices));
-    geometry.setIndex(new THREE.BufferAttribute(indices, 1));
-    if (part.normals) geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(bytes(part.normals)), 3, true));
-    else geometry.computeVertexNormals();
+    const geometry = Surface.geometry(part);
     // Of a predicted hand to the truth; of a true hand to what each method predicted.
     const distances = {};
     const packed = part.method ? { [part.method]: part.distances } : part.distances;
-    for (const key of Object.keys(packed)) distances[key] = new Uint16Array(bytes(packed[key]));
+    for (const key of Object.keys(packed)) distances[key] = new Uint16Array(Surface.bytes(packed[key]));
     const plain = new THREE.Color().setRGB(...data.colours[part.role][part.side], "srgb");
     const common = { roughness: 0.72, metalness: 0 };
     const materials = {
       plain: new THREE.MeshStandardMaterial({ ...common, color: plain, side: THREE.DoubleSide }),
       error: new THREE.MeshStandardMaterial({ ...common, vertexColors: true, side: THREE.DoubleSide }),
-      glass: new THREE.MeshStandardMaterial({ ...common, color: plain, transparent: true, depthWrite: false }),
-    };
-    materials.glass.onBeforeCompile = (shader) => {
-      // Clear where one looks straight through the surface, opaque along its outline.
-      shader.fragmentShader = shader.fragmentShader.replace(
-        "#include <opaque_fragment>",
-        `float grazing = 1.0 - abs(dot(normalize(normal), normalize(vViewPosition)));
-        diffuseColor.a = mix(0.06, 1.0, pow(grazing, 2.2));
-        #include <opaque_fragment>`,
-      );
+      glass: Surface.glass(plain),
     };
     const mesh = new THREE.Mesh(geometry, materials.plain);
     mesh.userData = { role: part.role, method: part.method, distances, materials, colours: {} };
