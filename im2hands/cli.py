@@ -171,6 +171,36 @@ def import_weights(
         typer.echo(line)
 
 
+@app.command("import-preprocessed")
+def import_preprocessed(
+    folder: Annotated[Path, typer.Argument(help="the folder above the splits train, val, test")],
+    kind: Annotated[str, typer.Option(help="whose script made it: intaghand (crops, annotations) or halo (points)")],
+    to: Annotated[Path, typer.Option(help="the folder data of the checkout")] = Path("data"),
+    split: Annotated[list[str] | None, typer.Option(help="import only this split (may be repeated)")] = None,
+    dataset: Annotated[str, typer.Option(help="name of the dataset, for tables and cards")] = "InterHand2.6M",
+    params: Annotated[Path, typer.Option(help="the parameter file of the checkout")] = Path("params.yaml"),
+) -> None:
+    """Take over what the original scripts preprocessed, without executing anything from it."""
+    from im2hands.config import SPLITS, read_params, resolve_option
+    from im2hands.datasets.preprocessed import ImportSettings
+    from im2hands.datasets.preprocessed import import_preprocessed as import_folder
+
+    read = read_params(params)
+    options = {name: resolve_option(read.model_dump(), name) for name in ("angle_clamp", "degenerate_hands")}
+    shards = (read.sample_queries if kind == "halo" else read.normalize_images).shards
+    settings = ImportSettings(
+        dataset=dataset,
+        shards=shards.model_dump(),
+        hand_model=read.dataset.hand_model,
+        masks=read.normalize_images.masks,
+        dense_maps=read.normalize_images.dense_maps,
+        max_unreadable_fraction=read.normalize_images.max_unreadable_fraction,
+        **options,
+    )
+    for line in import_folder(kind, folder, to, split or SPLITS, settings):
+        typer.echo(line)
+
+
 @app.command("export-weights")
 def export_weights(
     model: Annotated[Path, typer.Argument(help="model folder, e.g. models/halo")],

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     CAMERA_MISSING = "camera_missing"
     CAMERA_NOT_FINITE = "camera_not_finite"
     CAMERA_IMPLAUSIBLE = "camera_implausible"
+    PICKLE_UNREADABLE = "pickle_unreadable"
     IMAGE_MISSING = "image_missing"
     IMAGE_UNREADABLE = "image_unreadable"
     BLACK_IMAGE = "black_image"
@@ -75,6 +76,7 @@ REMEDIES = {
     Reason.CAMERA_MISSING: "fetch the camera file of the same release as the data file",
     Reason.CAMERA_NOT_FINITE: "fetch the camera file again",
     Reason.CAMERA_IMPLAUSIBLE: "fetch the camera file again",
+    Reason.PICKLE_UNREADABLE: "copy the annotation pickles again from where they were made",
     Reason.IMAGE_MISSING: "check that every image archive is unpacked below images/<split>",
     Reason.IMAGE_UNREADABLE: "unpack the image archives again; truncated files end early or do not decode",
     Reason.DEGENERATE_HAND: "check the fits, their keypoints coincide",

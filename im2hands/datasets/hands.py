@@ -63,6 +63,8 @@ HANDS = Layout(
 """Arrays are row-major. pose: axis-angle, minus the mean pose. wrist, palm_rotation, bone_from_palm, bone_lengths: see
 `hands.bone_frames`. joint_distance_mm: mean distance of annotated joints to the model's, null without annotation."""
 
+Pair = tuple[int, int]
+"""A pose: (capture, frame_idx)."""
 HANDS_PER_BATCH = 256
 ROWS_PER_GROUP = 256
 """Small row groups let a reader of a few hands touch a few megabytes of the file."""
@@ -144,21 +146,40 @@ def fit_hands(
     Raises DataError if the fits of a frame are gone or no hand remains.
     """
     dataset = InterHand26M.open(root)
-    pairs = frames.pairs()
-    subjects = dict(zip(frames.pair_keys, frames.table["subject"].to_pylist(), strict=True))
-    fits, joints = _wanted_fits(dataset, split, set(pairs)), _wanted_joints(dataset, split, set(pairs))
-    missing = [pair for pair in pairs if pair not in fits]
+    wanted = set(frames.pairs())
+    fits, joints = _wanted_fits(dataset, split, wanted), _wanted_joints(dataset, split, wanted)
+    missing = [pair for pair in frames.pairs() if pair not in fits]
     if missing:
         raise DataError(
             f"{dataset.annotation_file(split, 'MANO_NeuralAnnot')}: has no usable fits of capture {missing[0][0]}, frame "
             f"{missing[0][1]} ({len(missing)} poses in all), which the frame table lists; run index_frames again."
         )
+    table, audit = pose_fits(frames, fits, joints, models, suspicious_joint_distance_mm, angle_clamp, degenerate_hands)
+    if len(table) == 0:
+        raise DataError(f"{root}: no hand of the split {split} has a palm frame: {audit.summary()}; check the fits.")
+    return table, audit
+
+
+def pose_fits(
+    frames: FrameTable,
+    fits: Mapping[Pair, Mapping[Side, HandFit]],
+    joints: Mapping[Pair, Any],
+    models: Mapping[Side, HandModel],
+    suspicious_joint_distance_mm: float,
+    angle_clamp: Literal["published", "consistent"] = "consistent",
+    degenerate_hands: Literal["published", "consistent"] = "consistent",
+) -> tuple[pa.Table, Audit]:
+    """What `fit_hands` gives, from fits that were read: (capture, frame_idx) -> side -> fit, for every pose of `frames`.
+
+    joints: annotated joints by pose, see `annotated_joints`; poses without them are noted as ANNOTATION_MISSING, and kept.
+    """
+    subjects = dict(zip(frames.pair_keys, frames.table["subject"].to_pylist(), strict=True))
     audit, rows = Audit(), RowBuffer(HANDS.schema, HANDS_PER_BATCH)
-    keys = [(pair, side) for pair in pairs for side in Side]
+    keys = [(pair, side) for pair in frames.pairs() for side in Side]
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # so that the last bits do not depend on the machine
     try:
-        for batch in progress(chunks(keys, HANDS_PER_BATCH), f"pose hands of {split} (x{HANDS_PER_BATCH})"):
+        for batch in progress(chunks(keys, HANDS_PER_BATCH), f"pose hands (x{HANDS_PER_BATCH})"):
             for key, values, rejected in _posed(batch, fits, models, angle_clamp, degenerate_hands):
                 (capture, frame_idx), side = key
                 place = {"capture": capture, "frame_idx": frame_idx, "side": side.value}
@@ -180,10 +201,7 @@ def fit_hands(
                 )
     finally:
         torch.set_num_threads(before)
-    table = rows.table()
-    if len(table) == 0:
-        raise DataError(f"{root}: no hand of the split {split} has a palm frame: {audit.summary()}; check the fits.")
-    return table, audit
+    return rows.table(), audit
 
 
 def write_hands(
@@ -192,9 +210,6 @@ def write_hands(
     """Writes the hand table and its audit."""
     write_parquet(audit, notes.table(), AUDIT, provenance)
     write_parquet(hands, table, HANDS, provenance, row_group_rows=ROWS_PER_GROUP)
-
-
-Pair = tuple[int, int]
 
 
 def _wanted_fits(dataset: InterHand26M, split: str, pairs: set[Pair]) -> dict[Pair, dict[Side, HandFit]]:
@@ -228,7 +243,7 @@ def _key(capture: str, frame: str) -> Pair | None:
 
 def _posed(
     keys: list[tuple[Pair, Side]],
-    fits: dict[Pair, dict[Side, HandFit]],
+    fits: Mapping[Pair, Mapping[Side, HandFit]],
     models: Mapping[Side, HandModel],
     angle_clamp: str,
     degenerate_hands: str,
@@ -264,7 +279,7 @@ def _posed(
 
 
 def _annotation(
-    joints: dict[Pair, Any], key: tuple[Pair, Side], keypoints: Float[np.ndarray, "21 3"], suspicious_mm: float
+    joints: Mapping[Pair, Any], key: tuple[Pair, Side], keypoints: Float[np.ndarray, "21 3"], suspicious_mm: float
 ) -> tuple[dict[str, Any], Finding | None]:
     """The annotation's columns of a hand, and what is suspicious about it."""
     pair, side = key

@@ -94,7 +94,8 @@ class Augmentation:
 class TwoHandSample:
     """A crop with its labels before augmentation, arrays of both hands in the order left, right.
 
-    image, mask, dense: BGR as read; mask has the left hand in channel 2 and the right hand in channel 1.
+    image: BGR.  mask: the left hand in channel 2, the right hand in channel 1.  dense: rest-pose x, y, z in channels
+    0, 1, 2, the order in which published weights predict them.
     vertices, joints: camera frame, metres, joints in STANDARD order.  vertices_2d, joints_2d: crop pixels.
     """
 

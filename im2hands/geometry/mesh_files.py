@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from jaxtyping import Float
 
 from im2hands.geometry.mesh import Mesh
 from im2hands.io.atomic import write_bytes
@@ -68,6 +69,19 @@ def _read(path: Path, load: Callable[[Path], dict[str, Mesh]]) -> dict[str, Mesh
         if not np.isfinite(vertices).all() or (len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices)):
             raise DamagedFileError(f"{path}: the mesh has vertices that are not finite, or faces without vertices.")
     return parts
+
+
+def read_points(path: str | os.PathLike) -> Float[np.ndarray, "points 3"]:
+    """The points of a file, with or without triangles, in its order. Raises as `read_mesh`, but takes what is not finite."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: the file of points is missing; correct the path.")
+    try:
+        return np.asarray(trimesh.load(path, process=False, maintain_order=True).vertices, np.float64).reshape(-1, 3)
+    except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
+        raise DamagedFileError(
+            f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}: {error})."
+        ) from None
 
 
 def write_mesh(path: str | os.PathLike, mesh: Mesh) -> None:

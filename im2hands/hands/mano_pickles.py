@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from im2hands.io.errors import DamagedFileError
+from im2hands.io.pickles import array_names
 
 
 class InertObject:
@@ -80,28 +81,18 @@ def _empty(kind: type, *arguments: Any) -> Any:
     return kind()
 
 
-def _numpy(name: str) -> Callable:
-    from numpy._core import multiarray
-
-    return getattr(multiarray, name)
-
-
 PICKLE_NAMES: dict[str, Any] = {
     "chumpy.ch.Ch": _Leaf,
     "chumpy.reordering.Select": _Select,
     "scipy.sparse.csc.csc_matrix": _SparseColumns,
     "scipy.sparse._csc.csc_matrix": _SparseColumns,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
+    **array_names(),
     "copy_reg._reconstructor": _reconstruct,
     "copyreg._reconstructor": _reconstruct,
     "copyreg.__newobj__": _empty,
-    "_codecs.encode": lambda text, encoding="latin1": text.encode(encoding) if isinstance(text, str) else bytes(text),
     "collections.OrderedDict": OrderedDict,
 }
 """The only names a MANO pickle may ask for, and what stands in for them."""
 
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    PICKLE_NAMES |= {f"{_module}._reconstruct": _numpy("_reconstruct"), f"{_module}.scalar": _numpy("scalar")}
 for _module in ("__builtin__", "builtins"):
     PICKLE_NAMES |= {f"{_module}.object": object, f"{_module}.set": set, f"{_module}.frozenset": frozenset}

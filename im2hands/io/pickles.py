@@ -8,7 +8,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from im2hands.io.errors import DamagedFileError, DataError
+
+
+def array_names() -> dict[str, Any]:
+    """The names under which arrays and numbers of numpy stand in pickles, written by any version of it."""
+    from numpy._core import multiarray, numeric
+
+    names = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "_codecs.encode": _encode}
+    for package in ("numpy.core", "numpy._core"):
+        names |= {f"{package}.multiarray.{name}": getattr(multiarray, name) for name in ("_reconstruct", "scalar")}
+        names |= {f"{package}.numeric._frombuffer": numeric._frombuffer}
+    return names
+
+
+def _encode(text: Any, encoding: str = "latin1") -> bytes:
+    return text.encode(encoding) if isinstance(text, str) else bytes(text)
 
 
 def load_pickle(path: str | os.PathLike, allowed: Mapping[str, Callable | type], encoding: str = "latin1") -> Any:

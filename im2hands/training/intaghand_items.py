@@ -96,7 +96,7 @@ class TwoHandFrames:
         sample = TwoHandSample.of_hands(
             cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR),
             mask,
-            np.rint(255 * crop.dense[..., ::-1]).astype(np.uint8),
+            np.rint(255 * crop.dense).astype(np.uint8),
             crop.camera,
             self._vertices[rows].astype(np.float64),
             self._joints[rows],

@@ -164,6 +164,16 @@ def test_largest_turn_bounds_the_turns(frames):
 # ---- training
 
 
+def test_dense_maps_hold_x_y_z_in_the_published_order(frames):
+    """As the file of IntagHand's preparation is read: channel 0 is x of the rest hand."""
+    crop = frames.frames.crops[int(frames.frames.frame_ids[0])]
+    item = frames.item(0, Augmentation(), "consistent")
+    small = crop.dense.reshape(64, 4, 64, 4, 3).mean((1, 3)).transpose(2, 0, 1)
+    inside = item.mask.any(0)
+    assert np.abs(item.dense - small)[:, inside].mean() < 0.03
+    assert np.abs(item.dense[::-1] - small)[:, inside].mean() > 0.1
+
+
 @pytest.fixture(scope="module")
 def undisturbed(splits, hand_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
