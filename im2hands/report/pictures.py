@@ -25,6 +25,8 @@ KEY, FILL = np.array([-0.45, -0.65, -0.80]), np.array([0.80, 0.10, -0.45])
 FROM_THE_RIGHT = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 """Turns the camera by 90 degrees about the picture's vertical: the hands as seen from the right of the picture."""
 FILLED_SHARE = 0.86
+NEAREST = 0.01
+"""Metres before the camera; hands are farther, meshes of an untrained network may be anywhere."""
 PHOTO_BRIGHTNESS, PHOTO_COLOUR = 0.72, 0.45
 """What is left of the photograph's brightness and colour behind an overlay."""
 
@@ -62,12 +64,12 @@ class View:
 def render(meshes: Sequence[Painted], view: View) -> Float[np.ndarray, "size size 4"]:
     """The lit meshes, hiding one another, on nothing: premultiplied RGBA; transparent without a mesh.
 
-    Raises DataError if a vertex lies on or behind the camera plane.
+    Triangles that reach nearer than NEAREST, or behind the camera, are left out.
     """
     drawn = view.enlarged(SUPERSAMPLING)
     picture = np.zeros((drawn.size, drawn.size, 4))
     if any(len(mesh.faces) for mesh in meshes):
-        together = _joined(meshes)
+        together = _in_front(_joined(meshes))
         raster = _rasterized(together, drawn)
         covered = raster.covered
         normals = vertex_normals(together.vertices, together.faces)
@@ -83,7 +85,7 @@ def silhouette(meshes: Sequence[Painted], view: View, colour: Sequence[float]) -
     drawn = view.enlarged(SUPERSAMPLING)
     picture = np.zeros((drawn.size, drawn.size, 4))
     if any(len(mesh.faces) for mesh in meshes):
-        covered = _rasterized(_joined(meshes), drawn).covered.astype(np.uint8)
+        covered = _rasterized(_in_front(_joined(meshes)), drawn).covered.astype(np.uint8)
         contours, _ = cv2.findContours(covered, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         line = np.zeros(covered.shape, np.uint8)
         cv2.drawContours(line, contours, -1, 255, thickness=max(2, drawn.size // 200), lineType=cv2.LINE_AA)
@@ -153,6 +155,13 @@ def _joined(meshes: Sequence[Painted]) -> Painted:
         np.concatenate([mesh.faces.astype(np.int64) + offset for mesh, offset in zip(meshes, offsets, strict=False)]),
         np.concatenate([mesh.colours for mesh in meshes]),
     )
+
+
+def _in_front(mesh: Painted) -> Painted:
+    """The triangles before the camera; vertices of others are moved there, where nothing uses them."""
+    behind = ~(mesh.vertices[:, 2] > NEAREST)
+    faces = mesh.faces[~behind[mesh.faces].any(1)]
+    return Painted(np.where(behind[:, None], [0, 0, NEAREST], mesh.vertices), faces, mesh.colours)
 
 
 def _rasterized(mesh: Painted, view: View) -> Raster:

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from im2hands.io.errors import DataError
 from im2hands.report.colours import ERROR_STOPS, SCALE_LIMITS_MM, css, error_colours, scale_limit
 from im2hands.report.pictures import (
     Painted,
@@ -65,11 +64,6 @@ def test_nothing_is_transparent():
     for meshes in ([], [empty]):
         assert not render(meshes, VIEW).any()
         assert not silhouette(meshes, VIEW, (0, 0, 1)).any()
-
-
-def test_what_lies_behind_the_camera_is_refused():
-    with pytest.raises(DataError, match="behind the camera"):
-        render([square(-0.1, 0.1, depth=-1.0)], VIEW)
 
 
 def test_a_silhouette_is_the_border_only():
@@ -137,3 +131,15 @@ def test_the_scale_ends_at_a_round_number(errors, limit):
 
 def test_css_colours():
     assert css((1, 0.5, 0)) == "#ff8000"
+
+
+def test_what_is_behind_the_camera_is_left_out():
+    """One triangle before it, one across it: the picture is that of the first alone."""
+    view = View(np.array([[50.0, 0, 32], [0, 50, 32], [0, 0, 1]]), 64)
+    corners = np.array([[-0.2, -0.2, 1], [0.2, -0.2, 1], [0, 0.2, 1], [0, 0, 0.5], [0.1, 0, 0.5], [0, 0.1, -0.3]])
+    both = painted(corners, np.array([[0, 1, 2], [3, 4, 5]]), (1, 0, 0))
+    first = painted(corners[:3], np.array([[0, 1, 2]]), (1, 0, 0))
+    np.testing.assert_array_equal(render([both], view), render([first], view))
+    np.testing.assert_array_equal(silhouette([both], view, (0, 0, 0)), silhouette([first], view, (0, 0, 0)))
+    assert render([first], view).any()
+    assert not render([painted(corners - [0, 0, 2], both.faces, (1, 0, 0))], view).any()
