@@ -74,6 +74,7 @@ def test_a_few_bad_frames_are_counted_and_the_run_ends_with_tables(own):
     damage(own)
     own.change("index_frames.max_unreadable_fraction", 0.6)
     own.change("normalize_images.max_unreadable_fraction", 0.6)
+    own.change("reconstruct.shards", 2)
     printed = own.snakemake()
     assert (own.path / "results/tables/shape_given_keypoints.csv").is_file()
     audit = pd.read_parquet(own.path / "data/frames/audit_train.parquet")
