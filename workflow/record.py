@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ LICENCE = (
 )
 SHARD = re.compile(r"\d{4}-of-\d{4}(\.\w+)?")
 TRIGGERS = {"code", "input", "mtime", "params", "software-env"}
+
+OUTS = ("outs", "metrics")
 
 Tracked = Mapping[str, Iterable[str]]
 
@@ -73,12 +76,37 @@ def record(stages: list[str]) -> None:
             f"{DVC_YAML} does not fit the rules and params.yaml; "
             "run python -m workflow.dvc_stages and then python -m workflow.record."
         )
-    done = run_dvc("commit", "--force", "--quiet", *stages) if stages else None
+    with _same_time_stamps(_files_of(stages)):
+        done = run_dvc("commit", "--force", "--quiet", *stages) if stages else None
     if done and done.returncode:
         raise NotRecordedError(f"dvc commit: {_last_line(done.stderr)}")
     if stages:
         print(f"Recorded in dvc.lock: {', '.join(stages)}.")
         _say_licence_once()
+
+
+def _files_of(stages: Iterable[str]) -> list[Path]:
+    """All files of the outputs of some stages."""
+    described = yaml.safe_load(dvc_yaml(_params()))["stages"]
+    outs = [out for stage in stages for kind in OUTS for out in described[stage].get(kind, ())]
+    paths = [Path(next(iter(out)) if isinstance(out, dict) else out) for out in outs]
+    return [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+
+
+@contextmanager
+def _same_time_stamps(files: Iterable[Path]) -> Iterator[None]:
+    """Gives files that have the size they had their time stamps back.
+
+    `dvc commit` replaces single files by copies of its cache. Snakemake would take a large one (up to a megabyte it compares the
+    content) for newer than the folders made from it.
+    """
+    before = {file: file.stat() for file in files}
+    try:
+        yield
+    finally:
+        for file, was in before.items():
+            if file.is_file() and file.stat().st_size == was.st_size:
+                os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
 def require_no_running_snakemake() -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.workflow.checkout import Checkout
-from tests.workflow.conftest import configured
+from tests.workflow.conftest import FINISHED, configured
 
 KILLS = 10
 
@@ -34,6 +34,7 @@ def outputs(checkout: Checkout) -> dict[str, str]:
 def test_run_leaves_nothing_to_do_for_either_tool(undisturbed):
     checkout, _ = undisturbed
     assert checkout.plan() == {}
+    assert checkout.plan("--max-checksum-file-size", "0") == {}
     assert "up to date" in checkout.dvc("status")
     assert "Running stage" not in checkout.dvc("repro")
     changed = checkout.run("git", "status", "--porcelain", "--untracked-files=no").stdout.split()
@@ -69,18 +70,14 @@ def test_second_checkout_gets_everything_from_dvc(undisturbed, tmp_path):
 
 def test_killed_runs_reach_the_result_of_an_undisturbed_one(undisturbed, tmp_path):
     """SIGKILL of the whole process group, the same command again, until it is done: same bytes, wall-clock times apart."""
-    reference, seconds = undisturbed
+    reference, jobs = undisturbed
     seed = int(os.environ.get("IM2HANDS_TEST_SEED", random.SystemRandom().randrange(2**32)))
     print(f"seed of the kills: {seed} (IM2HANDS_TEST_SEED repeats it)")
     moments = random.Random(seed)
     checkout = configured(tmp_path / "checkout")
-    killed = 0
-    while killed < KILLS:
-        if run_for(checkout, moments.uniform(0.03, 0.14) * seconds):
-            break
-        killed += 1
+    for finished in sorted(moments.sample(range(jobs - 3), KILLS)):  # the last three take longer than the delay
+        kill_when(checkout, finished, delay_s=moments.uniform(0, 4))
         checkout.snakemake("--unlock")
-    assert killed == KILLS, f"seed {seed}: only {killed} kills before the run was done"
     checkout.snakemake()
     assert checkout.plan() == {}
     table = "results/tables/shape_given_keypoints.csv"
@@ -88,22 +85,26 @@ def test_killed_runs_reach_the_result_of_an_undisturbed_one(undisturbed, tmp_pat
     assert outputs(checkout) == outputs(reference)
 
 
-def run_for(checkout: Checkout, seconds: float) -> bool:
-    """Starts the workflow and kills it after a while; whether it finished before."""
+def kill_when(checkout: Checkout, finished: int, delay_s: float) -> None:
+    """Starts the workflow and kills it a while after this many jobs, of this and all earlier starts, have finished."""
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    with open(checkout.path / "killed.log", "ab") as log:
+    log = checkout.path / "killed.log"
+    with open(log, "ab") as output:
         command = [sys.executable, "-m", "snakemake"]
         process = subprocess.Popen(
-            command, cwd=checkout.path, env=environment, stdout=log, stderr=log, start_new_session=True
+            command, cwd=checkout.path, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        return process.wait(seconds) == 0
+        while log.read_text(errors="replace").count(FINISHED) < finished and process.poll() is None:
+            time.sleep(0.2)
+        process.wait(delay_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         left = wait_until_gone(checkout.path)
         assert not left, f"processes outlived their group: {left}"
-        return False
+    else:
+        pytest.fail(f"the run ended before its kill at {finished} finished jobs:\n{log.read_text()[-3000:]}")
 
 
 def wait_until_gone(folder: Path, patience_s: float = 10.0) -> list[str]:

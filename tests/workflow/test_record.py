@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,21 @@ def test_run_leaves_tracked_files_alone(finished_once):
     checkout = finished_once[0]
     status = checkout.run("git", "status", "--porcelain").stdout.splitlines()
     assert status == ["?? dvc.lock"]
+
+
+def test_recording_leaves_time_stamps_alone(finished):
+    """What is too large for Snakemake to compare by content must not look newer than what was made from it."""
+    (finished.path / "results/report.html").unlink()
+    before = time_stamps(finished.path)
+    assert recorded(finished.snakemake())
+    after = time_stamps(finished.path)
+    assert {path for path, stamp in after.items() if before.get(path) != stamp} == {"results/report.html"}
+    assert finished.plan("--max-checksum-file-size", "0") == {}
+
+
+def time_stamps(folder: Path) -> dict[str, int]:
+    files = (file for part in ("data", "models", "results") for file in (folder / part).rglob("*"))
+    return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns for file in files if file.is_file()}
 
 
 def test_dvc_repro_after_a_run_does_nothing(finished):
