@@ -97,8 +97,8 @@ def _files_of(stages: Iterable[str]) -> list[Path]:
 def _same_time_stamps(files: Iterable[Path]) -> Iterator[None]:
     """Gives files that have the size they had their time stamps back.
 
-    `dvc commit` replaces single files by copies of its cache. Snakemake would take a large one (up to a megabyte it compares the
-    content) for newer than the folders made from it.
+    `dvc commit` replaces single files by copies of its cache. Snakemake would take a large one (up to a megabyte it compares
+    the content) for newer than the folders made from it.
     """
     before = {file: file.stat() for file in files}
     try:
