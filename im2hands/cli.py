@@ -95,6 +95,14 @@ def reconstruct(
     formats: Annotated[str, typer.Option(help="mesh formats, of glb,obj,ply")] = "glb",
     resolution: Annotated[int, typer.Option(help="cells along a side of the searched box")] = 256,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    order: Annotated[
+        str | None, typer.Option(help="joint order of the file: standard, mano, interhand, biomech")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="unit of the keypoint file: m or mm")] = None,
+    palm: Annotated[
+        float | None, typer.Option(help="mean distance of finger bases from wrist, m, for landmarks")
+    ] = None,
+    at_once: Annotated[int, typer.Option(help="photographs in work at the same time; more need more memory")] = 1,
 ) -> None:
     """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
     from im2hands.own_images import Settings, reconstruct_images
@@ -110,6 +118,10 @@ def reconstruct(
         tuple(formats.split(",")),
         resolution,
         device,
+        order,
+        unit,
+        palm,
+        at_once,
     )
     failed = 0
     for line, good in reconstruct_images(images, output, settings):

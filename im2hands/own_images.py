@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -29,10 +30,11 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import atomic_folder, write_json
 from im2hands.io.errors import DataError, Im2HandsError
 from im2hands.io.progress import progress
-from im2hands.keypoint_sources.given import camera_source, keypoint_source
+from im2hands.keypoint_sources.given import AUTO, camera_source, guessed_focal, keypoint_source
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.reconstruction.at_once import in_threads
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
 from im2hands.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop
@@ -57,6 +59,10 @@ class Settings:
     formats: tuple[str, ...] = ("glb",)
     resolution: int = 256
     device: str = "cpu"
+    order: str | None = None
+    unit: str | None = None
+    palm: float | None = None
+    at_once: int = 1
 
 
 def reconstruct_images(
@@ -66,11 +72,14 @@ def reconstruct_images(
     work, output = Work(settings), Path(output)
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: is a file; give a folder for the results.")
-    for photograph in progress(photographs(images), "reconstruct", number_of_photographs(images), "images"):
+
+    def finished(photograph: Photograph) -> bool:
+        return (output / photograph.name / RESULT).is_file()
+
+    def line(photograph: Photograph) -> tuple[str, bool]:
         folder = output / photograph.name
-        if (folder / RESULT).is_file():
-            yield f"{photograph.name}: finished before, skipped", True
-            continue
+        if finished(photograph):
+            return f"{photograph.name}: finished before, skipped", True
         try:
             begun = perf_counter()
             hands = work(photograph)
@@ -79,9 +88,25 @@ def reconstruct_images(
         except Im2HandsError as error:
             text = str(error)
             named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
-            yield f"im2hands: error: {named}", False
-        else:
-            yield f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
+            return f"im2hands: error: {named}", False
+        return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
+
+    pictures = (picture if finished(picture) else _read_now(picture) for picture in photographs(images))
+    lines = in_threads(line, pictures, settings.at_once)
+    yield from progress(lines, "reconstruct", number_of_photographs(images), "images")
+
+
+def _read_now(photograph: Photograph) -> Photograph:
+    """The same picture, read or found unreadable by this thread: what decoders print is caught for the whole process."""
+    try:
+        image = photograph.read()
+    except Im2HandsError as error:
+        return replace(photograph, read=partial(_raise, error))
+    return replace(photograph, read=lambda: image)
+
+
+def _raise(error: Im2HandsError) -> NoReturn:
+    raise error
 
 
 class Work:
@@ -97,7 +122,11 @@ class Work:
         self.box = None if not settings.box else _box(settings.box)
         self.camera_of = camera_source(settings.camera)
         self.predicted = settings.keypoints == PREDICTED
-        self.keypoints_of = None if self.predicted else keypoint_source(settings.keypoints, settings.camera)
+        self.keypoints_of = None
+        if not self.predicted:
+            self.keypoints_of = keypoint_source(
+                settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm
+            )
         self.reconstructor = Reconstructor.from_pretrained(
             settings.model, settings.method, settings.resolution, settings.device
         )
@@ -181,7 +210,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, setting
         "image": str(photograph.file),
         "method": hands.method,
         "keypoint_source": settings.keypoints + (", refined" if settings.refine_keypoints else ""),
-        "camera_source": settings.camera,
+        "camera_source": _camera_source(photograph, settings),
         "keypoints": {side.value: _listed(hands.keypoints[side.index]) for side in Side},
         "camera_of_crop": {
             "K": hands.camera.intrinsics.tolist(),
@@ -196,6 +225,12 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, setting
         "units": "metres; world frame of the camera's R and t",
     }
     write_json(folder / RESULT, content)
+
+
+def _camera_source(photograph: Photograph, settings: Settings) -> str:
+    if settings.camera != AUTO:
+        return settings.camera
+    return f"auto: focal length {guessed_focal(photograph, photograph.read().shape)[1]}"
 
 
 def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:

@@ -31,10 +31,12 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.model_fit import FittedHand, fit_hand_model
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.keypoint_sources.plausible_hands import OTHER_SIDE, bend_to_the_back
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.reconstruction.anchors import SIDES, AnchorSettings, ImagedField, ImagedHand
+from im2hands.reconstruction.at_once import in_threads
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageMethod, imaged_pair
 from im2hands.reconstruction.placement import PalmFrame
@@ -42,7 +44,6 @@ from im2hands.reconstruction.surfaces import Extraction, HandInput, reconstruct_
 
 FOLDERS: dict[ImageMethod, str] = {"initial": "initial_occupancy", "im2hands": "refined_occupancy"}
 THRESHOLDS: dict[ImageMethod, float] = {"initial": 0.5, "im2hands": 0.45}
-KNUCKLES, TIPS, BACKWARDS = (5, 9, 13, 17), (8, 12, 16, 20), 0.25
 NO_POINTS = np.zeros((0, 3))
 Photograph = tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "2 21 3"], Camera]
 
@@ -171,10 +172,12 @@ class Reconstructor:
         crop, affine, camera = photograph_crop(image, hands, camera)
         return self.reconstruct_crop(crop, affine, camera, hands, perf_counter() - begun)
 
-    def reconstruct_many(self, photographs: Iterable[Photograph]) -> Iterator[TwoHands]:
-        """Many photographs (image, keypoints, camera) in turn; only one is held in memory at a time."""
-        for image, keypoints, camera in photographs:
-            yield self.reconstruct(image, keypoints, camera)
+    def reconstruct_many(self, photographs: Iterable[Photograph], at_once: int = 1) -> Iterator[TwoHands]:
+        """Many photographs (image, keypoints, camera), results in their order.
+
+        at_once: how many are in work or wait to be taken; more need less time each and more memory. See `at_once.in_threads`.
+        """
+        yield from in_threads(lambda photograph: self.reconstruct(*photograph), photographs, at_once)
 
     def reconstruct_crop(
         self,
@@ -238,7 +241,7 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
         if reason is not None:
             raise DataError(f"the keypoints of the {side.value} hand have no bone frames: {reason}.")
     if len(there) == len(SIDES) and all(
-        fingers_bend_back(hand, side) for hand, side in zip(chosen, there, strict=True)
+        bend_to_the_back(hand[None], side)[0] > OTHER_SIDE for hand, side in zip(chosen, there, strict=True)
     ):
         raise DataError("the fingers of both hands bend backwards: exchange left and right.")
     palms, bones, lengths = (x.numpy() for x in (frames.palm_rotation, frames.bone_from_palm, frames.bone_lengths))
@@ -255,18 +258,6 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
         )
         for place, side in enumerate(there)
     ]
-
-
-def fingers_bend_back(keypoints: Float[np.ndarray, "21 3"], side: Side) -> bool:
-    """Whether the four fingers point clearly out of the back of the hand, as those of a hand taken for the other one do.
-
-    The component of knuckle-to-tip directions across the palm is below -0.3 for all hands of the built-in set and above 0.3 for
-    all of them with sides exchanged. keypoints: STANDARD order, m.
-    """
-    frame = canonical_frames(keypoints[None], side)
-    palm = PalmFrame(side, keypoints[WRIST], frame.palm_rotation[0].numpy()).to_palm(keypoints)
-    fingers = palm[list(TIPS)] - palm[list(KNUCKLES)]
-    return float((fingers[:, 1] / np.linalg.norm(fingers, axis=1)).mean()) > BACKWARDS
 
 
 def photograph_crop(

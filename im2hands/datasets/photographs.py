@@ -23,6 +23,8 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 LONGEST_SIDE = 32766
 """Pixels; OpenCV's warps take no longer ones."""
+EXIF_FOLDER, EXIF_FOCAL_35MM = 0x8769, 0xA405
+FILM_DIAGONAL_MM = 43.27
 
 Image = UInt8[np.ndarray, "rows columns 3"]
 
@@ -95,6 +97,27 @@ def read_photograph(path: str | os.PathLike) -> Image:
     if max(image.shape) > LONGEST_SIDE:
         raise DataError(f"{path}: a side has {max(image.shape)} pixels; make it smaller than {LONGEST_SIDE}.")
     return np.ascontiguousarray(image[..., ::-1])
+
+
+def exif_focal(path: str | os.PathLike, shape: tuple[int, ...]) -> float | None:
+    """Focal length in pixels of a picture of that shape, as its file says; None if it does not, or for a video.
+
+    The tag is the 35 mm equivalent, which refers to the diagonal (43.27 mm) of the picture: one that was cut out of another is
+    taken for one of a longer lens (Exif 2.3, FocalLengthIn35mmFilm; CIPA DCG-001).
+    """
+    from PIL import Image as Picture
+    from PIL import UnidentifiedImageError
+
+    if Path(path).suffix.lower() not in IMAGES:
+        return None
+    try:
+        with Picture.open(path) as image:
+            equivalent = float(image.getexif().get_ifd(EXIF_FOLDER).get(EXIF_FOCAL_35MM, 0))
+    except (OSError, UnidentifiedImageError, Picture.DecompressionBombError, SyntaxError, TypeError, ValueError):
+        return None
+    if not (np.isfinite(equivalent) and equivalent > 0):
+        return None
+    return float(equivalent / FILM_DIAGONAL_MM * np.hypot(*shape[:2]))
 
 
 def _video(path: Path) -> Iterator[Photograph]:

@@ -17,12 +17,13 @@ from jaxtyping import Float
 
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import KeypointTable
-from im2hands.datasets.photographs import Photograph
+from im2hands.datasets.photographs import Photograph, exif_focal
 from im2hands.geometry.cameras import Camera
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
-from im2hands.keypoint_sources.keypoint_files import read_keypoints
+from im2hands.keypoint_sources.keypoint_files import read_keypoints, with_palm
 
+AUTO = "auto"
 ASSUMED_VIEW = 60.0
 """Degrees along the longer side of a picture whose camera is not known; that of many telephones."""
 CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
@@ -31,8 +32,8 @@ KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
 
 def camera_source(text: str) -> CameraOf:
     """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result wants a picture and its shape."""
-    if text == "auto":
-        return lambda _, shape: _simple(max(shape[:2]) / 2 / np.tan(np.radians(ASSUMED_VIEW / 2)), shape)
+    if text == AUTO:
+        return lambda photograph, shape: _simple(guessed_focal(photograph, shape)[0], shape)
     if text.startswith("focal="):
         try:
             focal = float(text.removeprefix("focal="))
@@ -48,9 +49,15 @@ def camera_source(text: str) -> CameraOf:
     return lambda photograph, _: _camera(_entry(content, photograph, text, {"K", "focal"}), text)
 
 
-def keypoint_source(path: str, camera: str) -> KeypointsOf:
-    """path: what `read_keypoints` knows.  camera: as of `camera_source`; for a table of ours the frame table of its split."""
-    found = read_keypoints(path)
+def keypoint_source(
+    path: str, camera: str, order: str | None = None, unit: str | None = None, palm: float | None = None
+) -> KeypointsOf:
+    """path, order, unit: as of `read_keypoints`.  palm: of landmarks, m, instead of what the file says.
+    camera: as of `camera_source`; for a table of ours the frame table of its split.
+    """
+    found = read_keypoints(path, unit=unit, order=order)
+    if palm is not None:
+        found = with_palm(found, palm)
     if found.format != "table":
         return lambda photograph, seen: found.keypoints(_names(photograph), seen)
     table = KeypointTable.read(path)
@@ -85,6 +92,15 @@ class FrameRows:
                 f"{self.path}: {len(found)} rows belong to {photograph.file}; give the split of this picture."
             )
         return found[0]
+
+
+def guessed_focal(photograph: Photograph, shape: tuple[int, ...]) -> tuple[float, str]:
+    """What `auto` takes for the focal length (pixels), and where it is from."""
+    written = exif_focal(photograph.file, shape)
+    if written is not None:
+        return written, f"{written:.0f} pixels, from the picture's EXIF"
+    assumed = max(shape[:2]) / 2 / np.tan(np.radians(ASSUMED_VIEW / 2))
+    return assumed, f"{assumed:.0f} pixels, assumed: {ASSUMED_VIEW:.0f} degrees along the longer side"
 
 
 def _simple(focal: float, shape: tuple[int, ...]) -> Camera:

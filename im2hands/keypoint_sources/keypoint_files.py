@@ -38,7 +38,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.tables import METADATA_KEY
-from im2hands.keypoint_sources.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
+from im2hands.keypoint_sources.landmark_files import PictureLandmarks, check_palm, is_landmarks, landmarks_of
 from im2hands.keypoint_sources.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
 
 Format = Literal["table", "json", "interhand", "array", "ply", "landmarks"]
@@ -125,6 +125,15 @@ def read_keypoints(
         found = _in_metres(_in_standard_order(found, order), unit)
         _check_sides(found)
     return found
+
+
+def with_palm(found: KeypointFile, palm: float) -> KeypointFile:
+    """The landmarks of a file with another size of the palm (m). Raises DataError for other files and for no size of a palm."""
+    if not found.landmarks:
+        raise DataError(f"{found.path}: a palm is for landmarks, but this file has metric keypoints; leave it out.")
+    check_palm(palm, f"{found.path}: ")
+    landmarks = {name: replace(picture, palm=palm) for name, picture in found.landmarks.items()}
+    return replace(found, landmarks=landmarks)
 
 
 def _read(path: Path) -> KeypointFile:

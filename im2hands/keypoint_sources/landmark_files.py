@@ -41,6 +41,12 @@ def is_landmarks(entry: Mapping[str, Any]) -> bool:
     return isinstance(entry.get("hands"), list)
 
 
+def check_palm(palm: Any, where: str) -> None:
+    """Raises DataError unless it is the size of a palm in metres. where: start of the message."""
+    if not (isinstance(palm, (int, float)) and PALMS[0] <= palm <= PALMS[1]):
+        raise DataError(f"{where}palm {palm!r} must be a number from {PALMS[0]} to {PALMS[1]}, in metres.")
+
+
 def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     """The landmarks of one picture. where: start of messages.
 
@@ -48,8 +54,8 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     finite.
     """
     palm, axes = entry.get("palm"), entry.get("axes", "camera")
-    if palm is not None and not (isinstance(palm, (int, float)) and PALMS[0] <= palm <= PALMS[1]):
-        raise DataError(f"{where}palm {palm!r} must be a number from {PALMS[0]} to {PALMS[1]}, in metres.")
+    if palm is not None:
+        check_palm(palm, where)
     if axes not in get_args(Axes):
         raise DataError(f"{where}axes {axes!r} must be one of {', '.join(get_args(Axes))}.")
     found: dict[Side, Landmarks] = {}

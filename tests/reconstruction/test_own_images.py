@@ -2,97 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from im2hands import own_images
-from im2hands.cli import main
-from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.photographs import read_photograph
-from im2hands.geometry.cameras import Camera
 from im2hands.geometry.mesh_files import read_mesh
 from im2hands.hands.joints import JointOrder
 from im2hands.keypoint_sources.landmarks import palm_size
-from im2hands.reconstructor import Reconstructor
-from tests.reconstruction.one_photograph import photographs, write_models
-
-
-class Scene:
-    """A picture with keypoints and camera as files, and tiny networks."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = photographs(folder / "data")
-        self.models, self.folder = write_models(self.data), folder
-        item = FrameSet(self.data.frames, self.data.hands, self.data.images).item(0)
-        self.pixels, self.image = item.image[..., ::-1], folder / "photograph.png"
-        cv2.imwrite(str(self.image), self.pixels)
-        self.hands = {side: item.keypoints[place].tolist() for place, side in enumerate(("left", "right"))}
-        camera = {name: getattr(item.camera, long).tolist() for name, long in NAMES.items()}
-        self.camera = self.written("camera.json", camera)
-        self.keypoints = self.written("keypoints.json", self.hands)
-        self.camera_content = camera
-
-    def written(self, name: str, content: object) -> Path:
-        path = self.folder / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return path
-
-    def picture(self, name: str, pixels: np.ndarray) -> Path:
-        path = self.folder / name
-        assert cv2.imwrite(str(path), pixels)
-        return path
-
-
-NAMES = {"K": "intrinsics", "R": "rotation", "t": "translation"}
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> Scene:
-    return Scene(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def networks_are_read_once():
-    """The same networks serve all runs of this file; what is missing is still looked for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own_images, "PICTURE", 192)
-        patch.setattr(Reconstructor, "from_pretrained", cache(Reconstructor.from_pretrained))
-        yield
-
-
-@pytest.fixture
-def run(scene, tmp_path, monkeypatch, capsys):
-    """Runs the command; returns exit code and what it wrote."""
-
-    def run(*images: Path | str, output: Path = tmp_path / "out", **options: object) -> tuple[int, str]:
-        given = {"keypoints": scene.keypoints, "camera": scene.camera, "model": scene.models, "resolution": 32}
-        words = [str(image) for image in images or (scene.image,)]
-        flags = [name for name, value in options.items() if value is True]
-        for name, value in (given | options).items():
-            if value is not True:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        words += [f"--{name.replace('_', '-')}" for name in flags]
-        monkeypatch.setattr(sys, "argv", ["im2hands", "reconstruct", *words, "-o", str(output)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        written = capsys.readouterr()
-        text = written.out + written.err + (code if isinstance(code, str) else "")
-        return (1 if isinstance(code, str) else int(code or 0)), text
-
-    return run
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
+from tests.reconstruction.own_photograph import result
 
 
 def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):
@@ -112,14 +32,9 @@ def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):
 
 
 def test_landmarks_and_another_order_in_millimetres_give_the_same_keypoints(run, scene, tmp_path):
-    camera = Camera(*(np.array(scene.camera_content[name]) for name in NAMES))
     hands = {side: np.array(points) for side, points in scene.hands.items()}
     mano = {side: (1e3 * points[list(JointOrder.MANO.value)]).tolist() for side, points in hands.items()}
-    seen = [
-        {"side": side, "pixels": camera.project(points).tolist(), "relative": camera.to_camera(points).tolist()}
-        for side, points in hands.items()
-    ]
-    landmarks = {"photograph.png": {"hands": seen, "palm": palm_size(hands["left"])}}
+    landmarks = {"photograph.png": {"hands": scene.landmarks(), "palm": palm_size(hands["left"])}}
     for name, content in (("mano", mano), ("landmarks", landmarks)):
         output = tmp_path / name
         code, text = run(output=output, keypoints=scene.written(f"{name}_keypoints.json", content), method="initial")

@@ -11,13 +11,9 @@ from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import MIDDLE_BASE
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.networks.image_encoder import ImageFeatures
-from im2hands.networks.intaghand import CROP, HandPairPrediction, PredictedHand, project
+from im2hands.networks.intaghand import CROP
 from im2hands.reconstruction.predicted_hands import placed
-
-FEATURES = ImageFeatures(*[torch.zeros(1, 1, 64, 64)] * 3, [], [], [])
-OFFSET = torch.tensor([0.06, -0.02, 0.03])
-"""Right middle base minus left one, m."""
+from tests.reconstruction.rest_prediction import prediction
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +28,6 @@ def camera() -> Camera:
     turn *= np.sign(np.linalg.det(turn))
     intrinsics = np.array([[2000.0, 0, 140], [0, 2000.0, 110], [0, 0, 1]])
     return Camera(intrinsics, turn, np.array([0.1, -0.2, 0.3]))
-
-
-def prediction(models, scales, shifts) -> HandPairPrediction:
-    """Both rest hands about the left middle base with the given projections."""
-    hands = {}
-    for side in Side:
-        vertices = models[side].template[None].float()
-        root = models[side].regress(vertices.to(models[side].dtype))[:, MIDDLE_BASE].float()
-        vertices = vertices - root[:, None] + (OFFSET if side is Side.RIGHT else 0)
-        scale, shift = torch.tensor([scales[side.index]]), torch.tensor([shifts[side.index]])
-        pixels = project(vertices, scale, shift)
-        hands[side] = PredictedHand(vertices, pixels, vertices[:, :244], pixels[:, :244], scale, shift)
-    return HandPairPrediction(hands, FEATURES)
 
 
 def test_placed_hands_appear_where_their_projection_puts_them(models, camera):
