@@ -1,4 +1,4 @@
-// Surfaces as report/viewer.py packs them, for every 3-D view: geometry, colours of distances, glass, lights.
+// Surfaces as report/viewer.py packs them, for every 3-D view: geometry, colours of distances, glass, lights, keys.
 "use strict";
 const Surface = {
   bytes(text) {
@@ -72,5 +72,25 @@ const Surface = {
       light.position.set(x, y, z);
       camera.add(light); // the lights move with the viewer: every side can be read
     }
+  },
+
+  // Arrows turn the camera about what it looks at, + and - bring it nearer and further. moved: called afterwards.
+  turnWithKeys(canvas, camera, controls, moved) {
+    canvas.addEventListener("keydown", (event) => {
+      const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+      const offset = camera.position.clone().sub(controls.target);
+      if (steps[event.key]) {
+        const [across, up] = steps[event.key];
+        const right = new THREE.Vector3().crossVectors(camera.up, offset).normalize();
+        offset.applyAxisAngle(camera.up, across * 0.12);
+        const tilted = offset.clone().applyAxisAngle(right, up * 0.12);
+        if (Math.abs(tilted.y) < 0.98 * tilted.length()) offset.copy(tilted);
+      } else if (event.key === "+" || event.key === "=") offset.multiplyScalar(0.9);
+      else if (event.key === "-") offset.multiplyScalar(1.1);
+      else return;
+      event.preventDefault();
+      camera.position.copy(controls.target).add(offset);
+      moved();
+    });
   },
 };

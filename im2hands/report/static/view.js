@@ -200,22 +200,7 @@
     restyle();
   });
   box.querySelector("[data-act=reset]").addEventListener("click", reset);
-  canvas.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const offset = camera.position.clone().sub(controls.target);
-    if (steps[event.key]) {
-      const [across, up] = steps[event.key];
-      const right = new THREE.Vector3().crossVectors(camera.up, offset).normalize();
-      offset.applyAxisAngle(camera.up, across * 0.12);
-      const tilted = offset.clone().applyAxisAngle(right, up * 0.12);
-      if (Math.abs(tilted.y) < 0.98 * tilted.length()) offset.copy(tilted);
-    } else if (event.key === "+" || event.key === "=") offset.multiplyScalar(0.9);
-    else if (event.key === "-") offset.multiplyScalar(1.1);
-    else return;
-    event.preventDefault();
-    camera.position.copy(controls.target).add(offset);
-    ask();
-  });
+  Surface.turnWithKeys(canvas, camera, controls, ask);
   controls.addEventListener("change", ask);
   let size = "";
   new ResizeObserver(() => {
