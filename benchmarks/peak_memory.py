@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -45,3 +47,38 @@ def resident_kibibytes(kind: str) -> int:
     """A line of the process's status: VmRSS (now) or VmHWM (the most since the last reset)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+def peak_of_all_processes(job: Callable[[], object], every_s: float = 0.2) -> float:
+    """MiB that this process and all below it hold at most while `job` runs, pages that they share counted once."""
+    found, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(every_s):
+            found[0] = max(found[0], sum(map(_proportional_kibibytes, _with_descendants(os.getpid()))) / 1024)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        job()
+    finally:
+        done.set()
+        watcher.join()
+    return found[0]
+
+
+def _with_descendants(process: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return [process]
+    return [process, *(each for child in children for each in _with_descendants(child))]
+
+
+def _proportional_kibibytes(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -102,7 +102,7 @@ def reconstruct(
     palm: Annotated[
         float | None, typer.Option(help="mean distance of finger bases from wrist, m, for landmarks")
     ] = None,
-    at_once: Annotated[int, typer.Option(help="photographs in work at the same time; more need more memory")] = 1,
+    at_once: Annotated[int, typer.Option(help="photographs in work at the same time, a process each")] = 1,
 ) -> None:
     """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
     from im2hands.own_images import Settings, reconstruct_images

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import aligned, implausible
+from im2hands.datasets.parallel import ordered_stream
 from im2hands.datasets.photographs import Photograph, number_of_photographs, photographs
 from im2hands.geometry.cameras import Camera, square_crop
 from im2hands.geometry.mesh_files import WRITABLE, write_mesh, write_scene
@@ -34,7 +34,6 @@ from im2hands.keypoint_sources.given import AUTO, camera_source, guessed_focal, 
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
-from im2hands.reconstruction.at_once import in_threads
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
 from im2hands.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop
@@ -69,44 +68,41 @@ def reconstruct_images(
     images: Sequence[str | os.PathLike], output: str | os.PathLike, settings: Settings
 ) -> Iterator[tuple[str, bool]]:
     """A line per picture, and whether it was reconstructed. Raises what concerns all pictures at once."""
-    work, output = Work(settings), Path(output)
+    output = Path(output)
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: is a file; give a folder for the results.")
-
-    def finished(photograph: Photograph) -> bool:
-        return (output / photograph.name / RESULT).is_file()
-
-    def line(photograph: Photograph) -> tuple[str, bool]:
-        folder = output / photograph.name
-        if finished(photograph):
-            return f"{photograph.name}: finished before, skipped", True
-        try:
-            begun = perf_counter()
-            hands = work(photograph)
-            with atomic_folder(folder) as temporary:
-                write_results(temporary, photograph, hands, settings)
-        except Im2HandsError as error:
-            text = str(error)
-            named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
-            return f"im2hands: error: {named}", False
-        return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
-
-    pictures = (picture if finished(picture) else _read_now(picture) for picture in photographs(images))
-    lines = in_threads(line, pictures, settings.at_once)
+    if settings.at_once < 1:
+        raise DataError(f"--at-once {settings.at_once}: give 1 or more.")
+    work = Work(settings)  # in any case, so that what concerns all pictures is said now
+    one = partial(_reconstruct_image, output, work) if settings.at_once == 1 else partial(_in_worker, output, settings)
+    start = partial(torch.set_num_threads, max(1, torch.get_num_threads() // settings.at_once))
+    lines = ordered_stream(one, photographs(images), settings.at_once, start)
     yield from progress(lines, "reconstruct", number_of_photographs(images), "images")
 
 
-def _read_now(photograph: Photograph) -> Photograph:
-    """The same picture, read or found unreadable by this thread: what decoders print is caught for the whole process."""
+def _in_worker(output: Path, settings: Settings, photograph: Photograph) -> tuple[str, bool]:
+    return _reconstruct_image(output, _work_of(settings), photograph)
+
+
+@lru_cache(maxsize=1)
+def _work_of(settings: Settings) -> Work:
+    return Work(settings)
+
+
+def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tuple[str, bool]:
+    folder = output / photograph.name
+    if (folder / RESULT).is_file():
+        return f"{photograph.name}: finished before, skipped", True
     try:
-        image = photograph.read()
+        begun = perf_counter()
+        hands = work(photograph)
+        with atomic_folder(folder) as temporary:
+            write_results(temporary, photograph, hands, work.settings)
     except Im2HandsError as error:
-        return replace(photograph, read=partial(_raise, error))
-    return replace(photograph, read=lambda: image)
-
-
-def _raise(error: Im2HandsError) -> NoReturn:
-    raise error
+        text = str(error)
+        named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
+        return f"im2hands: error: {named}", False
+    return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
 
 
 class Work:

@@ -7,9 +7,10 @@ World and camera in metres (OpenCV axes: x right, y down, z forward), keypoints 
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import implausible
+from im2hands.datasets.parallel import ordered_stream
 from im2hands.evaluation.penetration import Penetration, penetration
 from im2hands.geometry.cameras import Affine, Camera
 from im2hands.geometry.isosurface import subdivision
@@ -36,7 +38,6 @@ from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_in
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.reconstruction.anchors import SIDES, AnchorSettings, ImagedField, ImagedHand
-from im2hands.reconstruction.at_once import in_threads
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageMethod, imaged_pair
 from im2hands.reconstruction.placement import PalmFrame
@@ -45,6 +46,8 @@ from im2hands.reconstruction.surfaces import Extraction, HandInput, reconstruct_
 FOLDERS: dict[ImageMethod, str] = {"initial": "initial_occupancy", "im2hands": "refined_occupancy"}
 THRESHOLDS: dict[ImageMethod, float] = {"initial": 0.5, "im2hands": 0.45}
 NO_POINTS = np.zeros((0, 3))
+_reconstructor: Reconstructor
+"""Of a worker process of `Reconstructor.reconstruct_many`."""
 Photograph = tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "2 21 3"], Camera]
 
 
@@ -175,9 +178,18 @@ class Reconstructor:
     def reconstruct_many(self, photographs: Iterable[Photograph], at_once: int = 1) -> Iterator[TwoHands]:
         """Many photographs (image, keypoints, camera), results in their order.
 
-        at_once: how many are in work or wait to be taken; more need less time each and more memory. See `at_once.in_threads`.
+        at_once: worker processes that share the cores; more need less time for each photograph, and memory for a copy of the
+        network each. Results differ in the last bits at most. At most so many photographs are in work or wait to be taken. A
+        script that uses more than 1 needs the usual guard `if __name__ == "__main__"`. On a GPU it is 1 in any case.
         """
-        yield from in_threads(lambda photograph: self.reconstruct(*photograph), photographs, at_once)
+        if at_once <= 1 or self.network.image_projection.weight.device.type != "cpu":
+            yield from (self.reconstruct(*photograph) for photograph in photographs)
+            return
+        # as bytes: torch would move tensors that go to another process into shared memory, of which containers have little
+        work = pickle.dumps((self, max(1, torch.get_num_threads() // at_once)))
+        for made in ordered_stream(_reconstruct_in_worker, photographs, at_once, partial(_start_worker, work)):
+            hands, own_network = pickle.loads(made)
+            yield replace(hands, _network=self.network if own_network else self.network.initial)
 
     def reconstruct_crop(
         self,
@@ -219,6 +231,18 @@ class Reconstructor:
             return self.network, self.extraction, "im2hands"
         once = Extraction(self.extraction.grid, self.extraction.resolution, self.anchors.threshold)
         return self.network.initial, once, "initial"
+
+
+def _start_worker(work: bytes) -> None:
+    global _reconstructor
+    _reconstructor, threads = pickle.loads(work)
+    torch.set_num_threads(threads)
+
+
+def _reconstruct_in_worker(photograph: Photograph) -> bytes:
+    """The hands without the network, and whether it is the reconstructor's own or the initial one inside."""
+    hands = _reconstructor.reconstruct(*photograph)
+    return pickle.dumps((replace(hands, _network=None), hands._network is _reconstructor.network))
 
 
 def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:

@@ -6,8 +6,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -47,13 +48,45 @@ def ordered_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def ordered_stream(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, start: Callable[[], object] | None = None
+) -> Iterator[Result]:
+    """Yields function(task) in order for tasks that come one by one, such as the frames of a film.
+
+    At most `workers` tasks are in work or wait to be taken, which bounds the memory. function, start: as `function` of
+    `ordered_map`; `start` is called once in every worker. With workers <= 1 `function` runs in this process, without `start`.
+    Raises what `function` and `tasks` raise, in their turn, and Im2HandsError if a worker dies.
+    """
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    waiting: deque[Future[Result]] = deque()
+    server = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=server, initializer=_start_worker, initargs=(start,)) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                if len(waiting) == workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise Im2HandsError(
+                f"one of {workers} worker processes was killed, probably for want of memory; run again with fewer."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
 def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
     """`items` in consecutive pieces of at most `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _start_worker() -> None:
+def _start_worker(start: Callable[[], object] | None = None) -> None:
     cv2.setNumThreads(1)
+    if start is not None:
+        start()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

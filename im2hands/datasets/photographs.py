@@ -129,7 +129,7 @@ def _video(path: Path) -> Iterator[Photograph]:
             if not found:
                 break
             rgb = np.ascontiguousarray(image[..., ::-1])
-            yield Photograph(f"{path.stem}-{number:06d}", path, lambda rgb=rgb: rgb)
+            yield Photograph(f"{path.stem}-{number:06d}", path, partial(np.asarray, rgb))
             number += 1
     finally:
         video.release()

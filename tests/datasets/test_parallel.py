@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
+import cv2
 import pytest
 
-from im2hands.datasets.parallel import chunks, ordered_map
+from im2hands.datasets.parallel import chunks, ordered_map, ordered_stream
 from im2hands.io.errors import DataError, Im2HandsError
 
 
@@ -49,3 +51,31 @@ def test_a_killed_worker_is_an_error_and_not_a_wait_for_ever():
 def test_chunks_cover_everything_once():
     assert chunks(list(range(7)), 3) == [[0, 1, 2], [3, 4, 5], [6]]
     assert chunks([], 3) == []
+
+
+def test_a_stream_keeps_order_and_takes_no_task_too_early():
+    taken = []
+
+    def numbers():
+        for number in range(7):
+            taken.append(number)
+            yield number
+
+    results = ordered_stream(square_later, numbers(), 2, partial(cv2.setNumThreads, 1))
+    for count, square in enumerate(results, 1):
+        assert square == (count - 1) ** 2
+        assert len(taken) <= count + 1
+    assert taken == list(range(7))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_raises_in_its_turn(workers):
+    results = ordered_stream(refuse_seven, iter(range(20)), workers)
+    assert [next(results) for _ in range(7)] == list(range(7))
+    with pytest.raises(DataError, match="seven"):
+        next(results)
+
+
+def test_a_stream_says_that_a_worker_died():
+    with pytest.raises(Im2HandsError, match="killed"):
+        list(ordered_stream(die_at_three, iter(range(20)), 2))

@@ -108,6 +108,25 @@ def test_a_moved_world_moves_the_meshes(reconstructor, photograph, hands):
         assert np.allclose(after - before, shift, atol=2e-4)
 
 
+def test_many_at_once_are_the_same_in_their_order(reconstructor, photograph):
+    """Worker processes; the fields work afterwards too, also of one hand, whose network is the initial one."""
+    image, keypoints, camera = photograph
+    one = keypoints.copy()
+    one[Side.LEFT.index] = np.nan
+    asked = [(np.roll(image, 5 * number, axis=1), keypoints, camera) for number in range(3)] + [(image, one, camera)]
+    points = torch.from_numpy(keypoints[Side.RIGHT.index])
+    for alone, among in zip(
+        reconstructor.reconstruct_many(asked), reconstructor.reconstruct_many(asked, 2), strict=True
+    ):
+        assert alone.method == among.method
+        np.testing.assert_array_equal(alone.crop, among.crop)
+        mesh, other = (hands.meshes[Side.RIGHT] for hands in (alone, among))
+        np.testing.assert_array_equal(mesh.faces, other.faces)
+        np.testing.assert_allclose(mesh.vertices, other.vertices, atol=1e-6)
+        values = [hands.occupancy(points, Side.RIGHT, "world") for hands in (alone, among)]
+        torch.testing.assert_close(*values, rtol=0, atol=1e-5)
+
+
 def test_one_hand_alone_comes_from_the_initial_field(reconstructor, photograph):
     image, keypoints, camera = photograph
     one = keypoints.copy()
