@@ -119,7 +119,13 @@ class Work:
         self.camera_of = camera_source(settings.camera)
         self.predicted = settings.keypoints == PREDICTED
         self.keypoints_of = None
-        if not self.predicted:
+        if self.predicted:
+            for name in ("order", "unit", "palm"):
+                if getattr(settings, name) is not None:
+                    raise DataError(
+                        f"--{name} says what a keypoint file holds; leave it out with --keypoints {PREDICTED}."
+                    )
+        else:
             self.keypoints_of = keypoint_source(
                 settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm
             )

@@ -184,6 +184,13 @@ BAD = {
     "grid that is no doubling": (lambda s: {"resolution": 100}, "cannot be reached by doublings"),
     "unknown format": (lambda s: {"formats": "stl"}, "not a mesh format; use obj, ply, glb"),
     "no refinement network": (lambda s: {"refine_keypoints": True}, "keypoint_refinement/card.json"),
+    "order without a file": (
+        lambda s: {"keypoints": "intaghand", "order": "mano"},
+        "--order says what a keypoint file",
+    ),
+    "unknown order": (lambda s: {"order": "alphabetical"}, "order 'alphabetical' must be one of standard"),
+    "no palm": (lambda s: {"palm": 85}, "a palm is for landmarks"),
+    "none at once": (lambda s: {"at_once": 0}, "--at-once 0: give 1 or more"),
     "no IntagHand": (lambda s: {"keypoints": "intaghand"}, "intaghand/card.json"),
     "box upside down": (lambda s: {"box": "10,10,5,20"}, "give left,top,right,bottom in pixels"),
     "output is a file": (lambda s: {"output": s.image}, "is a file; give a folder"),
