@@ -10,7 +10,7 @@ this process for others on the machine.
 
 from __future__ import annotations
 
-from benchmarks.harness import Benchmark, best_of_turns  # first: it sets the number of threads
+from benchmarks.harness import Benchmark  # first: it sets the number of threads
 
 # isort: split
 from collections.abc import Callable
@@ -154,20 +154,18 @@ def photograph_forms(resolution: int = RESOLUTION) -> dict[str, Callable[[], Any
 
 
 def batch(reconstructor: Reconstructor, scene: Scene, at_once: int) -> dict[str, float]:
-    """Wall milliseconds of each of BATCH photographs, all in all and from the first result to the last, and memory."""
-    arrivals = []
+    """Wall milliseconds of each of BATCH photographs, with the start of workers and after it; memory of a short batch."""
 
-    def many() -> None:
-        photographs = [(scene.image, scene.keypoints, scene.camera)] * BATCH
-        for hands in reconstructor.reconstruct_many(photographs, at_once):
-            assert all(mesh is not None for mesh in hands.meshes.values())
-            arrivals.append(perf_counter())
+    def arrivals(count: int) -> list[float]:
+        photographs = [(scene.image, scene.keypoints, scene.camera)] * count
+        return [perf_counter() for _ in reconstructor.reconstruct_many(photographs, at_once)]
 
+    peak = peak_of_all_processes(lambda: arrivals(3 * at_once))
     started = perf_counter()
-    peak = peak_of_all_processes(many)
+    came = arrivals(BATCH)
     return {
-        "wall_ms_each": round(1e3 * (arrivals[-1] - started) / BATCH, 1),
-        "wall_ms_each_after_the_first": round(1e3 * (arrivals[-1] - arrivals[0]) / (BATCH - 1), 1),
+        "wall_ms_each": round(1e3 * (came[-1] - started) / BATCH, 1),
+        "wall_ms_each_after_start": round(1e3 * (came[-1] - came[at_once - 1]) / (BATCH - at_once), 1),
         "MiB_of_all_processes": round(peak),
     }
 
@@ -181,8 +179,35 @@ def parts(repeats: int = 3) -> dict[str, float]:
     return {part: round(1e3 * seconds, 1) for part, seconds in best.items()}
 
 
+def batches(benchmark: Benchmark) -> None:
+    """Rows of one photograph alone and of batches; in turns, twice, because the machine's speed changes by several percent."""
+    scene = Scene()
+    reconstructor = Reconstructor(network(scene), Extraction("default", RESOLUTION, LEVEL), ANCHORS)
+
+    def one() -> None:
+        reconstructor.reconstruct(scene.image, scene.keypoints, scene.camera)
+
+    one()
+    for at_once in (1, 2, 1, 2):
+        alone = []
+        for _ in range(6):
+            started = perf_counter()
+            one()
+            alone.append(perf_counter() - started)
+        row = {
+            "job": f"{BATCH} photographs, {at_once} at once",
+            "wall_ms_of_one_alone": round(1e3 * float(np.mean(alone)), 1),
+        }
+        row |= batch(reconstructor, scene, at_once)
+        row["ratio_after_start"] = round(row["wall_ms_of_one_alone"] / row["wall_ms_each_after_start"], 2)
+        print(row, flush=True)
+        benchmark.rows.append(row)
+
+
 def main() -> None:
     benchmark = Benchmark("reconstruct", ("torch", "numpy", "pymcubes"))
+    torch.set_num_threads(THREADS)
+    batches(benchmark)
     forms = photograph_forms()
     torch.set_num_threads(THREADS)
     fast, plain = forms["fast"](), forms["naive"]()
@@ -197,18 +222,6 @@ def main() -> None:
         faces=fast,
         parts_wall_ms=parts(),
     )
-    torch.set_num_threads(THREADS)
-    scene = Scene()
-    reconstructor = Reconstructor(network(scene), Extraction("default", RESOLUTION, LEVEL), ANCHORS)
-    one = best_of_turns(
-        {"one": lambda: reconstructor.reconstruct(scene.image, scene.keypoints, scene.camera)}, perf_counter, 5
-    )["one"]
-    for at_once in (1, 2):
-        row = {"job": f"{BATCH} photographs, {at_once} at once", "wall_ms_of_one_alone": round(1e3 * one, 1)}
-        row |= batch(reconstructor, scene, at_once)
-        row["ratio"] = round(row["wall_ms_of_one_alone"] / row["wall_ms_each"], 2)
-        print(row, flush=True)
-        benchmark.rows.append(row)
     benchmark.save()
 
 
