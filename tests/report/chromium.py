@@ -89,6 +89,20 @@ class Page:
                 raise TimeoutError(f"not true after {seconds} s: {expression}; problems: {self.problems}")
             time.sleep(0.1)
 
+    def drag(self, selector: str, right: float) -> None:
+        """Drags from the middle of an element so many pixels to the right, and lets what moved settle."""
+        left, top, width, height = self.evaluate(
+            f"(r => [r.left, r.top, r.width, r.height])(document.querySelector('{selector}').getBoundingClientRect())"
+        )
+        x, y = left + width / 2, top + height / 2
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", buttons=1, clickCount=1)
+        for step in range(1, 6):
+            self.call(
+                "Input.dispatchMouseEvent", type="mouseMoved", x=x + right * step / 5, y=y, button="left", buttons=1
+            )
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x + right, y=y, button="left", clickCount=1)
+        self.frames(20)
+
     def frames(self, count: int = 3) -> None:
         """Waits for some drawn frames."""
         one = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"

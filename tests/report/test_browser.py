@@ -104,15 +104,7 @@ def test_another_method_shows_other_hands_and_the_truth_stays(browser, page, mod
 def test_dragging_turns_the_hands(browser, page):
     browser.open(page, 1280, 900)
     before = picture_of_the_view(browser)
-    left, top, width, height = browser.evaluate(
-        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('.stage').getBoundingClientRect())"
-    )
-    x, y = left + width / 2, top + height / 2
-    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", buttons=1, clickCount=1)
-    for step in range(1, 6):
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + 30 * step, y=y, button="left", buttons=1)
-    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=x + 150, y=y, button="left", clickCount=1)
-    browser.frames(20)
+    browser.drag(".stage", 150)
     assert (np.abs(picture_of_the_view(browser) - before).max(-1) > 20).mean() > 0.02
     assert problems(browser) == []
 

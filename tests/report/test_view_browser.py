@@ -61,15 +61,7 @@ def test_panels_turn_together_and_every_control_works(browser, page, width, heig
     browser.open(page, width, height, phone=phone)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     start = panels_shown(browser)
-    left, top, wide, high = browser.evaluate(
-        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('.cell').getBoundingClientRect())"
-    )
-    x, y = left + wide / 2, top + high / 2
-    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", buttons=1, clickCount=1)
-    for step in range(1, 6):
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + 20 * step, y=y, button="left", buttons=1)
-    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=x + 100, y=y, button="left", clickCount=1)
-    browser.frames(20)
+    browser.drag(".cell", 100)
     turned = panels_shown(browser)
     assert all(changed(a, b) > 0.01 for a, b in zip(start, turned, strict=True))
     browser.evaluate("document.querySelector('[data-act=reset]').click()")

@@ -74,6 +74,19 @@ const Surface = {
     }
   },
 
+  // Nothing where the browser has no WebGL; the box then shows its fallback.
+  renderer(canvas, box) {
+    try {
+      const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "low-power" });
+      renderer.setClearAlpha(0);
+      return renderer;
+    } catch (error) {
+      box.classList.add("without-webgl");
+      document.documentElement.dataset.viewer = "unavailable";
+      return null;
+    }
+  },
+
   // Arrows turn the camera about what it looks at, + and - bring it nearer and further. moved: called afterwards.
   turnWithKeys(canvas, camera, controls, moved) {
     canvas.addEventListener("keydown", (event) => {

@@ -10,15 +10,8 @@
   const slider = box.querySelector("input[name=frame]");
   const truthBox = box.querySelector("input[name=truth]");
 
-  let renderer;
-  try {
-    renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "low-power" });
-  } catch (error) {
-    box.classList.add("without-webgl");
-    root.dataset.viewer = "unavailable";
-    return;
-  }
-  renderer.setClearAlpha(0);
+  const renderer = Surface.renderer(canvas, box);
+  if (!renderer) return;
   const FIELD_OF_VIEW = 24; // degrees
   const FILLED = 0.82; // part of a panel that the meshes fill at first
   const FRAMES_PER_SECOND = 6;

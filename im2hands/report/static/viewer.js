@@ -12,15 +12,8 @@
   const canvas = stage.querySelector("canvas");
   const readout = stage.querySelector(".readout");
 
-  let renderer;
-  try {
-    renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: "low-power" });
-  } catch (error) {
-    box.classList.add("without-webgl");
-    root.dataset.viewer = "unavailable";
-    return;
-  }
-  renderer.setClearAlpha(0);
+  const renderer = Surface.renderer(canvas, box);
+  if (!renderer) return;
 
   const FIELD_OF_VIEW = 24; // degrees
   const FILLED = 0.84; // part of the view's height or width that the hands fill at first
