@@ -13,7 +13,7 @@ from typing import Literal
 
 import mcubes
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.octree import Octrees, refine
@@ -36,6 +36,19 @@ class Surface(Mesh):
 
     evaluations: int = 0
     failure: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """Surfaces, and what the search for them learnt about the fields; both in the order of the fields."""
+
+    surfaces: list[Surface]
+    octrees: Octrees
+    box: float
+
+    def sides(self, item: int, points: Float[np.ndarray, "points 3"]) -> Int8[np.ndarray, " points"]:
+        """1 where the search knows that the field of `item` is above the level, -1 below, 0 where it does not know."""
+        return self.octrees.sides(item, (np.asarray(points, np.float64) / self.box + 0.5) * self.octrees.resolution)
 
 
 FIRST_CELLS = 16
@@ -69,13 +82,20 @@ def extract_surfaces(
     start, depth: see `subdivision`.  box: side of the cube around the origin that is searched.
     A field without values above the level, or with NaN or infinite values, gives an empty mesh with its failure named.
     """
+    return search_surfaces(field, count, start=start, depth=depth, level=level, box=box).surfaces
+
+
+def search_surfaces(
+    field: Field, count: int, *, start: int = 16, depth: int = 4, level: float = 0.5, box: float = BOX
+) -> Extracted:
+    """As `extract_surfaces`, with what the search learnt about the fields."""
     resolution = start << depth
 
     def evaluate(items: Int[np.ndarray, " points"], index: Int[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
         return field(items, grid_points(index, resolution, box))
 
     octrees = refine(evaluate, count, start, depth, level)
-    return [_surface(octrees, item, box) for item in range(count)]
+    return Extracted([_surface(octrees, item, box) for item in range(count)], octrees, box)
 
 
 def grid_points(index: Int[np.ndarray, "points 3"], resolution: int, box: float = BOX) -> Float[np.ndarray, "points 3"]:

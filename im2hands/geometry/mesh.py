@@ -66,11 +66,14 @@ def checked_mesh(
 
 def open_edges(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "edges 2"]:
     """Directed edges that are not matched by exactly as many in the other direction; none for a closed, oriented mesh."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
-    forward = edges[:, 0] < edges[:, 1]
-    undirected, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    balance = np.bincount(index.ravel(), np.where(forward, 1, -1), len(undirected))
-    return undirected[balance != 0]
+    start, end = faces.astype(np.int64).T.ravel(), faces[:, [1, 2, 0]].astype(np.int64).T.ravel()
+    if not len(start):
+        return np.zeros((0, 2), np.int64)
+    low, high, vertices = np.minimum(start, end), np.maximum(start, end), int(max(start.max(), end.max())) + 1
+    keys = np.sort((low * vertices + high) << 1 | (start < end))  # one number per directed edge
+    first = np.flatnonzero(np.diff(keys >> 1, prepend=-1))
+    balance = np.add.reduceat(2 * (keys & 1) - 1, first)
+    return np.stack(np.divmod(keys[first[balance != 0]] >> 1, vertices), axis=1)
 
 
 def is_watertight(faces: Int[np.ndarray, "faces 3"]) -> bool:

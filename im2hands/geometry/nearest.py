@@ -1,8 +1,8 @@
-"""For each point of one cloud, the nearest point of another: exact, also where the clouds lie far apart.
+"""For each point of one cloud, the nearest point of another: exact, near by and from afar. Any one unit and frame.
 
-A search tree is quick where the two clouds nearly coincide. From afar, thousands of points are almost equally near, and a tree
-looks at most of them for every query anew. The compiled form (nearest_numba.py) goes by groups of neighbouring queries, and
-for each point of a group looks only into the cells that can hold its nearest one. Any one unit and frame.
+The compiled form (nearest_numba.py) sorts both clouds into grids and asks for neighbouring points one after the other, so that
+every search begins with a good bound. Where a cloud does not fit a grid, because an outlier makes its box large and its
+cells full, and where numba is missing, a search tree gives the same answer more slowly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,44 @@ from scipy.spatial import cKDTree
 from im2hands.io.errors import DataError
 
 try:
-    from im2hands.geometry.nearest_numba import nearest_in_cells
-except ImportError:  # the tree alone does the same without numba, more slowly
-    nearest_in_cells = None
+    from im2hands.geometry.nearest_numba import nearest_in_grid, sorted_into_grid
+except ImportError:  # the tree does the same without numba, more slowly
+    nearest_in_grid = None
 
-CELL_POINTS = 32
-PROBES = 128
-"""Points by which it is judged whether two clouds lie far apart."""
+CELLS_PER_POINT = 0.5
+"""Cells of a grid: for points on a surface, that leaves some ten in each cell that holds any."""
+MOST_CELLS_PER_AXIS = 512
+MOST_NEIGHBOURS = 200.0
+"""With more points than this in the cell of a point, on average, a tree is quicker."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A cloud sorted into cells: arguments of `nearest_numba.nearest_in_grid`. order: index in the cloud of each point."""
+
+    order: Int[np.ndarray, " points"]
+    points: Float[np.ndarray, "points 3"]
+    starts: Int[np.ndarray, " cells_and_one"]
+    low: Float[np.ndarray, "3"]
+    cell: float
+    shape: Int[np.ndarray, "3"]
+
+    @classmethod
+    def of(cls, points: Float[np.ndarray, "points 3"]) -> Grid:
+        low = points.min(axis=0)
+        extent = points.max(axis=0) - low
+        longest = extent.max() or 1.0
+        thick = np.maximum(extent, longest / MOST_CELLS_PER_AXIS)
+        cell = float(max(np.cbrt(thick.prod() / (CELLS_PER_POINT * len(points))), longest / MOST_CELLS_PER_AXIS))
+        shape = np.floor(extent / cell).astype(np.int64) + 1
+        order, starts = sorted_into_grid(points, low, cell, shape)
+        return cls(order, points[order], starts, low, cell, shape)
+
+    @property
+    def neighbours(self) -> float:
+        """How many points share the cell of a point, on average over the points."""
+        counts = np.diff(self.starts).astype(np.float64)
+        return float(np.square(counts).sum() / len(self.points))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,38 +74,24 @@ class PointCloud:
     ) -> tuple[Float[np.ndarray, " points"], Int[np.ndarray, " points"]]:
         """Distance from each of these points to the nearest of `other`, and its index (of several as near, any).
 
-        compiled: use the compiled form where numba is installed and the clouds lie farther apart than the size of a cell; both
-        give the same distances.
+        compiled: use the compiled form where numba is installed and the points fit a grid; both give the same distances.
         """
-        if compiled and nearest_in_cells is not None and self._is_far_from(other):
-            found, nearest = nearest_in_cells(CELL_POINTS, *self._cells, *other._cells)
-            nearest = other._order[nearest]
-        else:
-            found, nearest = other._tree.query(self.points[self._order], workers=1)
+        if not (compiled and nearest_in_grid is not None and other._fits_a_grid):
+            return other._tree.query(self.points, workers=1)
+        own, grid = self._grid, other._grid
+        found, nearest = nearest_in_grid(own.points, grid.points, grid.starts, grid.low, grid.cell, grid.shape)
         distances, indices = np.empty(len(found)), np.empty(len(found), np.int64)
-        distances[self._order], indices[self._order] = found, nearest
+        distances[own.order], indices[own.order] = found, grid.order[nearest]
         return distances, indices
-
-    def _is_far_from(self, other: PointCloud) -> bool:
-        probes = self.points[self._order[:: -(-len(self.points) // PROBES)]]
-        radii = other._cells[2]
-        return bool(np.median(other._tree.query(probes)[0]) > np.median(radii))
 
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.points)
 
-    @property
-    def _order(self) -> Int[np.ndarray, " points"]:
-        """Indices of the points, neighbours after each other."""
-        return self._tree.indices
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid.of(self.points)
 
     @cached_property
-    def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The points in that order, and centre and radius of every CELL_POINTS of them."""
-        points = self.points[self._order]
-        starts = np.arange(0, len(points), CELL_POINTS)
-        counts = np.diff(np.append(starts, len(points)))
-        centres = np.add.reduceat(points, starts) / counts[:, None]
-        offsets = np.linalg.norm(points - np.repeat(centres, counts, axis=0), axis=1)
-        return points, centres, np.maximum.reduceat(offsets, starts)
+    def _fits_a_grid(self) -> bool:
+        return self._grid.neighbours <= MOST_NEIGHBOURS

@@ -1,4 +1,4 @@
-"""Compiled nearest neighbours between two clouds that are cut into small cells; see nearest.py."""
+"""Compiled nearest neighbours between two clouds, one of them sorted into a grid; see nearest.py."""
 
 from __future__ import annotations
 
@@ -11,46 +11,89 @@ ROUNDING = 1e-12
 
 
 @njit(cache=True, nogil=True)
-def nearest_in_cells(
-    cell_points: int,
+def sorted_into_grid(
+    points: Float[np.ndarray, "points 3"], low: Float[np.ndarray, "3"], cell: float, shape: Int[np.ndarray, "3"]
+) -> tuple[Int[np.ndarray, " points"], Int[np.ndarray, " cells_and_one"]]:
+    """Indices of the points in the order of their grid cells (x, then y, then z), and where the points of each cell begin.
+
+    low: corner of the grid.  cell: side of its cells.  shape: their numbers; every point lies in one of them.
+    """
+    place = np.empty(len(points), np.int64)
+    starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
+    for point in range(len(points)):
+        index = 0
+        for axis in range(3):
+            index = index * shape[axis] + _cell_of(points[point, axis], low[axis], cell, shape[axis])
+        place[point] = index
+        starts[place[point] + 1] += 1
+    for index in range(1, len(starts)):
+        starts[index] += starts[index - 1]
+    order, filled = np.empty(len(points), np.int64), starts[:-1].copy()
+    for point in range(len(points)):
+        order[filled[place[point]]] = point
+        filled[place[point]] += 1
+    return order, starts
+
+
+@njit(cache=True, nogil=True)
+def nearest_in_grid(
     queries: Float[np.ndarray, "queries 3"],
-    query_centres: Float[np.ndarray, "groups 3"],
-    query_radii: Float[np.ndarray, " groups"],
     points: Float[np.ndarray, "points 3"],
-    centres: Float[np.ndarray, "cells 3"],
-    radii: Float[np.ndarray, " cells"],
+    starts: Int[np.ndarray, " cells_and_one"],
+    low: Float[np.ndarray, "3"],
+    cell: float,
+    shape: Int[np.ndarray, "3"],
 ) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
     """Distance from each query to the nearest of `points`, and its index.
 
-    Both clouds stand in runs of `cell_points` neighbours (the last may be shorter), each in a ball about its centre. A cell is
-    left out for a whole group of queries if the farthest point of another cell is nearer than its nearest can be, and for one
-    query if its ball begins beyond the nearest point found so far; cells are searched in the order of their distance.
+    points: in the order of `sorted_into_grid`, whose grid the last four arguments describe.
+    Queries that follow each other should be neighbours: the nearest point of the one before bounds the search, which then looks
+    into the rows of cells along z that the ball of that radius meets. The ball shrinks with every nearer point.
     """
     distances, nearest = np.empty(len(queries)), np.empty(len(queries), np.int64)
     slack = ROUNDING * max(np.abs(points).max(), np.abs(queries).max())
-    begin = np.empty(len(centres))
-    for group in range(len(query_centres)):
-        enough = np.inf
-        for cell in range(len(centres)):
-            apart = np.sqrt(_squared_distance(query_centres, group, centres, cell))
-            begin[cell] = apart - radii[cell] - query_radii[group]
-            enough = min(enough, apart + radii[cell] + query_radii[group])
-        cells = np.flatnonzero(begin <= enough + slack)
-        cells = cells[np.argsort(begin[cells])]
-        for query in range(group * cell_points, min((group + 1) * cell_points, len(queries))):
-            best, best_point, reach = np.inf, -1, np.inf
-            for cell in cells:
-                if begin[cell] > reach:
-                    break
-                if _squared_distance(queries, query, centres, cell) > (reach + radii[cell]) ** 2:
+    last = 0
+    for query in range(len(queries)):
+        best, best_point = _squared_distance(queries, query, points, last), last
+        reach = np.sqrt(best) + slack
+        x, y, z = queries[query, 0], queries[query, 1], queries[query, 2]
+        first_row = _cell_of(x - reach, low[0], cell, shape[0])
+        last_row = _cell_of(x + reach, low[0], cell, shape[0])
+        for row in range(first_row, last_row + 1):
+            beside = _gap(x, low[0] + row * cell, cell)
+            if beside > reach:
+                continue
+            across = np.sqrt(reach * reach - beside * beside) + slack
+            for column in range(
+                _cell_of(y - across, low[1], cell, shape[1]), _cell_of(y + across, low[1], cell, shape[1]) + 1
+            ):
+                apart = _gap(y, low[1] + column * cell, cell)
+                rest = reach * reach - beside * beside - apart * apart
+                if rest < 0:
                     continue
-                for point in range(cell * cell_points, min((cell + 1) * cell_points, len(points))):
+                along = np.sqrt(rest) + slack
+                base = (row * shape[1] + column) * shape[2]
+                begin = starts[base + _cell_of(z - along, low[2], cell, shape[2])]
+                end = starts[base + _cell_of(z + along, low[2], cell, shape[2]) + 1]
+                for point in range(begin, end):
                     squared = _squared_distance(queries, query, points, point)
                     if squared < best:
                         best, best_point = squared, point
-                reach = np.sqrt(best) + slack
-            distances[query], nearest[query] = np.sqrt(best), best_point
+                        reach = np.sqrt(best) + slack
+        distances[query], nearest[query], last = np.sqrt(best), best_point, best_point
     return distances, nearest
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _cell_of(value: float, low: float, cell: float, count: int) -> int:
+    place = (value - low) * (1.0 / cell)
+    return 0 if place <= 0.0 else int(place) if place < count else count - 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _gap(value: float, begin: float, cell: float) -> float:
+    """Distance from a coordinate to a cell's interval; 0 within. Points of the border cells may be rounded beyond it by little."""
+    return max(begin - value, value - begin - cell, 0.0)
 
 
 @njit(cache=True, nogil=True, inline="always")

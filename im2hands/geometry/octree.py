@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 
 from im2hands.io.errors import DataError
 
@@ -124,6 +124,26 @@ class Octrees:
         wanted = ((index >= corner) & (index < stop)).all(axis=1)
         crop = _filled(index[wanted], values[wanted], corner, stop - corner)
         return crop[tuple(slice(first, None) for first in low - corner)], low
+
+    def sides(self, item: int, place: Float[np.ndarray, "points 3"]) -> Int8[np.ndarray, " points"]:
+        """On which side of the level a finished grid says that points lie: 1 above, -1 below, 0 where it cannot tell.
+
+        place: in cells of the finest grid.  It tells for points in cells that were never split: all known values on such a
+        cube lie on one side. It cannot tell in the cells of size 2 that the surface crosses, outside the grid, or anywhere
+        in a grid that was given up.
+        """
+        found = np.zeros(len(place), np.int8)
+        within = ((place >= 0) & (place <= self.resolution)).all(axis=1)
+        rows = np.flatnonzero(within) if self.depth and not self.failed[item] else np.zeros(0, np.int64)
+        cells = np.minimum(place[rows].astype(np.int64), self.resolution - 1)
+        for k in range(self.depth):
+            side = self.start << k
+            x, y, z = (cells >> self.depth - k).T
+            state = self._cells[k][((item * side + x) * side + y) * side + z]
+            one_sided = (state & SPLIT) == 0
+            found[rows[one_sided]] = np.where(state[one_sided] & ABOVE, 1, -1)
+            rows, cells = rows[~one_sided], cells[~one_sided]
+        return found
 
     def _first_grid(self) -> Int[np.ndarray, " points"]:
         axis = np.arange(self.start + 1) << self.depth

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from im2hands.geometry.nearest import CELL_POINTS, PointCloud
+from im2hands.geometry.nearest import PointCloud
 from im2hands.io.errors import DataError
 
-COUNTS = st.sampled_from([1, 2, CELL_POINTS - 1, CELL_POINTS, CELL_POINTS + 1, 3 * CELL_POINTS + 5, 700])
+COUNTS = st.sampled_from([1, 2, 31, 32, 33, 101, 700])
 
 
 def sheet(count: int, seed: int) -> np.ndarray:
@@ -28,10 +28,30 @@ def test_nearest_is_the_smallest_of_all_distances(compiled, queries, points, apa
     np.testing.assert_allclose(every[np.arange(queries), indices], distances, rtol=1e-12, atol=1e-15)
 
 
-def test_compiled_form_is_used_from_afar():
-    near, far = PointCloud(sheet(2000, 1)), PointCloud(np.add(sheet(2000, 2), [0, 0, 0.1]))
-    assert near._is_far_from(far) and far._is_far_from(near)
-    assert not near._is_far_from(PointCloud(sheet(2000, 3)))
+@settings(max_examples=40)
+@given(seed=st.integers(0, 999), scale=st.sampled_from([1e-6, 1.0, 1e6]), axis=st.integers(0, 2))
+def test_flat_and_thin_clouds(seed, scale, axis):
+    """Clouds without thickness, or on a line, far from the origin."""
+    rng = np.random.default_rng(seed)
+    flat = rng.uniform(-1, 1, (300, 3)) * np.where(np.arange(3) == axis, 0, 1)
+    line = np.outer(rng.uniform(-1, 1, 200), np.arange(3) == axis)
+    for first, second in ((flat, line), (line, flat), (flat, flat[::-1])):
+        first, second = scale * (first + 100), scale * (second + 100)
+        distances, indices = PointCloud(first).nearest_in(PointCloud(second))
+        every = np.linalg.norm(first[:, None] - second[None], axis=-1)
+        np.testing.assert_allclose(distances, every.min(axis=1), rtol=1e-12, atol=1e-12 * scale)
+        np.testing.assert_allclose(every[np.arange(len(first)), indices], distances, rtol=1e-12, atol=1e-12 * scale)
+
+
+def test_one_outlier_does_not_make_the_search_slow():
+    """It makes the box so large that all other points share a cell; then the tree answers."""
+    crowd = np.concatenate([sheet(4000, 1), [[1e6, 1e6, 1e6]]])
+    cloud = PointCloud(crowd)
+    assert not cloud._fits_a_grid
+    assert PointCloud(sheet(4000, 2))._fits_a_grid
+    probes = sheet(200, 3)
+    every = np.linalg.norm(probes[:, None] - crowd[None], axis=-1)
+    np.testing.assert_allclose(PointCloud(probes).nearest_in(cloud)[0], every.min(axis=1), rtol=1e-12)
 
 
 def test_repeated_points_and_points_in_one_place_are_found():
