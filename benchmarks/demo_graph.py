@@ -29,8 +29,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.harness import RESULTS, describe_machine  # noqa: E402
-from benchmarks.peak_memory import _proportional_kibibytes, _with_descendants  # noqa: E402
+from benchmarks.harness import RESULTS, describe_machine
+from benchmarks.peak_memory import _proportional_kibibytes, _with_descendants
 
 SEEDS = (20230618, 1, 2, 3, 4)
 ARITHMETIC = (
@@ -120,7 +120,7 @@ def timed(clone: Path, environment: dict[str, str]) -> tuple[int, float, float]:
 
 def with_(environment: dict[str, str]) -> dict[str, str]:
     """The caller's environment without limits on threads, with these variables, and this Python first on the path."""
-    inherited = {name: value for name, value in os.environ.items() if name not in OF_ONE_THREAD + ("PYTHONPATH",)}
+    inherited = {name: value for name, value in os.environ.items() if name not in (*OF_ONE_THREAD, "PYTHONPATH")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**inherited, "PATH": path, **environment}
 

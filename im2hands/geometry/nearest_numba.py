@@ -92,7 +92,7 @@ def _cell_of(value: float, low: float, cell: float, count: int) -> int:
 
 @njit(cache=True, nogil=True, inline="always")
 def _gap(value: float, begin: float, cell: float) -> float:
-    """Distance from a coordinate to a cell's interval; 0 within. Points of the border cells may be rounded beyond it by little."""
+    """Distance from a coordinate to a cell's interval; 0 within. (Rounding may put a point a little beyond its cell.)"""
     return max(begin - value, value - begin - cell, 0.0)
 
 

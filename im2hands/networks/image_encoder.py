@@ -102,6 +102,8 @@ class ImageEncoder(nn.Module):
         self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS, self.decoder_channels)
 
     def forward(self, images: Float[Tensor, "batch 3 256 256"]) -> ImageFeatures:
+        if images.device.type == "cpu":
+            images = images.contiguous(memory_format=torch.channels_last)  # a quarter less time for a training step
         backbone = self._backbone(images)
         heat_maps, of_heat_maps = self.heat_map_decoder(backbone[0])
         masks_and_dense, of_dense_maps = self.dense_map_decoder(backbone[0])

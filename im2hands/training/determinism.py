@@ -35,16 +35,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-POINTS_PER_THREAD = 4096
-"""Query points of a step of occupancy networks, at width 64. With fewer, threads save little, and on a busy machine they wait
-for one another most of the time."""
-
-
-def threads_for(points: float, threads: int) -> int:
-    """How many of `threads` a step with so many query points is worth."""
-    return min(threads, max(1, round(points / POINTS_PER_THREAD)))
-
-
 def seed_torch(*parts: int | str) -> None:
     """Seeds PyTorch's generators on every device from the parts, e.g. seed, purpose and global step."""
     state = np.random.SeedSequence(seed_of(*parts)).generate_state(2, np.uint32)

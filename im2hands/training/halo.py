@@ -25,13 +25,14 @@ from im2hands.datasets.occupancy_items import (
     points_per_set,
 )
 from im2hands.io.hashing import sha256_file
+from im2hands.io.threads import threads_for
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import file_card
 from im2hands.networks import bone_decoders, halo
 from im2hands.networks.halo import NAME, HaloNetwork
 from im2hands.training import checkpoints, determinism, loop
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
-from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
+from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
 

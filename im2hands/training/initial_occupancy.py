@@ -26,6 +26,7 @@ from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import CheckpointError
 from im2hands.io.hashing import sha256_file
+from im2hands.io.threads import threads_for
 from im2hands.networks import attention, bone_decoders, image_encoder, initial_occupancy
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
@@ -34,7 +35,7 @@ from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
-from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
+from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import intersection_over_union, upstream_parameters

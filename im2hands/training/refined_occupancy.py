@@ -28,6 +28,7 @@ from im2hands.hands.sides import Side
 from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import ConfigError
 from im2hands.io.hashing import sha256_file
+from im2hands.io.threads import threads_for
 from im2hands.networks import (
     attention,
     bone_decoders,
@@ -44,7 +45,7 @@ from im2hands.networks.refined_occupancy import LEVEL, NAME, EncodedPair, Refine
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses, refined_losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
-from im2hands.training.determinism import deterministic_torch, seed_torch, threads_for
+from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import upstream_parameters

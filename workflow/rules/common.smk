@@ -11,10 +11,12 @@ from workflow.interpreter import put_on_path
 from workflow.parameters import arguments
 from workflow.record import after_success
 from workflow.sources import sources
+from workflow.threads import lift_gpu_limit, share_of_cores, training_threads
 
 validate(config, "../schemas/params.schema.yaml")
 validate_params(config)
 put_on_path()
+lift_gpu_limit(workflow)
 
 
 wildcard_constraints:

@@ -40,7 +40,7 @@ rule evaluate:
         "logs/evaluate/{method}.{source}.{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/evaluate/{method}.{source}.{shard}-of-{shards}.tsv"
-    threads: 8
+    threads: share_of_cores(workflow, len(result_shards("{method}")))
     resources:
         mem_mb=2000,
     params:

@@ -15,7 +15,7 @@ rule predict_keypoints:
         "logs/predict_keypoints/{split}.log",
     benchmark:
         "logs/benchmarks/predict_keypoints/{split}.tsv"
-    threads: 64
+    threads: share_of_cores(workflow, len(SPLITS))
     resources:
         gpu=1,
         mem_mb=8000,
@@ -68,7 +68,7 @@ rule refine_keypoints:
         "logs/benchmarks/refine_keypoints/{source}.{split}.tsv"
     wildcard_constraints:
         source="|".join(paths.refined_from(config)),
-    threads: 64
+    threads: share_of_cores(workflow, len(paths.refined_from(config)))
     resources:
         gpu=1,
         mem_mb=8000,
@@ -96,7 +96,7 @@ rule generate_anchors:
         "logs/generate_anchors/{split}.{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/generate_anchors/{split}.{shard}-of-{shards}.tsv"
-    threads: 64
+    threads: share_of_cores(workflow, config["generate_anchors"]["shards"]["train"] + config["generate_anchors"]["shards"]["val"])
     resources:
         gpu=1,
         mem_mb=8000,

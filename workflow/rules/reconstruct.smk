@@ -21,7 +21,7 @@ rule reconstruct:
         "logs/benchmarks/reconstruct/{method}.{source}.{shard}-of-{shards}.tsv"
     wildcard_constraints:
         method="|".join(paths.NETWORK_OF),
-    threads: 64
+    threads: share_of_cores(workflow, len(result_shards("{method}", paths.reconstructed(config))))
     resources:
         gpu=1,
         mem_mb=8000,

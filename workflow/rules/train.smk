@@ -25,7 +25,7 @@ if paths.is_trained(config, "halo"):
         benchmark:
             "logs/benchmarks/train_halo.tsv"
         retries: 2
-        threads: 64
+        threads: training_threads(workflow, config, "halo")
         resources:
             gpu=1,
             mem_mb=8000,
@@ -57,7 +57,7 @@ if paths.is_trained(config, "intaghand"):
         benchmark:
             "logs/benchmarks/train_intaghand.tsv"
         retries: 2
-        threads: 64
+        threads: training_threads(workflow, config, "intaghand")
         resources:
             gpu=1,
             mem_mb=16000,
@@ -91,7 +91,7 @@ if paths.is_trained(config, "initial_occupancy"):
         benchmark:
             "logs/benchmarks/train_initial_occupancy.tsv"
         retries: 2
-        threads: 64
+        threads: training_threads(workflow, config, "initial_occupancy")
         resources:
             gpu=1,
             mem_mb=16000,
@@ -125,7 +125,7 @@ if paths.is_trained(config, "keypoint_refinement"):
         benchmark:
             "logs/benchmarks/train_keypoint_refinement.tsv"
         retries: 2
-        threads: 64
+        threads: training_threads(workflow, config, "keypoint_refinement")
         resources:
             gpu=1,
             mem_mb=16000,
@@ -159,7 +159,7 @@ if paths.is_trained(config, "refined_occupancy"):
         benchmark:
             "logs/benchmarks/train_refined_occupancy.tsv"
         retries: 2
-        threads: 64
+        threads: training_threads(workflow, config, "refined_occupancy")
         resources:
             gpu=1,
             mem_mb=16000,

@@ -1,0 +1,12 @@
+"""How many CPU threads a piece of work is worth."""
+
+from __future__ import annotations
+
+POINTS_PER_THREAD = 4096
+"""Query points of a step of occupancy networks, at width 64. With fewer, threads save little, and on a busy machine they wait
+for one another most of the time."""
+
+
+def threads_for(points: float, threads: int) -> int:
+    """How many of `threads` a step with so many query points is worth."""
+    return min(threads, max(1, round(points / POINTS_PER_THREAD)))
