@@ -16,7 +16,7 @@ from im2hands.io.threads import threads_for
 MOST = 64
 HIDDEN_WIDTH = 64
 FIELDS_PER_FRAME = {"initial_occupancy": 2, "refined_occupancy": 4}
-"""Times that a training step asks each query point of a hand, both hands together: refined occupancy asks for penetration too."""
+"""How often a training step asks for each query point of a hand, both hands together; penetration doubles it."""
 
 
 def has_gpu() -> bool:

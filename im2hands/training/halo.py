@@ -25,9 +25,9 @@ from im2hands.datasets.occupancy_items import (
     points_per_set,
 )
 from im2hands.io.hashing import sha256_file
-from im2hands.io.threads import threads_for
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import file_card
+from im2hands.io.threads import threads_for
 from im2hands.networks import bone_decoders, halo
 from im2hands.networks.halo import NAME, HaloNetwork
 from im2hands.training import checkpoints, determinism, loop

@@ -133,3 +133,39 @@ def test_bad_arguments_are_refused():
         Octrees(1, 4, 2, np.nan)
     with pytest.raises(DataError, match=r"shape \(3,\) for 27 points"):
         Octrees(1, 2, 1, 0.5).update(np.zeros(3))
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), start=st.integers(1, 3), depth=st.integers(0, 3))
+def test_sides_of_places_are_those_of_the_grid_around_them(seed, start, depth):
+    """Where the search says a side, all points of the filled grid on the finest cube around the place lie on it."""
+    rng = np.random.default_rng(seed)
+    field, level, resolution = smooth_field(rng, start << depth), 0.1, start << depth
+    octree = refine(lambda items, index: field(index), 1, start, depth, level)
+    place = rng.uniform(-0.2, resolution + 0.2, (400, 3))
+    sides, dense = octree.sides(0, place), octree.dense(0)
+    outside = ((place < 0) | (place > resolution)).any(axis=1)
+    assert (sides[outside] == 0).all()
+    for where, side in zip(place[sides != 0], sides[sides != 0], strict=True):
+        low = np.minimum(where.astype(int), resolution - 1)
+        corners = dense[tuple(slice(first, first + 2) for first in low)]
+        assert ((corners >= level) if side > 0 else (corners <= level)).all()
+    if depth == 0:
+        assert not sides.any()
+
+
+def test_most_of_the_space_around_a_ball_is_known_and_right():
+    def field(items, index):
+        return 20.0 - np.linalg.norm(index - 32.0, axis=1)
+
+    octree = refine(field, 1, 8, 3, 0.0)
+    place = np.random.default_rng(0).uniform(0, 64, (5000, 3))
+    sides = octree.sides(0, place)
+    assert (sides != 0).mean() > 0.8
+    known = sides != 0
+    np.testing.assert_array_equal(sides[known] > 0, field(0, place[known]) > 0)
+
+
+def test_a_grid_that_was_given_up_knows_no_side():
+    octree = refine(lambda items, index: np.full(len(index), np.nan), 1, 4, 2, 0.5)
+    assert not octree.sides(0, np.full((3, 3), 2.0)).any()

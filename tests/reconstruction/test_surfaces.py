@@ -86,6 +86,41 @@ def test_field_labels_belong_to_the_evaluation_points():
     assert made.uniform_field.shape == (20,)
 
 
+def test_few_evaluation_points_are_asked_and_all_labels_are_right():
+    one, asked = hand(2, Side.RIGHT, rng_points=20_000), []
+
+    def counted(hands):
+        field = balls(hands)
+
+        def asking(items, points):
+            asked.append(len(points))
+            return field(items, points)
+
+        return asking
+
+    (made,) = reconstruct_hands(counted, [one], EXTRACTION)
+    inside = np.linalg.norm(one.published_points - CENTRES[2], axis=1) < RADIUS
+    np.testing.assert_array_equal(made.published_field, inside)
+    assert sum(asked) - made.evaluations < 0.4 * len(one.published_points)
+
+
+def test_a_part_that_the_search_missed_makes_it_ask_for_every_point():
+    """A second ball, smaller than the cells of the first grid and between their corners: a control point finds it."""
+    one = hand(2, Side.RIGHT, rng_points=40_000)
+    corner = 0.55 / 4 * np.array([1.5, 1.5, 1.5])
+
+    def with_crumb(hands):
+        field = balls(hands)
+        return lambda items, points: np.maximum(
+            field(items, points), 1 / (1 + np.exp(80 * (np.linalg.norm(points - corner, axis=1) - 0.06)))
+        )
+
+    (made,) = reconstruct_hands(with_crumb, [one], Extraction("published", resolution=64))
+    to_ball, to_crumb = (np.linalg.norm(one.published_points - centre, axis=1) for centre in (CENTRES[2], corner))
+    assert (to_crumb < 0.06).sum() > 100
+    np.testing.assert_array_equal(made.published_field, (to_ball < RADIUS) | (to_crumb < 0.06))
+
+
 def test_failures_do_not_disturb_the_others():
     """A rejected hand, an empty field and one that is not finite stand between two good ones."""
     hands = [hand(0, Side.RIGHT), hand(1, Side.LEFT, rejected="palm without a plane"), *map(right, (2, 3)), right(4)]
