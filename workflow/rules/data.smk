@@ -107,6 +107,7 @@ rule normalize_images:
         "logs/normalize_images/{split}.{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/normalize_images/{split}.{shard}-of-{shards}.tsv"
+    priority: 5
     resources:
         mem_mb=2000,
     params:

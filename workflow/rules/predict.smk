@@ -15,6 +15,7 @@ rule predict_keypoints:
         "logs/predict_keypoints/{split}.log",
     benchmark:
         "logs/benchmarks/predict_keypoints/{split}.tsv"
+    priority: 30
     threads: share_of_cores(workflow, len(SPLITS))
     resources:
         gpu=1,
@@ -96,6 +97,7 @@ rule generate_anchors:
         "logs/generate_anchors/{split}.{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/generate_anchors/{split}.{shard}-of-{shards}.tsv"
+    priority: 40
     threads: share_of_cores(workflow, config["generate_anchors"]["shards"]["train"] + config["generate_anchors"]["shards"]["val"])
     resources:
         gpu=1,

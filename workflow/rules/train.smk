@@ -25,6 +25,7 @@ if paths.is_trained(config, "halo"):
         benchmark:
             "logs/benchmarks/train_halo.tsv"
         retries: 2
+        priority: 10
         threads: training_threads(workflow, config, "halo")
         resources:
             gpu=1,
@@ -57,6 +58,7 @@ if paths.is_trained(config, "intaghand"):
         benchmark:
             "logs/benchmarks/train_intaghand.tsv"
         retries: 2
+        priority: 50
         threads: training_threads(workflow, config, "intaghand")
         resources:
             gpu=1,
@@ -91,6 +93,7 @@ if paths.is_trained(config, "initial_occupancy"):
         benchmark:
             "logs/benchmarks/train_initial_occupancy.tsv"
         retries: 2
+        priority: 40
         threads: training_threads(workflow, config, "initial_occupancy")
         resources:
             gpu=1,
@@ -125,6 +128,7 @@ if paths.is_trained(config, "keypoint_refinement"):
         benchmark:
             "logs/benchmarks/train_keypoint_refinement.tsv"
         retries: 2
+        priority: 20
         threads: training_threads(workflow, config, "keypoint_refinement")
         resources:
             gpu=1,
@@ -159,6 +163,7 @@ if paths.is_trained(config, "refined_occupancy"):
         benchmark:
             "logs/benchmarks/train_refined_occupancy.tsv"
         retries: 2
+        priority: 40
         threads: training_threads(workflow, config, "refined_occupancy")
         resources:
             gpu=1,
