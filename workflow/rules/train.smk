@@ -24,8 +24,8 @@ if paths.is_trained(config, "halo"):
             "logs/train_halo.log",
         benchmark:
             "logs/benchmarks/train_halo.tsv"
-        retries: 2
         priority: 10
+        retries: 2
         threads: training_threads(workflow, config, "halo")
         resources:
             gpu=1,
@@ -57,8 +57,8 @@ if paths.is_trained(config, "intaghand"):
             "logs/train_intaghand.log",
         benchmark:
             "logs/benchmarks/train_intaghand.tsv"
-        retries: 2
         priority: 50
+        retries: 2
         threads: training_threads(workflow, config, "intaghand")
         resources:
             gpu=1,
@@ -92,8 +92,8 @@ if paths.is_trained(config, "initial_occupancy"):
             "logs/train_initial_occupancy.log",
         benchmark:
             "logs/benchmarks/train_initial_occupancy.tsv"
-        retries: 2
         priority: 40
+        retries: 2
         threads: training_threads(workflow, config, "initial_occupancy")
         resources:
             gpu=1,
@@ -127,8 +127,8 @@ if paths.is_trained(config, "keypoint_refinement"):
             "logs/train_keypoint_refinement.log",
         benchmark:
             "logs/benchmarks/train_keypoint_refinement.tsv"
-        retries: 2
         priority: 20
+        retries: 2
         threads: training_threads(workflow, config, "keypoint_refinement")
         resources:
             gpu=1,
@@ -162,8 +162,8 @@ if paths.is_trained(config, "refined_occupancy"):
             "logs/train_refined_occupancy.log",
         benchmark:
             "logs/benchmarks/train_refined_occupancy.tsv"
-        retries: 2
         priority: 40
+        retries: 2
         threads: training_threads(workflow, config, "refined_occupancy")
         resources:
             gpu=1,
