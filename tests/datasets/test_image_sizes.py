@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from im2hands.datasets.audit import Reason, Unusable
-from im2hands.datasets.frames import FrameTable, index_frames
+from im2hands.datasets.frames import FrameTable, index_frames, write_index
 from im2hands.datasets.hands import HandTable, fit_hands
 from im2hands.datasets.image_files import image_size, inspect_image, is_resized, resizing
 from im2hands.datasets.images import CropSet, write_crop_shard
@@ -21,6 +21,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
 from tests.datasets.made_up_interhand import FOCAL, HEIGHT, WIDTH
+from workflow.record import audit_line
 
 MODELS = builtin_hand_models()
 FINE = 16
@@ -138,6 +139,16 @@ def test_any_number_of_workers_gives_the_same_sizes(interhand):
     results = [index(interhand, 0.5, threads=threads) for threads in (1, 3)]
     assert results[0][0].equals(results[1][0])
     assert results[0][1].table().equals(results[1][1].table())
+
+
+def test_the_numbers_stand_on_the_closing_line_of_the_run(interhand, tmp_path):
+    resize(interhand, 0, WIDTH // 2, HEIGHT // 2)
+    resize(interhand, 4, WIDTH // 2, HEIGHT // 2)
+    resize(interhand, 3, HEIGHT, WIDTH)
+    table, audit = index(interhand, allowed=0.2)
+    write_index(tmp_path / "train.parquet", tmp_path / "audit_train.parquet", table, audit, Provenance())
+    expected = "kept: train 5; left out: 1 image_sides_exchanged; kept with a note: 2 image_scaled (see "
+    assert expected in audit_line(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
