@@ -295,7 +295,7 @@ def test_a_root_of_other_folders_lists_them(interhand):
 
 def test_a_camera_file_of_another_kind_is_refused(interhand):
     interhand.camera = [interhand.camera]
-    with pytest.raises(DamagedFileError, match=r"camera\.json: holds a list instead of cameras by capture"):
+    with pytest.raises(DataError, match=r"camera\.json: .*\blist\b"):
         index(interhand)
 
 
