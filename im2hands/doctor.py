@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from im2hands.config import Params, read_params
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.findings import Found
+from im2hands.io.hand_model_folder import hand_model_files
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
@@ -148,17 +149,27 @@ def _accelerator() -> Found:
 
 
 def _data(folder: Path, params: Params) -> Iterator[Found]:
-    settings = (("dataset", params.dataset.root, "images"), ("hand model", params.dataset.hand_model, "MANO_RIGHT.pkl"))
-    for (subject, place, _), built_in in zip(settings, BUILT_IN, strict=True):
+    settings = (("dataset", params.dataset.root), ("hand model", params.dataset.hand_model))
+    for (subject, place), built_in in zip(settings, BUILT_IN, strict=True):
         if place == built_in:
             made = "is there" if (folder / place).is_dir() else "is made by the first run"
             yield Found(True, subject, f"the built-in one ({place}) {made}")
-        elif (folder / place).is_dir():
-            yield Found(True, subject, f"{place}; `im2hands check-data` reads it through")
-        else:
+        elif not (folder / place).is_dir():
             yield Found(
                 False, subject, f"{place} does not exist; correct dataset in params.yaml, see docs/real-data.md"
             )
+        elif subject == "hand model":
+            yield _hand_model(folder / place)
+        else:
+            yield Found(True, subject, f"{place}; `im2hands check-data` reads it through")
+
+
+def _hand_model(folder: Path) -> Found:
+    try:
+        right, left = hand_model_files(folder)
+    except Im2HandsError as error:
+        return Found(False, "hand model", str(error))
+    return Found(True, "hand model", f"{right} and {left.name}; `im2hands check-data` reads them through")
 
 
 def _weights(folder: Path, params: Params) -> Iterator[Found]:

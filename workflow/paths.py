@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from im2hands.config import SPLITS
+from im2hands.io import hand_model_folder
+from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest
 
 SYNTHETIC = "data/raw/synthetic"
@@ -47,8 +49,9 @@ Config = Mapping[str, Any]
 def annotation_folder(config: Config) -> str:
     """The folder `annotations` below dataset.root, with or without a top folder such as InterHand2.6M_5fps_batch1."""
     root = config["dataset"]["root"]
-    nested = [] if root == SYNTHETIC else sorted(Path(root).glob("InterHand2.6M_*/annotations"))
-    return nested[0].as_posix() if nested else f"{root}/annotations"
+    own = f"{root}/annotations"
+    nested = [] if root == SYNTHETIC or Path(own).is_dir() else sorted(Path(root).glob("InterHand2.6M*/annotations"))
+    return nested[0].as_posix() if nested else own
 
 
 def annotations(config: Config, *kinds: str) -> list[str]:
@@ -65,8 +68,12 @@ def image_lists(config: Config) -> list[str]:
 def hand_model_files(config: Config) -> list[str]:
     """Both hand model files: those of the built-in hand, or MANO's as the user has them."""
     folder = config["dataset"]["hand_model"]
-    pickled = folder != BUILT_IN_HAND and Path(folder, "MANO_RIGHT.pkl").is_file()
-    return [f"{folder}/MANO_{side}.{'pkl' if pickled else 'npz'}" for side in ("RIGHT", "LEFT")]
+    if folder != BUILT_IN_HAND:
+        try:
+            return [file.as_posix() for file in hand_model_folder.hand_model_files(folder)]
+        except DataError:  # Snakemake then says which file is missing, `im2hands check-data` says why
+            pass
+    return [f"{folder}/MANO_{side}.npz" for side in ("RIGHT", "LEFT")]
 
 
 def shard_names(count: int) -> list[str]:

@@ -140,7 +140,7 @@ def closing_lines() -> list[str]:
     """How many frames were kept and why others were not, and where the report is; nothing that is not there yet."""
     report = Path("results/report.html")
     where = f"Report: {report.resolve()}" if report.is_file() else None
-    return [line for line in (audit_line(), where) if line]
+    return [line for line in (audit_line(), noted_hands_line(), where) if line]
 
 
 def audit_line(folder: Path = Path("data/frames")) -> str | None:
@@ -148,7 +148,7 @@ def audit_line(folder: Path = Path("data/frames")) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kept, reasons = [], Counter()
+    kept, reasons, noted = [], Counter(), Counter()
     for split in SPLITS:
         try:
             rows = pq.read_metadata(folder / f"{split}.parquet").num_rows
@@ -157,10 +157,29 @@ def audit_line(folder: Path = Path("data/frames")) -> str | None:
             continue
         kept.append(f"{split} {rows}")
         reasons.update(row["reason"] for row in audit if not row["kept"])
+        noted.update(row["reason"] for row in audit if row["kept"])
     if not kept:
         return None
-    dropped = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"
-    return f"Two-hand frames kept: {', '.join(kept)}; left out: {dropped} (see {folder}/audit_*.parquet)."
+    dropped = f"left out: {_counted(reasons) or 'none'}" + (f"; kept with a note: {_counted(noted)}" if noted else "")
+    return f"Two-hand frames kept: {', '.join(kept)}; {dropped} (see {folder}/audit_*.parquet)."
+
+
+def noted_hands_line(folder: Path = Path("data/hands")) -> str | None:
+    """One sentence on hands that are left out or suspicious; None if there are none or no readable table."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    reasons: Counter[str] = Counter()
+    for split in SPLITS:
+        try:
+            reasons.update(pq.read_table(folder / f"audit_{split}.parquet", columns=["reason"])["reason"].to_pylist())
+        except (OSError, pa.ArrowException):
+            continue
+    return f"Hands with a note: {_counted(reasons)} (see {folder}/audit_*.parquet)." if reasons else None
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
 
 def _require_ordinary_run(workflow: Any, config: Mapping[str, Any]) -> None:

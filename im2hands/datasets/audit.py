@@ -37,6 +37,7 @@ class Reason(StrEnum):
 
     SINGLE_HAND = "single_hand"
     HAND_TYPE_INVALID = "hand_type_invalid"
+    ENTRY_MALFORMED = "entry_malformed"
     FIT_CAPTURE_MISSING = "fit_capture_missing"
     FIT_FRAME_MISSING = "fit_frame_missing"
     FIT_SIDE_MISSING = "fit_side_missing"
@@ -44,18 +45,24 @@ class Reason(StrEnum):
     FIT_MALFORMED = "fit_malformed"
     FIT_NOT_FINITE = "fit_not_finite"
     FIT_TRANSLATION_IMPLAUSIBLE = "fit_translation_implausible"
+    FIT_POSE_IMPLAUSIBLE = "fit_pose_implausible"
     CAMERA_MISSING = "camera_missing"
     CAMERA_NOT_FINITE = "camera_not_finite"
     CAMERA_IMPLAUSIBLE = "camera_implausible"
+    CAMERA_POSITION_IMPLAUSIBLE = "camera_position_implausible"
     PICKLE_UNREADABLE = "pickle_unreadable"
     IMAGE_MISSING = "image_missing"
     IMAGE_UNREADABLE = "image_unreadable"
     BLACK_IMAGE = "black_image"
+    IMAGE_SCALED = "image_scaled"
+    IMAGE_SIDES_EXCHANGED = "image_sides_exchanged"
+    IMAGE_TURNED = "image_turned"
     IMAGE_SIZE_DIFFERS = "image_size_differs"
     DEGENERATE_HAND = "degenerate_hand"
     HAND_MISSING = "hand_missing"
     HANDS_NOT_PROJECTABLE = "hands_not_projectable"
     ANNOTATION_MISSING = "annotation_missing"
+    JOINTS_IN_METRES = "joints_in_metres"
     JOINTS_FAR_FROM_MODEL = "joints_far_from_model"
 
     @property
@@ -66,20 +73,30 @@ class Reason(StrEnum):
     @property
     def keeps(self) -> bool:
         """Whether a frame or hand with this reason is suspicious but kept."""
-        return self in (Reason.IMAGE_SIZE_DIFFERS, Reason.ANNOTATION_MISSING, Reason.JOINTS_FAR_FROM_MODEL)
+        return self in KEPT
 
 
+KEPT = frozenset(
+    {Reason.IMAGE_SCALED, Reason.ANNOTATION_MISSING, Reason.JOINTS_IN_METRES, Reason.JOINTS_FAR_FROM_MODEL}
+)
 REMEDIES = {
+    Reason.ENTRY_MALFORMED: "fetch the data file of v1.0 again, or correct the script that rewrote it",
     Reason.FIT_MALFORMED: "fetch the MANO_NeuralAnnot file of v1.0 again",
     Reason.FIT_NOT_FINITE: "fetch the MANO_NeuralAnnot file of v1.0 again",
     Reason.FIT_TRANSLATION_IMPLAUSIBLE: "translations of fits must be in metres and look like millimetres",
+    Reason.FIT_POSE_IMPLAUSIBLE: "poses of fits must be in radians and look like degrees",
     Reason.CAMERA_MISSING: "fetch the camera file of the same release as the data file",
     Reason.CAMERA_NOT_FINITE: "fetch the camera file again",
     Reason.CAMERA_IMPLAUSIBLE: "fetch the camera file again",
+    Reason.CAMERA_POSITION_IMPLAUSIBLE: "positions of cameras (campos) must be in millimetres and look like metres",
     Reason.PICKLE_UNREADABLE: "copy the annotation pickles again from where they were made",
     Reason.IMAGE_MISSING: "check that every image archive is unpacked below images/<split>",
     Reason.IMAGE_UNREADABLE: "unpack the image archives again; truncated files end early or do not decode",
+    Reason.IMAGE_SIDES_EXCHANGED: "images whose width and height are exchanged do not fit their camera: fetch them again",
+    Reason.IMAGE_TURNED: "save the images without an EXIF orientation that turns them, or fetch them again",
+    Reason.IMAGE_SIZE_DIFFERS: "images may only be resized with their aspect ratio: fetch or resize them again",
     Reason.DEGENERATE_HAND: "check the fits, their keypoints coincide",
+    Reason.JOINTS_IN_METRES: "joints (world_coord) must be in millimetres and look like metres",
     Reason.HAND_MISSING: "run fit_hands again; its audit names the hands that it set aside",
     Reason.HANDS_NOT_PROJECTABLE: "cameras must be in millimetres and fits in metres, in the same world",
 }
@@ -132,16 +149,21 @@ class RowBuffer:
 
 
 class Audit(RowBuffer):
-    """Audit rows and the count of every reason."""
+    """Audit rows and the count of every reason. first_damage: the first row that means damage, in words; "" for none."""
 
     def __init__(self) -> None:
         super().__init__(AUDIT.schema)
         self.counts: Counter[Reason] = Counter()
+        self.first_damage = ""
 
     def note(self, finding: Finding, **columns: Any) -> None:
         """Adds a row. columns: whatever is known of image_id, file_name, capture, camera, frame_idx, side."""
         reason, detail, value = finding
         self.counts[reason] += 1
+        if reason.is_damage and not self.first_damage:
+            place = columns.get("file_name") or f"capture {columns.get('capture')}, frame {columns.get('frame_idx')}"
+            number = "" if value is None else f" {value:g}"
+            self.first_damage = f"{place} ({reason}{': ' if detail else ''}{detail}{number})"
         self.append(kept=reason.keeps, reason=reason.value, detail=detail, value=value, **columns)
 
     def summary(self) -> str:
@@ -149,10 +171,11 @@ class Audit(RowBuffer):
         return ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common()) or "nothing"
 
 
-def require_few_damaged(counts: Counter[Reason], total: int, max_fraction: float, what: str) -> None:
+def require_few_damaged(counts: Counter[Reason], total: int, max_fraction: float, what: str, first: str = "") -> None:
     """Raises DataError if damaged inputs are more than `max_fraction` of `total`.
 
     what: the file or folder and what is counted, for the message, e.g. "data/raw/x: two-hand frames of train".
+    first: one of the damaged inputs, see `Audit.first_damage`.
     """
     damaged = {reason: count for reason, count in counts.items() if reason.is_damage}
     number = sum(damaged.values())
@@ -162,5 +185,5 @@ def require_few_damaged(counts: Counter[Reason], total: int, max_fraction: float
     remedies = "; ".join(dict.fromkeys(REMEDIES[reason] for reason in sorted(damaged, key=lambda r: -damaged[r])))
     raise DataError(
         f"{what}: {number} of {total} cannot be used ({listed}), more than max_unreadable_fraction = {max_fraction:g} "
-        f"allows: {remedies}."
+        f"allows: {remedies}.{f' The first: {first}.' if first else ''}"
     )

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from im2hands.datasets.audit import Unusable
-from im2hands.datasets.image_files import read_image
-from im2hands.datasets.interhand26m import NAME, AnnotatedImage, InterHand26M, dataset_name
+from im2hands.datasets.audit import REMEDIES, Finding, Reason, Unusable
+from im2hands.datasets.frames import Pose, hand_poses, position_in_metres
+from im2hands.datasets.image_files import image_size, inspect_image
+from im2hands.datasets.interhand26m import (
+    NAME,
+    AnnotatedImage,
+    Cameras,
+    InterHand26M,
+    annotated_joints,
+    dataset_name,
+)
 from im2hands.hands.model_files import load_hand_models
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.findings import Found
@@ -23,6 +31,8 @@ from im2hands.io.findings import Found
 TWO_HANDS = "interacting"
 SHOWN = 3
 """Missing or damaged images that are named."""
+OF_ARCHIVES = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREADABLE)
+ARCHIVE = "compare the archive's parts with its checksum file and unpack it again"
 
 
 class SplitSize(NamedTuple):
@@ -66,10 +76,20 @@ def _check_split(dataset: InterHand26M, name: str, split: str, count: int) -> It
         return
     pairs = [image for image in images if image.hand_type == TWO_HANDS]
     yield _counts(name, split, SplitSize(len(images), len(pairs)))
-    yield _attempt(f"{split} cameras", lambda: _cameras(dataset, split, pairs))
-    yield _attempt(f"{split} fits", lambda: _frames(dataset.fits(split), pairs, "a fit"))
-    yield _attempt(f"{split} joints", lambda: _frames(dataset.joints(split), pairs, "annotated joints"))
+    faults = [image for image in images if image.fault]
+    if faults:
+        yield Found(False, f"{split} entries", _entries(faults, len(images)))
+    poses: dict[str, dict[str, Pose]] = {}
+    fits = _attempt(f"{split} fits", lambda: _fits(dataset, split, pairs, poses))
+    yield _attempt(f"{split} cameras", lambda: _cameras(dataset, split, pairs, poses))
+    yield fits
+    yield _attempt(f"{split} joints", lambda: _joints(dataset, split, pairs))
     yield _images(dataset, split, pairs, count)
+
+
+def _entries(faults: Sequence[AnnotatedImage], total: int) -> str:
+    first = f"image {faults[0].image_id} has {faults[0].fault}"
+    return f"{len(faults):,} of {total:,} hold values that cannot be used ({first}); {REMEDIES[Reason.ENTRY_MALFORMED]}"
 
 
 def _hand_model(folder: str | os.PathLike) -> str:
@@ -91,49 +111,90 @@ def _counts(name: str, split: str, size: SplitSize) -> Found:
     return Found(True, f"{split} annotations", f"{text}; {hint}")
 
 
-def _cameras(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage]) -> str:
+def _cameras(
+    dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], poses: Mapping[str, Mapping[str, Pose]]
+) -> str:
     cameras = dataset.cameras(split)
-    names = sorted({(image.capture, image.camera) for image in pairs})
-    bad: Counter[str] = Counter()
-    for capture, camera in names:
+    findings: dict[tuple[int, str], Finding | None] = {}
+    for image in pairs:
+        name = image.capture, image.camera
+        if findings.get(name) is None:
+            findings[name] = _camera_problem(
+                image, cameras, poses.get(str(image.capture), {}).get(str(image.frame_idx))
+            )
+    _require_none(findings.values(), f"of {len(findings)} cameras")
+    return f"{len(findings)} cameras of {len({capture for capture, _ in findings})} captures"
+
+
+def _camera_problem(image: AnnotatedImage, cameras: Cameras, pose: Pose | None) -> Finding | None:
+    try:
+        camera = cameras.get(image.capture, image.camera)
+    except Unusable as unusable:
+        return unusable.finding
+    if pose is None or isinstance(pose, Finding):
+        return None
+    return position_in_metres(camera, pose, (image.width, image.height))
+
+
+def _fits(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], poses: dict[str, dict[str, Pose]]) -> str:
+    """Fills `poses` with what the fit file holds."""
+    poses.update(hand_poses(dataset, split))
+    there = {(capture, frame): pose for capture, frames in poses.items() for frame, pose in frames.items()}
+    return _frames(there, pairs, "a fit")
+
+
+def _joints(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage]) -> str:
+    there: dict[tuple[str, str], Any] = {}
+    for capture, frame, entry in dataset.joints(split):
         try:
-            cameras.get(capture, camera)
+            annotated_joints(entry)
+            there[capture, frame] = None
         except Unusable as unusable:
-            bad[unusable.finding.reason.value] += 1
-    if bad:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in bad.most_common())
-        raise Im2HandsError(f"{reasons} of {len(names)} cameras; fetch the camera file again.")
-    return f"{len(names)} cameras of {len({capture for capture, _ in names})} captures"
+            there[capture, frame] = unusable.finding
+    return _frames(there, pairs, "annotated joints")
 
 
-def _frames(entries: Iterator[tuple[str, str, object]], pairs: Sequence[AnnotatedImage], what: str) -> str:
-    there = {(capture, frame) for capture, frame, _ in entries}
+def _frames(there: Mapping[tuple[str, str], Any], pairs: Sequence[AnnotatedImage], what: str) -> str:
     needed = {(str(image.capture), str(image.frame_idx)) for image in pairs}
-    found = len(needed & there)
+    found = [there[key] for key in needed if key in there]
     if not found:
         raise Im2HandsError(f"no two-hand pose of {len(needed)} has {what}; the file belongs to another release.")
-    return f"{found:,} of {len(needed):,} two-hand poses have {what}"
+    _require_none((one for one in found if isinstance(one, Finding)), f"of {len(found):,} two-hand poses with {what}")
+    return f"{len(found):,} of {len(needed):,} two-hand poses have {what}"
+
+
+def _require_none(findings: Iterable[Finding | None], of: str) -> None:
+    """Raises Im2HandsError if findings mean damage. of: what they are counted among."""
+    counts = Counter(one.reason for one in findings if one is not None and one.reason in REMEDIES)
+    if counts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        raise Im2HandsError(f"{reasons} {of}; {'; '.join(REMEDIES[reason] for reason in counts)}.")
 
 
 def _images(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], count: int) -> Found:
+    try:
+        dataset.require_images(split)
+    except Im2HandsError as error:
+        return Found(False, f"{split} images", str(error))
     places = np.unique(np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)) if pairs else []
     sizes: Counter[str] = Counter()
-    bad: list[str] = []
+    bad: dict[str, Reason] = {}
+    resized = 0
     for place in places:
         image = pairs[place]
         path = dataset.image_file(split, image.file_name)
-        try:
-            rows, columns = read_image(path).shape[:2]
-            sizes[f"{columns} x {rows}"] += 1
-            if (columns, rows) != (image.width, image.height):
-                bad.append(f"{path} (announced {image.width} x {image.height})")
-        except Unusable as unusable:
-            bad.append(f"{path} ({unusable.finding.reason.value})")
+        finding = inspect_image(path, 0, image.width, image.height)
+        if finding is not None and not finding.reason.keeps:
+            bad[f"{path} ({finding.reason}: {finding.detail})"] = finding.reason
+            continue
+        resized += finding is not None
+        sizes["{} x {}".format(*image_size(path))] += 1
     subject, text = f"{split} images", f"{len(places) - len(bad)} of {len(places)} looked at are whole"
+    text += f", {resized} of them resized (their cameras will be scaled with them)" if resized else ""
     if bad:
-        named = ", ".join(bad[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
-        remedy = "compare the archive's parts with its checksum file and unpack it again"
-        return Found(False, subject, f"{text}; not: {named}; {remedy}")
+        named = ", ".join(list(bad)[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
+        remedies = dict.fromkeys(ARCHIVE if reason in OF_ARCHIVES else REMEDIES[reason] for reason in bad.values())
+        return Found(False, subject, f"{text}; not: {named}; {'; '.join(remedies)}")
     return Found(True, subject, f"{text}, {', '.join(size for size, _ in sizes.most_common())} pixels")
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from im2hands.datasets.audit import AUDIT, Audit, Finding, Reason, RowBuffer, Unusable, require_few_damaged
-from im2hands.datasets.image_files import inspect_image
+from im2hands.datasets.image_files import find_image, image_size, inspect_image, resizing
 from im2hands.datasets.interhand26m import AnnotatedImage, Cameras, InterHand26M, hand_fit
 from im2hands.datasets.parallel import chunks, ordered_map
-from im2hands.geometry.cameras import Camera
+from im2hands.geometry.cameras import Camera, crop_intrinsics
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.progress import progress
@@ -49,9 +50,11 @@ FRAMES = Layout(
         ]
     ),
 )
-"""K: pixels of the original image, row-major; R, t: world -> camera, metres."""
+"""width, height, K: pixels of the image file, row-major; R, t: world -> camera, metres."""
 
 MIN_IMAGE_MEAN = 10.0
+NEAREST_CAMERA = 0.02
+"""Metres from the world's origin; positions of cameras within it are looked at, whether they are in metres."""
 IMAGES_PER_TASK = 32
 
 
@@ -146,31 +149,36 @@ def index_frames(
     """The kept frames of a split (FRAMES) and the audit of all others.
 
     min_image_mean: grey levels; darker images are black (IntagHand: 10).
-    max_unreadable_fraction: largest part of the two-hand frames whose image, camera or fit may be damaged.
+    max_unreadable_fraction: largest part of the two-hand frames whose entry, image, camera or fit may be damaged.
     threads: worker processes; the result does not depend on it.
+    Frames of images that were resized as a whole get the intrinsics of the resized image, and are noted as IMAGE_SCALED.
     Raises DataError if more is damaged or nothing is kept, and for everything that `InterHand26M` refuses.
     """
     dataset = InterHand26M.open(root)
+    dataset.require_images(split)
     audit = Audit()
     candidates, cameras = RowBuffer(FRAMES.schema), dataset.cameras(split)
-    fit_problems = _fit_problems(dataset, split)
+    poses = hand_poses(dataset, split)
     for image in progress(dataset.annotated_images(split), f"read annotations of {split}", unit="images"):
-        problem = _problem(image, cameras, fit_problems)
+        problem = _problem(image, cameras, poses)
         if problem is None:
             candidates.append(**_frame_row(image, split, cameras))
         else:
             audit.note(problem, **_audit_columns(image._asdict()))
     table = candidates.table()
-    inspected = _inspect(dataset, split, table["file_name"].to_pylist(), table, min_image_mean, threads)
-    kept = np.ones(len(table), bool)
-    for index, finding in enumerate(inspected):
+    kept, resized = np.ones(len(table), bool), {}
+    for index, (finding, size) in enumerate(_inspect(dataset, split, table, min_image_mean, threads)):
         if finding is not None:
             row = table.slice(index, 1).to_pylist()[0]
             audit.note(finding, **_audit_columns(row))
             kept[index] = finding.reason.keeps
+        if size is not None:
+            resized[index] = size
     two_hand = len(table) + sum(n for reason, n in audit.counts.items() if reason in DROPPED_TWO_HAND)
-    require_few_damaged(audit.counts, two_hand, max_unreadable_fraction, f"{root}: two-hand frames of {split}")
-    table = table.filter(pa.array(kept))
+    require_few_damaged(
+        audit.counts, two_hand, max_unreadable_fraction, f"{root}: two-hand frames of {split}", audit.first_damage
+    )
+    table = _resized(table, resized).filter(pa.array(kept))
     if len(table) == 0:
         raise DataError(f"{root}: no frame of the split {split} shows two fitted hands; dropped: {audit.summary()}.")
     frame_id = pa.array(np.arange(len(table)), pa.int64())
@@ -178,7 +186,7 @@ def index_frames(
 
 
 DROPPED_TWO_HAND = frozenset(
-    reason for reason in Reason if reason.value.startswith(("fit_", "camera_")) and not reason.keeps
+    reason for reason in Reason if reason.value.startswith(("entry_", "fit_", "camera_")) and not reason.keeps
 )
 """Reasons of `index_frames` that are given to two-hand frames before their image is looked at."""
 
@@ -191,48 +199,72 @@ def write_index(
     write_parquet(frames, table, FRAMES, provenance)
 
 
-def _fit_problems(dataset: InterHand26M, split: str) -> dict[str, dict[str, Finding | None]]:
-    """capture -> frame_idx -> what is wrong with its fits, None if both hands can be built."""
-    problems: dict[str, dict[str, Finding | None]] = {}
+Pose = Finding | Float[np.ndarray, "2 3"]
+"""What is wrong with the fits of a frame, or both hands' translations (m, world) if both can be built."""
+
+
+def hand_poses(dataset: InterHand26M, split: str) -> dict[str, dict[str, Pose]]:
+    """capture -> frame_idx -> pose, of all fits of a split."""
+    poses: dict[str, dict[str, Pose]] = {}
     for capture, frame, entry in progress(dataset.fits(split), f"read fits of {split}", unit="poses"):
-        problem = None
-        for side in Side:
-            try:
-                hand_fit(entry, side)
-            except Unusable as unusable:
-                problem = unusable.finding
-                break
-        problems.setdefault(capture, {})[frame] = problem
-    return problems
+        try:
+            pose = np.stack([hand_fit(entry, side).translation for side in Side])
+        except Unusable as unusable:
+            pose = unusable.finding
+        poses.setdefault(capture, {})[frame] = pose
+    return poses
 
 
-def _problem(
-    image: AnnotatedImage, cameras: Cameras, fit_problems: dict[str, dict[str, Finding | None]]
-) -> Finding | None:
+def _problem(image: AnnotatedImage, cameras: Cameras, poses: dict[str, dict[str, Pose]]) -> Finding | None:
     """Why the frame is dropped before its image is looked at, in the order of the published selection."""
-    if image.hand_type != "interacting":
+    if image.hand_type in ("right", "left"):
         return Finding(Reason.SINGLE_HAND, image.hand_type)
+    if image.fault:
+        return Finding(Reason.ENTRY_MALFORMED, image.fault)
     if not image.hand_type_valid:
         return Finding(Reason.HAND_TYPE_INVALID)
-    frames = fit_problems.get(str(image.capture))
+    frames = poses.get(str(image.capture))
     if frames is None:
         return Finding(Reason.FIT_CAPTURE_MISSING)
-    if str(image.frame_idx) not in frames:
-        return Finding(Reason.FIT_FRAME_MISSING)
-    problem = frames[str(image.frame_idx)]
-    if problem is not None:
-        return problem
+    pose = frames.get(str(image.frame_idx), Finding(Reason.FIT_FRAME_MISSING))
+    if isinstance(pose, Finding):
+        return pose
     try:
-        cameras.get(image.capture, image.camera)
+        camera = cameras.get(image.capture, image.camera)
     except Unusable as unusable:
         return unusable.finding
-    return None
+    return position_in_metres(camera, pose, (image.width, image.height))
+
+
+def position_in_metres(camera: Camera, places: Float[np.ndarray, "hands 3"], size: tuple[int, int]) -> Finding | None:
+    """The finding that a camera's position was given in metres instead of millimetres; None if nothing speaks for it.
+
+    places: where the hands are about, m, world.  size: (width, height) of the image.
+    It is in metres if the camera stands next to the world's origin and does not see the hands, but would see them from a
+    thousand times as far.
+    """
+    distance = float(np.linalg.norm(camera.translation))
+    if not 0 < distance < NEAREST_CAMERA or _sees(camera, places, size):
+        return None
+    if not _sees(replace(camera, translation=camera.translation * 1000), places, size):
+        return None
+    detail = "distance of the camera from the origin in metres; is its position in metres instead of millimetres?"
+    return Finding(Reason.CAMERA_POSITION_IMPLAUSIBLE, detail, distance)
+
+
+def _sees(camera: Camera, places: Float[np.ndarray, "hands 3"], size: tuple[int, int]) -> bool:
+    """Whether all places lie in the image, or beside it by less than half of it."""
+    try:
+        shares = camera.project(places) / size
+    except DataError:
+        return False
+    return bool((np.abs(shares - 0.5) < 1).all())
 
 
 def _frame_row(image: AnnotatedImage, split: str, cameras: Cameras) -> dict[str, Any]:
     camera = cameras.get(image.capture, image.camera)
     row = image._asdict()
-    del row["hand_type"], row["hand_type_valid"]
+    del row["hand_type"], row["hand_type_valid"], row["fault"]
     matrices = {"K": camera.intrinsics.reshape(-1), "R": camera.rotation.reshape(-1), "t": camera.translation}
     return {"frame_id": -1, "split": split, **row, **matrices}
 
@@ -241,16 +273,43 @@ def _audit_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("image_id", "file_name", "capture", "camera", "frame_idx")}
 
 
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+
+def _resized(table: pa.Table, sizes: dict[int, Size]) -> pa.Table:
+    """The rows of FRAMES, those in `sizes` with the size and the intrinsics of their resized image."""
+    if not sizes:
+        return table
+    columns = {name: table[name].to_pylist() for name in ("width", "height", "K")}
+    for row, size in sizes.items():
+        change = resizing(size, (columns["width"][row], columns["height"][row]))
+        columns["K"][row] = crop_intrinsics(np.reshape(columns["K"][row], (3, 3)), change).ravel().tolist()
+        columns["width"][row], columns["height"][row] = size
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    return table
+
+
 def _inspect(
-    dataset: InterHand26M, split: str, file_names: list[str], table: pa.Table, min_mean: float, threads: int
-) -> Iterator[Finding | None]:
-    folder = dataset.images / split
-    sizes = zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True)
-    tasks = chunks([(name, *size) for name, size in zip(file_names, sizes, strict=True)], IMAGES_PER_TASK)
+    dataset: InterHand26M, split: str, table: pa.Table, min_mean: float, threads: int
+) -> Iterator[tuple[Finding | None, Size | None]]:
+    columns = (table[name].to_pylist() for name in ("file_name", "width", "height"))
+    tasks = chunks(list(zip(*columns, strict=True)), IMAGES_PER_TASK)
     label = f"look at images of {split} (x{IMAGES_PER_TASK})"
-    for findings in ordered_map(partial(_inspect_chunk, folder, min_mean), tasks, threads, label):
-        yield from findings
+    for found in ordered_map(partial(_inspect_chunk, dataset.images / split, min_mean), tasks, threads, label):
+        yield from found
 
 
-def _inspect_chunk(folder: Path, min_mean: float, task: list[tuple[str, int, int]]) -> list[Finding | None]:
-    return [inspect_image(folder / name, min_mean, width, height) for name, width, height in task]
+def _inspect_chunk(
+    folder: Path, min_mean: float, task: list[tuple[str, int, int]]
+) -> list[tuple[Finding | None, Size | None]]:
+    """What is wrong with each image, and the size of those that were resized."""
+    results = []
+    for name, width, height in task:
+        path = find_image(folder, name)
+        finding = inspect_image(path, min_mean, width, height)
+        scaled = finding is not None and finding.reason is Reason.IMAGE_SCALED
+        results.append((finding, image_size(path) if scaled else None))
+    return results

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
-from im2hands.datasets.audit import AUDIT, Audit, Finding, Reason, RowBuffer, Unusable
+from im2hands.datasets.audit import AUDIT, REMEDIES, Audit, Finding, Reason, RowBuffer, Unusable
 from im2hands.datasets.frames import FrameTable, hand_id, pair_id
 from im2hands.datasets.interhand26m import HandFit, InterHand26M, annotated_joints, hand_fit
 from im2hands.datasets.parallel import chunks
@@ -65,6 +65,8 @@ HANDS = Layout(
 
 Pair = tuple[int, int]
 """A pose: (capture, frame_idx)."""
+MOST_IN_METRES = 0.5
+"""Part of the hands whose joints may be in metres; with more, the whole file is."""
 HANDS_PER_BATCH = 256
 ROWS_PER_GROUP = 256
 """Small row groups let a reader of a few hands touch a few megabytes of the file."""
@@ -143,7 +145,7 @@ def fit_hands(
     models: one per side.  suspicious_joint_distance_mm: mean distance of the annotated joints to the model's above which
     a hand is noted as JOINTS_FAR_FROM_MODEL, and kept.  degenerate_hands: `consistent` drops hands without a palm frame
     with a reason, `published` keeps what the formulas give.
-    Raises DataError if the fits of a frame are gone or no hand remains.
+    Raises DataError if the fits of a frame are gone, no hand remains or the annotated joints are in metres.
     """
     dataset = InterHand26M.open(root)
     wanted = set(frames.pairs())
@@ -155,6 +157,12 @@ def fit_hands(
             f"{missing[0][1]} ({len(missing)} poses in all), which the frame table lists; run index_frames again."
         )
     table, audit = pose_fits(frames, fits, joints, models, suspicious_joint_distance_mm, angle_clamp, degenerate_hands)
+    in_metres = audit.counts[Reason.JOINTS_IN_METRES]
+    if in_metres > MOST_IN_METRES * (len(table) or 1):
+        raise DataError(
+            f"{dataset.annotation_file(split, 'joint_3d')}: the joints of {in_metres} of {len(table)} hands lie within a "
+            f"millimetre; {REMEDIES[Reason.JOINTS_IN_METRES]}: multiply world_coord by 1000."
+        )
     if len(table) == 0:
         raise DataError(f"{root}: no hand of the split {split} has a palm frame: {audit.summary()}; check the fits.")
     return table, audit

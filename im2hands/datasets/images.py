@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, UInt8
 from im2hands.datasets.audit import Finding, Reason, Unusable, require_few_damaged
 from im2hands.datasets.frames import Frame, FrameTable, hand_id
 from im2hands.datasets.hands import HandTable
-from im2hands.datasets.image_files import read_image
+from im2hands.datasets.image_files import find_image, read_image
 from im2hands.datasets.interhand26m import InterHand26M
 from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.surface_maps import SurfaceMaps, decode_dense_map, decode_masks
@@ -153,7 +153,11 @@ def _crop_row(
             affine, crop_camera = hands_crop(camera, vertices, settings)
         except DataError as error:
             raise Unusable(Reason.HANDS_NOT_PROJECTABLE, str(error)) from None
-        crop = crop_image(read_image(folder / frame.file_name), affine, settings.size)
+        image = read_image(find_image(folder, frame.file_name))
+        if image.shape[:2] != (frame.height, frame.width):
+            found = f"indexed with {frame.width} x {frame.height} pixels, found {image.shape[1]} x {image.shape[0]}"
+            raise Unusable(Reason.IMAGE_SIZE_DIFFERS, f"{found}; run index_frames again")
+        crop = crop_image(image, affine, settings.size)
     except Unusable as unusable:
         finding = unusable.finding
         return row | {"quarantined": True, "reason": f"{finding.reason}: {finding.detail}"}, finding

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from im2hands.datasets.annotation_values import (
+    canonical_key,
+    flag,
+    hand_type,
+    name,
+    relative_path,
+    size_in_pixels,
+    whole_number,
+)
 from im2hands.datasets.audit import Finding, Reason, Unusable
+from im2hands.datasets.image_files import find_image
 from im2hands.datasets.json_stream import JsonStream
 from im2hands.geometry.cameras import Camera, camera_translation
 from im2hands.hands.joints import JointOrder, reorder
@@ -29,10 +39,22 @@ OLD_FOLDERS = ("all", "human_annot", "machine_annot")
 ROTATION_TOLERANCE = 1e-3
 LARGEST_TRANSLATION = 10.0
 """Metres; the capture dome is about 2 m wide, a fit further away is in millimetres or broken."""
+SPLITS = ("train", "val", "test")
+LISTED = 6
+"""Names that a message lists."""
+LARGEST_TURN = 4 * np.pi
+"""Radians; a joint that is turned by more than twice all the way round is in degrees or broken."""
+LEAST_FOCAL = 10.0
+"""Pixels; a shorter focal length is in units of the image's width, or broken."""
+LEAST_SPREAD = 1.0
+"""Millimetres; joints of one hand that lie closer together are in metres."""
 
 
 class AnnotatedImage(NamedTuple):
-    """An entry of `images` with its entry of `annotations`."""
+    """An entry of `images` with its entry of `annotations`.
+
+    fault: what is wrong with values other than the ids, "" if nothing; a faulty value is 0, False or "".
+    """
 
     image_id: int
     annotation_id: int
@@ -46,6 +68,7 @@ class AnnotatedImage(NamedTuple):
     frame_idx: int
     hand_type: str
     hand_type_valid: bool
+    fault: str = ""
 
 
 class HandFit(NamedTuple):
@@ -83,20 +106,40 @@ class InterHand26M:
         return dataset
 
     def annotation_file(self, split: str, kind: str) -> Path:
-        """kind: data, camera, joint_3d or MANO_NeuralAnnot."""
+        """kind: data, camera, joint_3d or MANO_NeuralAnnot. Raises DataError with what lies there instead."""
         path = self.annotations / split / f"InterHand2.6M_{split}_{kind}.json"
         if not path.is_file():
-            obsolete = path.with_name(f"InterHand2.6M_{split}_MANO.json")
-            hint = (
-                f"{obsolete.name} is the obsolete form with one fit per view"
-                if kind == "MANO_NeuralAnnot" and obsolete.is_file()
-                else "check dataset.root and that the annotations of v1.0 are unpacked"
-            )
-            raise DataError(f"{path}: the annotation file is missing; {hint}.")
+            raise DataError(f"{path}: the annotation file is missing; {self._instead(path, kind)}.")
         return path
 
+    def _instead(self, missing: Path, kind: str) -> str:
+        """Why an annotation file may be missing, with the remedy."""
+        obsolete = missing.with_name(missing.name.replace("_NeuralAnnot", ""))
+        if kind == "MANO_NeuralAnnot" and obsolete.is_file():
+            return f"{obsolete.name} is the obsolete form with one fit per view"
+        if (self.annotations / missing.name).is_file():
+            return f"it lies one level too high, in {self.annotations}: move it into {missing.parent.name}/"
+        if not missing.parent.is_dir():
+            return f"{self.annotations} {_listed(self.annotations)}, but the splits must be called {', '.join(SPLITS)}"
+        return "check dataset.root and that the annotations of v1.0 are unpacked"
+
     def image_file(self, split: str, file_name: str) -> Path:
-        return self.images / split / file_name
+        """The image of that name, also if it lies there as .png or .JPG, see `find_image`."""
+        return find_image(self.images / split, file_name)
+
+    def require_images(self, split: str) -> None:
+        """Raises DataError if a split has no folder of images or they lie in one of the same name below it."""
+        folder = self.images / split
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: the images of the split are missing; {self.images} {_listed(self.images)}, but the splits must be "
+                f"called {', '.join(SPLITS)}: unpack the images there."
+            )
+        inner = [path.name for path in folder.iterdir() if path.is_dir()]
+        if inner in ([split], ["images"]):
+            raise DataError(
+                f"{folder / inner[0]}: the images lie too deep; move the Capture folders in it up into {folder}."
+            )
 
     def annotated_images(self, split: str) -> Iterator[AnnotatedImage]:
         """All images of a split with their annotations, in file order, in constant memory per image.
@@ -114,7 +157,7 @@ class InterHand26M:
                     raise _unpaired(path, f"there are more images than annotations ({position})")
                 try:
                     entry = _annotated_image(image, annotation)
-                    paired_id = int(annotation["image_id"])
+                    paired_id = whole_number(annotation["image_id"])
                 except (KeyError, TypeError, ValueError) as error:
                     raise DamagedFileError(
                         f"{path}: entry {position} of images or annotations is not as in v1.0 "
@@ -132,7 +175,14 @@ class InterHand26M:
             raise DataError(f"{path}: an image id occurs twice, so annotations cannot be joined; fetch the file again.")
 
     def cameras(self, split: str) -> Cameras:
-        return Cameras(read_json(self.annotation_file(split, "camera"), "camera file"))
+        """Raises DataError for a missing file, DamagedFileError for one that is not JSON or holds no captures."""
+        path = self.annotation_file(split, "camera")
+        content = read_json(path, "camera file")
+        if not isinstance(content, dict):
+            raise DamagedFileError(
+                f"{path}: holds a {type(content).__name__} instead of cameras by capture; fetch the v1.0 annotations again."
+            )
+        return Cameras(content)
 
     def fits(self, split: str) -> Iterator[tuple[str, str, Any]]:
         """(capture, frame_idx, {"right": fit, "left": fit} as it stands) of all frames; see `hand_fit`."""
@@ -146,14 +196,14 @@ class InterHand26M:
         with JsonStream(self.annotation_file(split, kind), purpose) as stream:
             for capture in stream.members():
                 for frame in stream.members():
-                    yield capture, frame, stream.value()
+                    yield canonical_key(capture), canonical_key(frame), stream.value()
 
 
 class Cameras:
     """The cameras of one split. They move slightly between captures, so both names are needed."""
 
-    def __init__(self, content: Any) -> None:
-        self._content = content
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._content = {canonical_key(capture): cameras for capture, cameras in content.items()}
         self._built: dict[tuple[str, str], Camera | Finding] = {}
 
     def get(self, capture: int | str, camera: str) -> Camera:
@@ -171,12 +221,12 @@ class Cameras:
 
     def _build(self, capture: str, camera: str) -> Camera:
         try:
-            entry = self._content[capture]
             centre, rotation, focal, centre_px = (
-                np.asarray(entry[key][camera], np.float64) for key in ("campos", "camrot", "focal", "princpt")
+                np.asarray(self._value(capture, key, camera), np.float64)
+                for key in ("campos", "camrot", "focal", "princpt")
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unusable(Reason.CAMERA_MISSING, f"{type(error).__name__}: {error}") from None
+        except (TypeError, ValueError):
+            raise Unusable(Reason.CAMERA_IMPLAUSIBLE, f"camera {camera}: values that are no numbers") from None
         if (centre.shape, rotation.shape, focal.shape, centre_px.shape) != ((3,), (3, 3), (2,), (2,)):
             raise Unusable(Reason.CAMERA_IMPLAUSIBLE, "wrong number of values")
         if not all(np.isfinite(part).all() for part in (centre, rotation, focal, centre_px)):
@@ -184,10 +234,18 @@ class Cameras:
         error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
         if error > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
             raise Unusable(Reason.CAMERA_IMPLAUSIBLE, "camrot is not a rotation, deviation", error)
-        if not (focal > 0).all():
+        if not (focal > LEAST_FOCAL).all():
             raise Unusable(Reason.CAMERA_IMPLAUSIBLE, "focal length in pixels", float(focal.min()))
         intrinsics = np.array([[focal[0], 0, centre_px[0]], [0, focal[1], centre_px[1]], [0, 0, 1.0]])
         return Camera(intrinsics, rotation, camera_translation(rotation, centre / 1000))
+
+    def _value(self, capture: str, key: str, camera: str) -> Any:
+        entry = self._content.get(capture)
+        values = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(values, dict) or camera not in values:
+            what = f"capture {capture}" if entry is None else f"{key} of camera {camera} in capture {capture}"
+            raise Unusable(Reason.CAMERA_MISSING, f"the camera file has no {what}")
+        return values[camera]
 
 
 def hand_fit(entry: Any, side: Side) -> HandFit:
@@ -209,6 +267,10 @@ def hand_fit(entry: Any, side: Side) -> HandFit:
     if distance > LARGEST_TRANSLATION:
         detail = f"{side.value}: length of the translation in metres; is the file in millimetres?"
         raise Unusable(Reason.FIT_TRANSLATION_IMPLAUSIBLE, detail, distance)
+    turn = float(np.linalg.norm(pose.reshape(16, 3), axis=1).max())
+    if turn > LARGEST_TURN:
+        detail = f"{side.value}: largest turn of a joint in radians; is the file in degrees?"
+        raise Unusable(Reason.FIT_POSE_IMPLAUSIBLE, detail, turn)
     return HandFit(pose, shape, translation)
 
 
@@ -216,7 +278,8 @@ def annotated_joints(entry: Any) -> dict[Side, tuple[Float[np.ndarray, "21 3"], 
     """Per side the annotated joints (STANDARD order, metres, world) and which of them are annotated.
 
     entry: as it stands in joint_3d.json, or the bare 42 x 3 list of very old files (all joints annotated).
-    Raises Unusable (ANNOTATION_MISSING) if it is neither. Joints that are not finite count as not annotated.
+    Joints that are not finite count as not annotated.
+    Raises Unusable: ANNOTATION_MISSING if it is neither, JOINTS_IN_METRES if all joints of a hand lie within a millimetre.
     """
     try:
         bare = not isinstance(entry, dict)
@@ -225,6 +288,10 @@ def annotated_joints(entry: Any) -> dict[Side, tuple[Float[np.ndarray, "21 3"], 
     except (KeyError, TypeError, ValueError) as error:
         raise Unusable(Reason.ANNOTATION_MISSING, f"{type(error).__name__}: {error}") from None
     valid &= np.isfinite(coordinates).all(axis=-1)
+    for points in (hand[annotated] * 1000 for hand, annotated in zip(coordinates, valid, strict=True)):
+        spread = float(np.ptp(points, axis=0).max()) if len(points) > 1 else 0.0
+        if 0 < spread < LEAST_SPREAD:
+            raise Unusable(Reason.JOINTS_IN_METRES, "extent of a hand in millimetres; is the file in metres?", spread)
     places = {Side.RIGHT: 0, Side.LEFT: 1}
     return {
         side: (
@@ -258,8 +325,15 @@ def _find(root: Path, name: str) -> Path:
         raise DataError(f"{root}: several folders hold {name}/ ({listed}); set dataset.root to the one to use.")
     raise DataError(
         f"{root}: there is no {name}/ here or below an InterHand2.6M_* folder; set dataset.root to the folder "
-        "that holds images/ and annotations/."
+        f"that holds images/ and annotations/ ({root.name} {_listed(root)})."
     )
+
+
+def _listed(folder: Path) -> str:
+    """What folders a folder holds, in words."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    shown = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    return f"holds the folders {shown}" if names else "holds no folders"
 
 
 def _array_in(stream: JsonStream, wanted: str) -> Iterator[Any]:
@@ -274,20 +348,32 @@ def _array_in(stream: JsonStream, wanted: str) -> Iterator[Any]:
 
 
 def _annotated_image(image: dict[str, Any], annotation: dict[str, Any]) -> AnnotatedImage:
-    return AnnotatedImage(
-        image_id=int(image["id"]),
-        annotation_id=int(annotation["id"]),
-        file_name=str(image["file_name"]),
-        width=int(image["width"]),
-        height=int(image["height"]),
-        capture=int(image["capture"]),
-        subject=int(image["subject"]),
-        sequence=str(image["seq_name"]),
-        camera=str(image["camera"]),
-        frame_idx=int(image["frame_idx"]),
-        hand_type=str(annotation["hand_type"]),
-        hand_type_valid=bool(annotation["hand_type_valid"]),
+    """Raises KeyError, TypeError or ValueError without the keys of v1.0 or for ids that are no numbers."""
+    faults: list[str] = []
+
+    def read(entry: dict[str, Any], key: str, as_type: Callable[[Any], Any], otherwise: Any) -> Any:
+        value = entry[key]
+        try:
+            return as_type(value)
+        except ValueError as error:
+            faults.append(f"{key}: {error}")
+            return otherwise
+
+    found = AnnotatedImage(
+        image_id=whole_number(image["id"]),
+        annotation_id=whole_number(annotation["id"]),
+        file_name=read(image, "file_name", relative_path, ""),
+        width=read(image, "width", size_in_pixels, 0),
+        height=read(image, "height", size_in_pixels, 0),
+        capture=read(image, "capture", whole_number, 0),
+        subject=read(image, "subject", whole_number, 0),
+        sequence=read(image, "seq_name", name, ""),
+        camera=read(image, "camera", name, ""),
+        frame_idx=read(image, "frame_idx", whole_number, 0),
+        hand_type=read(annotation, "hand_type", hand_type, ""),
+        hand_type_valid=read(annotation, "hand_type_valid", flag, False),
     )
+    return found._replace(fault="; ".join(faults)) if faults else found
 
 
 def _unpaired(path: Path, what: str) -> DataError:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.mistaken_files import mistaken_for
 
 BLOCK = 1 << 22
 LARGEST_VALUE = 1 << 28
@@ -36,7 +37,7 @@ class JsonStream:
 
     def __enter__(self) -> JsonStream:
         try:
-            self._file = self.path.open(encoding="utf-8")
+            self._file = self.path.open(encoding="utf-8-sig")
         except FileNotFoundError:
             raise DataError(
                 f"{self.path}: the {self._purpose} is missing; check dataset.root and that everything is unpacked."
@@ -129,7 +130,5 @@ class JsonStream:
         self._text, self._at, self._ended = remainder + more, 0, not more
 
     def _damaged(self, what: str) -> DamagedFileError:
-        return DamagedFileError(
-            f"{self.path}: the {self._purpose} is not valid JSON ({what}); it is probably truncated: "
-            "fetch or unpack it again."
-        )
+        cause = mistaken_for(self.path) or "it is probably truncated: fetch or unpack it again"
+        return DamagedFileError(f"{self.path}: the {self._purpose} is not valid JSON ({what}); {cause}.")

@@ -42,17 +42,81 @@ class _Select(InertObject):
         return values.reshape(self.state["preferred_shape"])
 
 
-class _SparseColumns(InertObject):
-    """scipy's compressed sparse column matrix."""
+class _Sparse(InertObject):
+    """A sparse matrix or array of scipy; entries at the same place add up."""
 
     def dense(self, name: str) -> np.ndarray:
-        data, rows, starts = (dense_array(self.state[part], name) for part in ("data", "indices", "indptr"))
-        matrix = np.zeros(tuple(self.state.get("_shape") or self.state["shape"]))
-        np.add.at(matrix, (rows, np.repeat(np.arange(matrix.shape[1]), np.diff(starts))), data)
+        rows, columns = (int(size) for size in self.state.get("_shape") or self.state["shape"])
+        if rows < 0 or columns < 0 or rows * columns > LARGEST_SPARSE:
+            raise ValueError(f"a matrix of {rows} x {columns}")
+        at_rows, at_columns, values = (np.asarray(part) for part in self._entries(name))
+        if values.size and min(at_rows.min(), at_columns.min()) < 0:
+            raise ValueError("negative indices")
+        matrix = np.zeros((rows, columns))
+        np.add.at(matrix, (at_rows, at_columns), values)
         return matrix
 
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, column and value of every stored entry."""
+        raise NotImplementedError
 
-UNREADABLE = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError, MemoryError)
+    def _parts(self, name: str, *parts: str) -> list[np.ndarray]:
+        return [dense_array(self.state[part], name) for part in parts]
+
+
+class _SparseRows(_Sparse):
+    """csr: the entries row by row."""
+
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, inner, starts = self._parts(name, "data", "indices", "indptr")
+        if starts[-1] != len(values):
+            raise ValueError(f"{len(values)} values instead of {starts[-1]}")
+        return np.repeat(np.arange(len(starts) - 1), np.diff(starts)), inner, values
+
+
+class _SparseColumns(_SparseRows):
+    """csc: the entries column by column."""
+
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        outer, inner, values = super()._entries(name)
+        return inner, outer, values
+
+
+class _SparseTriples(_Sparse):
+    """coo: row, column and value of each entry; newer versions of scipy keep rows and columns as `coords`."""
+
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        places = self.state["coords"] if "coords" in self.state else (self.state["row"], self.state["col"])
+        at_rows, at_columns = (dense_array(place, name) for place in places)
+        return at_rows, at_columns, *self._parts(name, "data")
+
+
+class _SparseDiagonals(_Sparse):
+    """dia: one row of values per diagonal, placed by column."""
+
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, offsets = self._parts(name, "data", "offsets")
+        rows, columns = self.state.get("_shape") or self.state["shape"]
+        at_columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+        at_rows = at_columns - offsets[:, None]
+        inside = (at_rows >= 0) & (at_rows < rows) & (at_columns < columns)
+        return at_rows[inside], at_columns[inside], values[inside]
+
+
+class _SparseLists(_Sparse):
+    """lil: two lists per row, of columns and of values."""
+
+    def _entries(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        at_columns, values = (list(self.state[part]) for part in ("rows", "data"))
+        at_rows = np.repeat(np.arange(len(at_columns)), [len(row) for row in at_columns])
+        return at_rows, *(np.array([one for row in part for one in row]) for part in (at_columns, values))
+
+
+LARGEST_SPARSE = 10_000_000
+"""Entries of a dense matrix; the largest array of a hand model has 315,000."""
+
+
+UNREADABLE = (AttributeError, OverflowError, KeyError, IndexError, TypeError, ValueError, RecursionError, MemoryError)
 """What a pickled state without a proper array behind it can raise."""
 
 
@@ -84,15 +148,26 @@ def _empty(kind: type, *arguments: Any) -> Any:
 PICKLE_NAMES: dict[str, Any] = {
     "chumpy.ch.Ch": _Leaf,
     "chumpy.reordering.Select": _Select,
-    "scipy.sparse.csc.csc_matrix": _SparseColumns,
-    "scipy.sparse._csc.csc_matrix": _SparseColumns,
     **array_names(),
     "copy_reg._reconstructor": _reconstruct,
     "copyreg._reconstructor": _reconstruct,
     "copyreg.__newobj__": _empty,
     "collections.OrderedDict": OrderedDict,
+    "numpy.matrix": np.ndarray,
+    "numpy.matrixlib.defmatrix.matrix": np.ndarray,
 }
 """The only names a MANO pickle may ask for, and what stands in for them."""
+
+SPARSE = {
+    "csc": _SparseColumns,
+    "csr": _SparseRows,
+    "coo": _SparseTriples,
+    "dia": _SparseDiagonals,
+    "lil": _SparseLists,
+}
+for _form, _kind in SPARSE.items():
+    for _module in (f"scipy.sparse.{_form}", f"scipy.sparse._{_form}"):
+        PICKLE_NAMES |= {f"{_module}.{_form}_{_type}": _kind for _type in ("matrix", "array")}
 
 for _module in ("__builtin__", "builtins"):
     PICKLE_NAMES |= {f"{_module}.object": object, f"{_module}.set": set, f"{_module}.frozenset": frozenset}

@@ -26,6 +26,7 @@ from im2hands.hands.model import FACES, FINGER_ANGLES, JOINTS, SHAPES, VERTICES,
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import atomic_path
 from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.hand_model_folder import hand_model_files
 from im2hands.io.pickles import load_pickle
 
 SHAPE_OF = {
@@ -48,16 +49,11 @@ SAME_SHAPE_DIRECTIONS_BELOW = 1.0
 def load_hand_models(folder: str | os.PathLike) -> dict[Side, HandModel]:
     """Both hands of a folder with MANO_RIGHT and MANO_LEFT, each `.pkl` (preferred, as the original) or `.npz`.
 
-    The left hand's sign defect in the shape directions is mended if present (`correct_left_shape_directions`).
+    They may lie a little deeper or be written in lower case, see `hand_model_files`. The left hand's sign defect in the shape
+    directions is mended if present (`correct_left_shape_directions`).
     Raises DataError for missing or unsuitable files, DamagedFileError for unreadable ones.
     """
-    folder = Path(folder)
-    paths = {side: _file_of(folder, side) for side in Side}
-    if len({path.suffix for path in paths.values()}) > 1:
-        names = " and ".join(path.name for path in paths.values())
-        raise DataError(
-            f"{folder}: found {names}; both hands must come as .pkl or both as .npz, else models could be mixed."
-        )
+    paths = dict(zip((Side.RIGHT, Side.LEFT), hand_model_files(folder), strict=True))
     models = {side: hand_model(read_model_file(path), side, str(path)) for side, path in paths.items()}
     return correct_left_shape_directions(models)
 
@@ -149,21 +145,10 @@ def read_model_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises DataError for a missing file, array or a refused pickle, DamagedFileError for an unreadable file.
     """
     path = Path(path)
-    content = _read_npz(path) if path.suffix == ".npz" else load_pickle(path, PICKLE_NAMES, encoding="latin1")
+    content = _read_npz(path) if path.suffix.lower() == ".npz" else load_pickle(path, PICKLE_NAMES, encoding="latin1")
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: holds a {type(content).__name__} instead of a dictionary; this is no MANO file.")
     return {name: dense_array(content[name], f"{path}: `{name}`") for name in SHAPE_OF if name in content}
-
-
-def _file_of(folder: Path, side: Side) -> Path:
-    for suffix in (".pkl", ".npz"):
-        path = folder / f"MANO_{side.name}{suffix}"
-        if path.is_file():
-            return path
-    raise DataError(
-        f"{folder}: neither MANO_{side.name}.pkl nor MANO_{side.name}.npz is there; copy MANO's two .pkl files into this "
-        "folder, or let the stage synthesize_dataset write the built-in hand."
-    )
 
 
 def _builtin_arrays() -> dict[str, np.ndarray]:

@@ -81,7 +81,7 @@ def read_json(path: str | os.PathLike, purpose: str = "file") -> Any:
     purpose: what the file is, for the message.  Raises DataError if it is missing, DamagedFileError if it is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(
             f"{path}: the {purpose} is missing; run the stage that makes it, or correct the path."

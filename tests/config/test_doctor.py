@@ -59,6 +59,21 @@ def test_what_stands_in_the_way_is_named(checkout, change, subject, sentence):
     assert sentence in found.text
 
 
+def test_the_hand_model_is_found_or_what_is_missing_is_named(checkout):
+    file = checkout / "params.yaml"
+    file.write_text(file.read_text().replace("hand_model: data/hand_model", f"hand_model: {checkout / 'body'}"))
+    folder = checkout / "body" / "mano_v1_2" / "models"
+    folder.mkdir(parents=True)
+    (folder / "mano_right.pkl").touch()
+    lacking = findings(checkout)["hand model"]
+    assert lacking.hinders
+    assert "neither MANO_RIGHT.pkl nor MANO_RIGHT.npz is there or below it" in lacking.text
+    (folder / "mano_left.pkl").touch()
+    found = findings(checkout)["hand model"]
+    assert found.ok
+    assert "mano_right.pkl and mano_left.pkl" in found.text
+
+
 def test_missing_and_old_packages_are_named(checkout, monkeypatch):
     needed = ["numpy>=99", "no-such-package>=1", "torch>=2", "no-such-extra; extra == 'penetration'"]
     monkeypatch.setattr(metadata, "requires", lambda _: needed)

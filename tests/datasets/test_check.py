@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from im2hands.datasets.check import check_data
@@ -60,6 +61,60 @@ def test_cameras_without_values_are_counted(interhand, hand_model):
         capture["focal"] = {}
     interhand.write_annotations()
     assert not findings(interhand, hand_model)[f"{interhand.split} cameras"].ok
+
+
+def lacking(interhand, hand_model):
+    interhand.write_annotations()
+    return {subject: one.text for subject, one in findings(interhand, hand_model).items() if not one.ok}
+
+
+def test_values_of_another_kind_are_named(interhand, hand_model):
+    interhand.annotations[2]["hand_type_valid"] = "perhaps"
+    found = lacking(interhand, hand_model)
+    assert list(found) == ["train entries"]
+    assert "1 of 6 hold values that cannot be used (image 702 has hand_type_valid: 'perhaps'" in found["train entries"]
+
+
+def scaled(values, factor):
+    return [scaled(one, factor) if isinstance(one, list) else one * factor for one in values]
+
+
+def test_units_are_looked_at(interhand, hand_model):
+    for capture, frames in interhand.joints.items():
+        for frame, entry in frames.items():
+            entry["world_coord"] = scaled(entry["world_coord"], 0.001)
+            interhand.fits[capture][frame]["left"]["trans"] = [80.0, 900.0, 20.0]
+    found = lacking(interhand, hand_model)
+    assert set(found) == {"train joints", "train fits"}
+    assert "3 joints_in_metres of 3" in found["train joints"]
+    assert "3 fit_translation_implausible of 3" in found["train fits"]
+
+
+def test_camera_positions_in_metres_are_named(interhand, hand_model):
+    for capture in interhand.camera.values():
+        capture["campos"] = {name: scaled(place, 0.001) for name, place in capture["campos"].items()}
+    found = lacking(interhand, hand_model)
+    assert list(found) == ["train cameras"]
+    assert "4 camera_position_implausible of 4 cameras" in found["train cameras"]
+    assert "must be in millimetres and look like metres" in found["train cameras"]
+
+
+def test_resized_images_are_counted_and_others_named(interhand, hand_model):
+    interhand.write_image(1, np.full((40, 32, 3), 90, np.uint8))
+    found = findings(interhand, hand_model)["train images"]
+    assert found.ok
+    assert "6 of 6 looked at are whole, 1 of them resized" in found.text
+    interhand.write_image(2, np.full((64, 80, 3), 90, np.uint8))
+    text = lacking(interhand, hand_model)["train images"]
+    assert "5 of 6 looked at are whole, 1 of them resized" in text
+    assert "image_sides_exchanged: announced 64 x 80, found 80 x 64" in text
+    assert "checksum" not in text
+
+
+def test_images_under_another_split_name_are_named(interhand, hand_model):
+    folder = interhand.root / "images" / "train"
+    folder.rename(folder.with_name("training"))
+    assert "holds the folders training" in lacking(interhand, hand_model)["train images"]
 
 
 def test_a_missing_root_and_hand_model_are_two_findings(tmp_path):

@@ -112,14 +112,6 @@ def test_the_share_counts_two_hand_frames_only(interhand):
         index(interhand, max_unreadable_fraction=0.19)
 
 
-def test_a_size_that_differs_is_noted_and_kept(interhand):
-    interhand.images[3]["width"] *= 2
-    table, audit = index(interhand)
-    assert len(table) == 6
-    row = audit.table().to_pylist()[0]
-    assert row["kept"] and row["reason"] == "image_size_differs" and row["image_id"] == 703
-
-
 def test_a_split_without_two_hand_frames_is_refused_with_the_reasons(interhand):
     for position in range(6):
         interhand.rename_to_single_hand(position)

@@ -10,8 +10,10 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
+from im2hands.datasets.check import check_data
 from im2hands.hands.joints import MANO_PARENTS
 from im2hands.hands.model_files import (
     builtin_hand_models,
@@ -25,6 +27,8 @@ from im2hands.hands.model_files import (
 )
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.hand_model_folder import hand_model_files
+from workflow import paths
 
 MODELS = builtin_hand_models()
 TENSORS = ("template", "shape_directions", "pose_directions", "joint_regressor", "skinning_weights", "mean_pose")
@@ -74,6 +78,59 @@ def test_missing_and_mixed_files_are_named(tmp_path):
         load_hand_models(tmp_path)
     with pytest.raises(DataError, match="missing"):
         read_model_file(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize("below", ["mano", "mano_v1_2/models", "models", "."])
+@pytest.mark.parametrize("spelling", [str, str.lower])
+def test_files_a_little_deeper_or_in_lower_case_are_found(tmp_path, below, spelling):
+    """As MANO's archive unpacks and as other packages expect them."""
+    write_hand_model_folder(tmp_path / "written")
+    (tmp_path / "model" / below).mkdir(parents=True, exist_ok=True)
+    for file in (tmp_path / "written").iterdir():
+        file.rename(tmp_path / "model" / below / spelling(file.name))
+    (tmp_path / "model" / ".cache").mkdir()
+    models = load_hand_models(tmp_path / "model")
+    for side in Side:
+        assert_same_model(models[side], MODELS[side])
+    expected = [tmp_path / "model" / below / spelling(f"MANO_{side.name}.npz") for side in (Side.RIGHT, Side.LEFT)]
+    assert list(hand_model_files(tmp_path / "model")) == expected
+
+
+def test_the_workflow_and_check_data_take_the_files_that_are_found(tmp_path):
+    write_hand_model_folder(tmp_path / "mano")
+    files = [file.as_posix() for file in hand_model_files(tmp_path)]
+    assert paths.hand_model_files({"dataset": {"hand_model": str(tmp_path)}}) == files
+    found = next(iter(check_data(tmp_path / "nowhere", tmp_path, ["train"])))
+    assert found.ok
+    assert all(file in found.text for file in files)
+    assert paths.hand_model_files({"dataset": {"hand_model": "data/nowhere"}})[1] == "data/nowhere/MANO_LEFT.npz"
+
+
+def test_several_folders_with_models_are_ambiguous(tmp_path):
+    for name in ("mano", "old"):
+        write_hand_model_folder(tmp_path / name)
+    with pytest.raises(DataError, match=r"several folders below it hold MANO's files \(mano, old\); name one"):
+        load_hand_models(tmp_path)
+    write_hand_model_folder(tmp_path)  # files of its own decide
+    assert load_hand_models(tmp_path)[Side.LEFT].source == str(tmp_path / "MANO_LEFT.npz")
+
+
+def test_what_is_wrong_with_a_hand_model_folder_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: the hand model folder does not exist; correct dataset\.hand_model"):
+        load_hand_models(tmp_path / "nowhere")
+    with pytest.raises(
+        DataError, match=r"copy MANO's two \.pkl files .*built-in hand set dataset\.hand_model to data/hand"
+    ):
+        load_hand_models(tmp_path)
+    (tmp_path / "mano_v1_2.zip").touch()
+    with pytest.raises(DataError, match=r"unpack mano_v1_2\.zip there"):
+        load_hand_models(tmp_path)
+    write_hand_model_folder(tmp_path)
+    with pytest.raises(DataError, match="is a file; name the folder"):
+        load_hand_models(tmp_path / "MANO_LEFT.npz")
+    (tmp_path / "MANO_LEFT.npz").unlink()
+    with pytest.raises(DataError, match=r"neither MANO_LEFT\.pkl nor MANO_LEFT\.npz is there; copy the other hand's"):
+        load_hand_models(tmp_path)
 
 
 def test_original_pickles_are_preferred_to_converted_files(tmp_path):
@@ -176,6 +233,65 @@ def test_official_pickles_load_without_chumpy(tmp_path, foreign, protocol, spars
     models = load_hand_models(tmp_path)
     for side in Side:
         assert_same_model(models[side], MODELS[side])
+
+
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+@pytest.mark.parametrize("form", ["csc", "csr", "coo", "dia", "lil"])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_regressors_in_every_sparse_form_of_scipy_are_read_as_data(tmp_path, form, kind, protocol):
+    """As the installed scipy pickles them; scipy is not asked to read them."""
+    for side in Side:
+        regressor = getattr(scipy.sparse, f"{form}_{kind}")(arrays_of(side)["J_regressor"].astype(np.float64))
+        content = {**arrays_of(side), "J_regressor": regressor}
+        (tmp_path / f"MANO_{side.name}.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    models = load_hand_models(tmp_path)
+    for side in Side:
+        assert_same_model(models[side], MODELS[side])
+
+
+def test_sparse_entries_at_the_same_place_add_up_and_old_states_are_read(tmp_path, foreign, monkeypatch):
+    """coo of scipy before 1.13 keeps `row` and `col`; a numpy matrix is an array."""
+    dense = arrays_of(Side.RIGHT)["J_regressor"].astype(np.float64)
+    rows, columns = (np.concatenate([place, place]) for place in np.nonzero(dense))
+    sparse = foreign("scipy.sparse.coo", "coo_matrix")()
+    halves = np.concatenate([dense[np.nonzero(dense)] / 2] * 2)
+    sparse.__dict__.update(row=rows, col=columns, data=halves, _shape=(16, 778))
+    content = {**arrays_of(Side.RIGHT), "J_regressor": sparse, "hands_components": np.matrix(np.eye(45))}
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    monkeypatch.undo()
+    read = read_model_file(path)
+    assert np.array_equal(read["J_regressor"], dense)
+    assert type(read["hands_components"]) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_shape": (10**6, 10**6)},
+        {"_shape": (-16, -778)},
+        {"_shape": (4, 4)},
+        {"indices": np.full(5, -1)},
+        {"indptr": np.array([0, 10**9])},
+        {"indptr": np.array([0, 9, 5])},
+        {"data": np.array(["a"] * 5)},
+        {"indptr": None},
+    ],
+)
+def test_damaged_sparse_regressors_are_named(tmp_path, change):
+    regressor = scipy.sparse.csr_matrix(np.eye(5))
+    regressor.__dict__.update(change)
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps({**arrays_of(Side.RIGHT), "J_regressor": regressor}, protocol=2))
+    with pytest.raises(DamagedFileError, match="`J_regressor`"):
+        read_model_file(path)
+
+
+def test_objects_of_scipy_that_are_no_matrices_are_still_refused_by_name(tmp_path):
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps({**arrays_of(Side.RIGHT), "J": scipy.sparse.dok_matrix((2, 2))}, protocol=2))
+    with pytest.raises(DataError, match=r"dok_matrix"):
+        read_model_file(path)
 
 
 def test_pickle_of_python_two_loads(tmp_path):

@@ -100,6 +100,13 @@ def test_annotations_are_found_with_and_without_a_top_folder(tmp_path, top):
     assert annotation_folder({"dataset": {"root": str(tmp_path)}}) == (tmp_path / top / "annotations").as_posix()
 
 
+def test_annotations_of_the_root_come_before_those_of_a_top_folder(tmp_path):
+    """As `InterHand26M.open` takes them."""
+    for folder in ("annotations", "InterHand2.6M_5fps_batch1/annotations"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert annotation_folder({"dataset": {"root": str(tmp_path)}}) == (tmp_path / "annotations").as_posix()
+
+
 def test_every_stage_has_a_target(empty):
     jobs = empty.plan("--", "all_fit_hands")
     assert jobs == {

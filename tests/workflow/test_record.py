@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.record import audit_line, remove_stale_shards
+from workflow.record import audit_line, noted_hands_line, remove_stale_shards
 
 pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
 
@@ -171,7 +171,24 @@ def test_audit_is_summed_up_in_one_line(tmp_path):
     pq.write_table(pa.table({"frame_id": [0, 1, 2]}), tmp_path / "train.parquet")
     audit = {"kept": [False, False, True, False], "reason": ["black", "null", "far", "black"]}
     pq.write_table(pa.table(audit), tmp_path / "audit_train.parquet")
-    assert audit_line(tmp_path).startswith("Two-hand frames kept: train 3; left out: 2 black, 1 null (see ")
+    assert audit_line(tmp_path).startswith(
+        "Two-hand frames kept: train 3; left out: 2 black, 1 null; kept with a note: 1 far (see "
+    )
+    pq.write_table(pa.table({name: values[:2] for name, values in audit.items()}), tmp_path / "audit_train.parquet")
+    assert audit_line(tmp_path).startswith("Two-hand frames kept: train 3; left out: 1 black, 1 null (see ")
+
+
+def test_noted_hands_are_summed_up_only_where_there_are_some(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert noted_hands_line(tmp_path) is None
+    for split, reasons in (("train", []), ("test", ["joints_in_metres", "joints_in_metres", "degenerate_hand"])):
+        table = pa.table({"reason": pa.array(reasons, pa.string())})
+        pq.write_table(table, tmp_path / f"audit_{split}.parquet")
+    assert noted_hands_line(tmp_path).startswith("Hands with a note: 2 joints_in_metres, 1 degenerate_hand (see ")
+    pq.write_table(pa.table({"reason": pa.array([], pa.string())}), tmp_path / "audit_test.parquet")
+    assert noted_hands_line(tmp_path) is None
 
 
 def test_failed_job_points_to_its_log(finished):
