@@ -70,6 +70,7 @@ def unfold(
     keypoints: Float[Tensor, "batch 21 3"],
     angle_clamp: Behaviour = "consistent",
     degenerate_hands: Behaviour = "consistent",
+    given_bends: Float[Tensor, "batch 20 2"] | None = None,
 ) -> Unfolding:
     """The unfolding of wrist-centred hands in right-hand space, BIOMECH order.
 
@@ -78,6 +79,8 @@ def unfold(
     degenerate_hands: "published" rounds keypoints to float32 first (which decides what degenerate hands give), leaves opposite
     directions unaligned and gives NaN motions to hands with a metacarpal of no length; "consistent" aligns opposite
     directions by a half turn.
+    given_bends: what is undone instead of the measured bends (radians); `bends` are still the measured ones, each in the frame
+    that the given ones below it leave.
     """
     keypoints = keypoints.float().double() if degenerate_hands == "published" else keypoints.double()
     axes: dict[str, Tensor] = {}
@@ -92,7 +95,7 @@ def unfold(
     flat = _turn_fingers(spread_turns, flattened)
 
     frame = _local_frame(flat[:, :FINGER_COUNT])
-    bends, straightening, local_frames = _straighten(frame, flat, angle_clamp, axes)
+    bends, straightening, local_frames = _straighten(frame, flat, angle_clamp, axes, given_bends)
     unbend = _accumulate(frame, straightening)
     starts, motions = _motions(keypoints, lengths, flat, unbend, spread_turns @ plane_turns)
     return Unfolding(
@@ -200,16 +203,20 @@ def _local_frame(metacarpals: Tensor) -> Tensor:
 
 
 def _straighten(
-    frame: Tensor, flat: Tensor, angle_clamp: Behaviour, axes: dict[str, Tensor]
+    frame: Tensor, flat: Tensor, angle_clamp: Behaviour, axes: dict[str, Tensor], given: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Bends, the rotations that undo them and the frames they are measured in, from base to tip; level 0 does not bend."""
+    """Bends, the rotations that undo them (or the given ones) and the frames they are measured in, from base to tip.
+
+    Level 0 does not bend.
+    """
     levels = flat.unflatten(1, (LEVEL_COUNT, FINGER_COUNT))
     identity = torch.eye(3, dtype=flat.dtype, device=flat.device).expand_as(frame)
     bends, rotations, frames = [_bend(levels[:, 0], angle_clamp)], [identity], [identity]
     current, tilts = frame, []
     for level in range(1, LEVEL_COUNT):
         bend = _bend(_turned(current, levels[:, level]), angle_clamp)
-        swing, lift = bend.unbind(-1)
+        undone = bend if given is None else given[:, FINGER_COUNT * level : FINGER_COUNT * (level + 1)]
+        swing, lift = undone.unbind(-1)
         zero = torch.zeros_like(swing)
         vertical = torch.stack([zero, zero + 1, zero], -1)
         tilt = torch.stack([swing.cos(), zero, -swing.sin()], -1)

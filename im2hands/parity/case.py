@@ -15,7 +15,7 @@ from im2hands.parity.tolerances import TOLERANCES
 
 @dataclass(frozen=True)
 class Comparison:
-    """One field against ours. deviation: largest absolute difference (relative beyond 1 where the tolerance says so)."""
+    """One field against ours. deviation: largest difference beyond relative part and slack."""
 
     field: str
     deviation: float
@@ -64,12 +64,14 @@ class Golden(Mapping):
         tolerance: str | None = None,
         where: Any = ...,
         relative_to: Literal["largest", "each"] | None = None,
+        slack: Any = 0.0,
     ) -> Comparison:
         """Our value of a field against the file's.
 
         tolerance: key in this case's tolerance table (default: the field's own name, then `default`).
         where: index or mask of the part that is compared (default: all of it).
         relative_to: deviations are fractions of the part's largest magnitude, or of each golden number (of 1 where it is 0).
+        slack: what each number may deviate in addition to the tolerance; broadcast to the part.
         NaN equals NaN; shapes must agree; text, integers and booleans must be equal.
         """
         if name not in self._fields:
@@ -81,7 +83,7 @@ class Golden(Mapping):
             scale = scale.max(initial=0.0, where=np.isfinite(scale)) if relative_to == "largest" else scale
             scale = np.where(scale > 0, scale, 1.0)
             ours, golden = np.asarray(ours, np.float64) / scale, golden / scale
-        return Comparison(name, largest_deviation(ours, golden, allowed), allowed.absolute)
+        return Comparison(name, largest_deviation(ours, golden, allowed, slack), allowed.absolute)
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def tolerance_of(case: str | None, key: str) -> Tolerance:
     return Tolerance(*entry) if isinstance(entry, tuple) else Tolerance(entry)
 
 
-def largest_deviation(ours: Any, golden: np.ndarray, tolerance: Tolerance | None = None) -> float:
-    """Largest |ours - golden| - relative part, infinite where shapes, NaN, text or whole numbers differ."""
+def largest_deviation(ours: Any, golden: np.ndarray, tolerance: Tolerance | None = None, slack: Any = 0.0) -> float:
+    """Largest |ours - golden| - relative part - slack, infinite where shapes, NaN, text or whole numbers differ."""
     ours = np.asarray(ours)
     if ours.shape != golden.shape:
         return float("inf")
@@ -111,7 +113,8 @@ def largest_deviation(ours: Any, golden: np.ndarray, tolerance: Tolerance | None
     if not np.array_equal(np.isnan(ours), np.isnan(golden)):
         return float("inf")
     same = np.isnan(golden) | (ours == golden)
-    excess = np.where(same, 0.0, np.abs(ours - golden) - (tolerance.relative if tolerance else 0.0) * np.abs(golden))
+    allowed = (tolerance.relative if tolerance else 0.0) * np.abs(golden) + np.asarray(slack, np.float64)
+    excess = np.where(same, 0.0, np.abs(ours - golden) - allowed)
     return float(np.nan_to_num(excess, nan=np.inf).max(initial=0.0))
 
 

@@ -22,7 +22,9 @@ from im2hands.hands.frames import (
 )
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
+from im2hands.hands.unfolding import unfold
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
+from im2hands.parity.published_bends import rounding_of_inputs
 
 
 def run(golden: Golden, folder: GoldenFolder) -> Iterator[Comparison]:
@@ -53,12 +55,14 @@ class _Pairs:
     def hand_frames(self, side: Side) -> Iterator[Comparison]:
         hand, name = self.hands[side], side.value
         yield self._compare(f"{name}_root_xyz", mirrored_wrist(hand.wrist, side))
-        yield self._compare(f"{name}_inputs", published_decoder_inputs(hand.bone_from_palm), "inputs")
+        joints, _ = to_right_hand_space(self.keypoints[side], side)
+        steps = unfold(reorder(joints, JointOrder.STANDARD, JointOrder.BIOMECH), "published", "published")
+        inputs = published_decoder_inputs(hand.bone_from_palm)
+        yield self.golden.compare(f"{name}_inputs", inputs, "inputs", slack=rounding_of_inputs(steps))
         yield self._compare(f"{name}_bone_lengths", hand.bone_lengths, "bone_lengths")
         palm = torch.eye(4, dtype=torch.float64).repeat(len(hand.wrist), 1, 1)
         palm[:, :3, :3] = hand.palm_rotation
         yield self._compare(f"{name}_root_rot_mat", palm, "root_rot_mat")
-        joints, _ = to_right_hand_space(self.keypoints[side], side)
         yield self._compare(f"{name}_kptsref_dataset_joints", reorder(joints, JointOrder.STANDARD, JointOrder.MANO))
         in_palm = self.palms[side].from_world(self.keypoints[side])
         yield self.golden.compare(f"{name}_query", in_palm.numpy(), where=(slice(None), slice(0, 21)))
@@ -105,9 +109,12 @@ class _Pairs:
     def _sampled(self, prefix: str, camera: Tensor) -> Iterator[Comparison]:
         pixels = to_pixels(camera, self.intrinsics)
         features = _feature_map().expand(len(pixels), -1, -1, -1)
+        given = (
+            self._tensor(f"{prefix}_grid") + 1
+        ) * 128  # of the file: across the map's edge features fall to 0 within a pixel
         yield self._compare(f"{prefix}_points", refinement_coordinates(camera))
         yield self._compare(f"{prefix}_grid", published_grid(pixels), "grid")
-        yield self._compare(f"{prefix}_sampled", sample_features(features, pixels, "published"), "sampled")
+        yield self._compare(f"{prefix}_sampled", sample_features(features, given, "published"), "sampled")
 
     def _tensor(self, field: str) -> Tensor:
         return torch.from_numpy(self.golden[field]).double()

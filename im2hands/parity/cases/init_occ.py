@@ -16,12 +16,14 @@ from im2hands.networks.published import initial_occupancy as published
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.network_fields import (
-    compare_gradients,
+    Backward,
     compare_image_features,
     compare_probe,
+    compare_training,
     golden_image,
+    gradients_of,
+    jittered,
     through_a_file,
-    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
@@ -119,18 +121,25 @@ def _steps(
 
 
 def _training(golden: Golden, network: InitialOccupancyNetwork) -> Iterator[Comparison]:
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    statistics: dict[str, np.ndarray] = {}
     for mode, precision in PRECISIONS.items():
-        prefix = training_prefix(mode)
-        images, hands, camera, labels = training_batch(golden, precision)
-        network.to(precision).train(mode == "train").zero_grad(set_to_none=True)
-        loss = occupancy_loss(network(images, hands, camera), labels)
-        loss.backward()
-        yield golden.compare(f"{prefix}loss", loss.item(), f"{mode} loss", relative_to="each")
-        gradients = published.by_published_key({name: weight.grad for name, weight in network.named_parameters()})
-        yield from compare_gradients(golden, mode, gradients)
-    statistics = network.image_encoder.resnet.bn1
-    for name in ("running_mean", "running_var"):
-        ours = getattr(statistics, name).numpy()
+
+        def training_pass(precision: torch.dtype, jitter: int | None, mode: str = mode) -> Backward:
+            images, hands, camera, labels = training_batch(golden, precision)
+            network.to(precision).load_state_dict(weights)
+            network.train(mode == "train").zero_grad(set_to_none=True)
+            with jittered(network, jitter):
+                loss = occupancy_loss(network(images, hands, camera), labels)
+                loss.backward()
+            if mode == "train":
+                norm = network.image_encoder.resnet.bn1
+                statistics.setdefault("running_mean", norm.running_mean.numpy().copy())
+                statistics.setdefault("running_var", norm.running_var.numpy().copy())
+            return Backward.of({"loss": loss}, published.by_published_key(gradients_of(network)))
+
+        yield from compare_training(golden, mode, training_pass, precision)
+    for name, ours in statistics.items():
         yield golden.compare(f"train_bn1_{name}", ours, "forward", relative_to="largest")
 
 

@@ -18,12 +18,14 @@ from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
 from im2hands.networks.published import keypoint_refinement as published
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.network_fields import (
-    compare_gradients,
+    Backward,
     compare_image_features,
     compare_probe,
+    compare_training,
     golden_image,
+    gradients_of,
+    jittered,
     through_a_file,
-    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
@@ -108,20 +110,25 @@ def compare_refinement(
 def _training(golden: Golden, network: KeypointRefinementNetwork) -> Iterator[Comparison]:
     images = golden_image(int(golden["train_seed_image"]), len(golden["train_R"]))
     given, true = keypoints_of(golden, "pred", "train_"), keypoints_of(golden, "gt", "train_")
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    names = {key: published.our_name(key) for key in published.LAYOUT.shapes}
+    first: dict[str, RefinementKeypoints] = {}
     for mode in ("eval", "train"):
-        prefix = training_prefix(mode)
-        network.train(mode == "train").zero_grad(set_to_none=True)
-        refined = network(images, given)
-        loss = refinement_loss(refined, true)
-        loss.backward()
-        yield golden.compare(f"{prefix}loss", loss.item(), "loss", relative_to="each")
-        ours = {name: parameter.grad for name, parameter in network.named_parameters()}
-        names = {key: published.our_name(key) for key in published.LAYOUT.shapes}
-        gradients = {key: ours[name] for key, name in names.items() if name in ours}
-        yield from compare_gradients(golden, mode, gradients)
-        if mode == "eval":
-            for name, values in refinement_scores(refined, given, true).items():
-                yield golden.compare(f"eval_{name}", values.mean().item(), "loss", relative_to="each")
+
+        def training_pass(precision: torch.dtype, jitter: int | None, mode: str = mode) -> Backward:
+            network.to(precision).load_state_dict(weights)
+            network.train(mode == "train").zero_grad(set_to_none=True)
+            with jittered(network, jitter):
+                refined = network(images.to(precision), given)
+                loss = refinement_loss(refined, true)
+                loss.backward()
+            first.setdefault(mode, refined)
+            ours = gradients_of(network)
+            return Backward.of({"loss": loss}, {key: ours[name] for key, name in names.items() if name in ours})
+
+        yield from compare_training(golden, mode, training_pass, torch.float32)
+    for name, values in refinement_scores(first["eval"], given, true).items():
+        yield golden.compare(f"eval_{name}", values.mean().item(), "eval loss", relative_to="each")
 
 
 class _Seen:

@@ -16,12 +16,14 @@ from im2hands.networks.two_hands import CameraBatch, Hands
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
 from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of, training_batch
 from im2hands.parity.network_fields import (
-    compare_gradients,
+    Backward,
     compare_image_features,
     compare_probe,
+    compare_training,
     golden_image,
+    gradients_of,
+    jittered,
     through_a_file,
-    training_prefix,
     without_dropout,
 )
 from im2hands.parity.weights_rule import rule_weights
@@ -150,23 +152,31 @@ def _decoding(
 
 
 def _training(golden: Golden, network: RefinedOccupancyNetwork) -> Iterator[Comparison]:
+    stored = anchors_of(golden, hands_of(golden, "train_"), "train_")
     for mode, precision in PRECISIONS.items():
-        prefix = training_prefix(mode)
-        images, hands, camera, labels = training_batch(golden, precision)
-        stored = anchors_of(golden, hands_of(golden, "train_"), "train_")
-        anchors = {side: points.to(precision) for side, points in stored.items()}
-        load_weights(network.to(precision), golden, overrides=mode == "eval")
-        network.train(mode == "train").zero_grad(set_to_none=True)
-        encoded = network.encode(images, anchors, camera)
-        occupancy = {side: network.occupancy(encoded, hand, camera) for side, hand in hands.items()}
-        others = network.penetration(encoded, hands, camera)
-        of_labels, of_penetration = occupancy_loss(occupancy, labels), penetration(occupancy, others, "published")
-        loss = of_labels + PENETRATION_WEIGHT * of_penetration
-        loss.backward()
-        for name, value in (("loss", loss), ("occ_loss", of_labels), ("pen_loss", of_penetration)):
-            yield golden.compare(f"{prefix}{name}", value.item(), f"{mode} loss", relative_to="each")
-        gradients = published.by_published_key({name: weight.grad for name, weight in network.named_parameters()})
-        yield from compare_gradients(golden, mode, gradients)
+        weights = load_weights(network.float(), golden, overrides=mode == "eval").state_dict()
+        weights = {name: tensor.clone() for name, tensor in weights.items()}
+
+        def training_pass(
+            precision: torch.dtype, jitter: int | None, mode: str = mode, weights: dict[str, Tensor] = weights
+        ) -> Backward:
+            images, hands, camera, labels = training_batch(golden, precision)
+            anchors = {side: points.to(precision) for side, points in stored.items()}
+            network.to(precision).load_state_dict(weights)
+            network.train(mode == "train").zero_grad(set_to_none=True)
+            with jittered(network, jitter):
+                encoded = network.encode(images, anchors, camera)
+                occupancy = {side: network.occupancy(encoded, hand, camera) for side, hand in hands.items()}
+                others = network.penetration(encoded, hands, camera)
+                losses = {
+                    "occ_loss": occupancy_loss(occupancy, labels),
+                    "pen_loss": penetration(occupancy, others, "published"),
+                }
+                losses["loss"] = losses["occ_loss"] + PENETRATION_WEIGHT * losses["pen_loss"]
+                losses["loss"].backward()
+            return Backward.of(losses, published.by_published_key(gradients_of(network)))
+
+        yield from compare_training(golden, mode, training_pass, precision)
 
 
 def _compare(golden: Golden, field: str, tensor: Tensor) -> Comparison:
