@@ -17,13 +17,11 @@ import torch
 from jaxtyping import Bool, Float
 
 from im2hands.datasets.parallel import chunks, ordered_map
-from im2hands.geometry.isosurface import Field, Surface, extract_surfaces, subdivision
+from im2hands.geometry.isosurface import EMPTY, FULL, NOT_FINITE, Field, Surface, extract_surfaces, subdivision
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.sides import Side
+from im2hands.reconstruction.failures import mesh_problem
 from im2hands.reconstruction.placement import PalmFrame
-
-EMPTY = "empty"
-"""Failure of a field that is nowhere above the threshold: there is a mesh, without faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class HandInput:
 
     frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.  keypoints: world, m.
     published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
-    rejected: why the keypoints give no bone frames; then no mesh is made.
+    rejected: why the hand cannot be reconstructed (see `failures`); then no mesh is made, and frames may be NaN.
     frame_ids: the frames that the hand stands for; a method that looks at a photograph takes the only one.
     """
 
@@ -56,9 +54,10 @@ class HandInput:
 class HandSurface:
     """A hand as it came out.
 
-    mesh: world metres; None if there are no bone frames or the field is not finite (`failure` says which); empty if the field
-    is nowhere above the threshold (`failure` is then EMPTY).  evaluations: points at which the field was asked for the mesh.
-    published_field, uniform_field: whether the field reaches the threshold at the evaluation points.
+    failure: why it counts as failed, see `failures.Reason`; None for a hand.
+    mesh: world metres; empty if the field is nowhere above the threshold (EMPTY), the searched box if it is nowhere below
+    (FULL), None with every other failure.  evaluations: points at which the field was asked for the mesh.
+    published_field, uniform_field: whether the field reaches the threshold at the evaluation points; None without a mesh.
     extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time; what the network makes of the
     photograph, or of it alone, is part of the extraction.  frame_ids: as of the input.
     """
@@ -139,15 +138,18 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
     field = field_of(hands)
     surfaces = extract_surfaces(field, len(hands), start=start, depth=depth, level=extraction.threshold)
     extracted = perf_counter()
-    occupied = [_occupied(field, item, hand, extraction.threshold) for item, hand in enumerate(hands)]
+    occupied = [
+        _occupied(field, item, hand, surface, extraction.threshold)
+        for item, (hand, surface) in enumerate(zip(hands, surfaces, strict=True))
+    ]
     finished = perf_counter()
     return [
         HandSurface(
             pair_id=hand.pair_id,
             hand_id=hand.hand_id,
             side=hand.frame.side,
-            mesh=_in_world(surface, hand),
-            failure=surface.failure,
+            mesh=mesh,
+            failure=failure,
             evaluations=surface.evaluations,
             published_field=published,
             uniform_field=uniform,
@@ -155,17 +157,30 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
             evaluation_points_s=(finished - extracted) / len(hands),
             frame_ids=hand.frame_ids,
         )
-        for hand, surface, (published, uniform) in zip(hands, surfaces, occupied, strict=True)
+        for hand, surface, (mesh, failure, published, uniform) in zip(hands, surfaces, occupied, strict=True)
     ]
 
 
-def _in_world(surface: Surface, hand: HandInput) -> Mesh | None:
-    return hand.frame.mesh_to_world(surface) if surface.failure in (None, EMPTY) else None
+def _in_world(surface: Surface, hand: HandInput) -> tuple[Mesh | None, str | None]:
+    """The mesh, and why the hand failed if it did."""
+    if surface.failure not in (None, EMPTY, FULL):
+        return None, surface.failure
+    mesh = hand.frame.mesh_to_world(surface)
+    problem = mesh_problem(mesh)
+    return (mesh, surface.failure) if problem is None else (None, problem)
 
 
-def _occupied(field: Field, item: int, hand: HandInput, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _occupied(
+    field: Field, item: int, hand: HandInput, surface: Surface, threshold: float
+) -> tuple[Mesh | None, str | None, np.ndarray | None, np.ndarray | None]:
+    """Mesh, failure, and the field's labels at the two sets of evaluation points."""
+    mesh, failure = _in_world(surface, hand)
+    if mesh is None:
+        return None, failure, None, None
     published, uniform = (
-        field(np.full(len(points), item), np.asarray(points, np.float32)) >= threshold
+        field(np.full(len(points), item), np.asarray(points, np.float32))
         for points in (hand.published_points, hand.uniform_points)
     )
-    return published, uniform
+    if not (np.isfinite(published).all() and np.isfinite(uniform).all()):
+        return None, NOT_FINITE, None, None
+    return mesh, failure, published >= threshold, uniform >= threshold
