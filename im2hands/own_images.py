@@ -36,7 +36,7 @@ from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
-from im2hands.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop
+from im2hands.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
 from im2hands.report.pictures import View, backdrop, from_the_right, over, painted, render
 
 RESULT, PREDICTED = "result.json", "intaghand"
@@ -185,12 +185,16 @@ class Work:
         return hands.vertices, hands.keypoints
 
     def _refined(self, image: np.ndarray, keypoints: np.ndarray, camera: Camera) -> np.ndarray:
-        hands = hand_inputs(keypoints)
+        hands = usable(hand_inputs(keypoints))
         if len(hands) < len(Side):
             raise DataError("--refine-keypoints needs keypoints of both hands.")
         crop, _, cropped = photograph_crop(image, hands, camera)
         made = refined_hands(self.refinement, crop[None], [cropped], keypoints[None], self.settings.device)
-        return aligned(made, keypoints[None, :, WRIST], "wrist")[0]
+        refined = aligned(made, keypoints[None, :, WRIST], "wrist")
+        problem = implausible(refined)
+        if problem is not None:
+            raise DataError(f"keypoint refinement makes no hands of the keypoints: {problem[1]}.")
+        return refined[0]
 
 
 def write_results(folder: Path, photograph: Photograph, hands: TwoHands, settings: Settings) -> None:
@@ -256,7 +260,7 @@ def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
 
 
 def _listed(keypoints: np.ndarray) -> list | None:
-    return None if np.isnan(keypoints).any() else keypoints.tolist()
+    return keypoints.tolist() if np.isfinite(keypoints).all() else None
 
 
 def _box(text: str) -> Float[np.ndarray, "2 2"]:

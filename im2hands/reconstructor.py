@@ -25,9 +25,8 @@ from im2hands.datasets.keypoints import implausible
 from im2hands.datasets.parallel import ordered_stream
 from im2hands.evaluation.penetration import Penetration, penetration
 from im2hands.geometry.cameras import Affine, Camera
-from im2hands.geometry.isosurface import subdivision
+from im2hands.geometry.isosurface import FULL, subdivision
 from im2hands.geometry.mesh import Mesh
-from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_fit import FittedHand, fit_hand_model
@@ -38,6 +37,7 @@ from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_in
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.reconstruction.anchors import SIDES, AnchorSettings, ImagedField, ImagedHand
+from im2hands.reconstruction.failures import Reason, bone_frames
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageMethod, imaged_pair
 from im2hands.reconstruction.placement import PalmFrame
@@ -55,8 +55,8 @@ Photograph = tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "2 21 
 class TwoHands:
     """What a photograph gave.
 
-    meshes: world, m; None where a hand was not given or its field is not finite, empty where it is nowhere above the threshold;
-    `failures` says which.  keypoints: as given (world, m); NaN for a hand that was not given.
+    meshes: world, m; None where a hand was not given or cannot be reconstructed, empty where its field has no surface;
+    `failures` says why (see `reconstruction.failures`).  keypoints: as given (world, m); NaN for a hand that was not given.
     camera: of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
     method: `im2hands`, or `initial` also where refined occupancy was asked for but only one hand is seen.
     """
@@ -103,14 +103,16 @@ class TwoHands:
     @cached_property
     def confidence(self) -> dict[Side, float | None]:
         """Mean occupancy along each hand's own bones, 0 to 1: near 1 where photograph and keypoints agree on a hand there, low
-        where the field does not follow the keypoints. Not a calibrated probability. None for a hand without a field."""
+        where the field does not follow the keypoints. Not a calibrated probability. None for a hand without a field, or whose
+        field is not finite there."""
         found: dict[Side, float | None] = dict.fromkeys(SIDES)
         for side in self._imaged:
             joints = self.keypoints[side.index]
             along = np.linspace(0.1, 0.9, 5)[:, None, None]
             points = joints[list(BONE_STARTS)] * (1 - along) + joints[list(BONE_ENDS)] * along
             with torch.no_grad():
-                found[side] = float(self.occupancy(torch.from_numpy(points.reshape(-1, 3)), side, "world").mean())
+                mean = float(self.occupancy(torch.from_numpy(points.reshape(-1, 3)), side, "world").mean())
+            found[side] = mean if np.isfinite(mean) else None
         return found
 
     def fit_hand_model(self, models: dict[Side, HandModel] | None = None) -> dict[Side, FittedHand]:
@@ -172,7 +174,7 @@ class Reconstructor:
         """
         begun = perf_counter()
         hands = hand_inputs(keypoints)
-        crop, affine, camera = photograph_crop(image, hands, camera)
+        crop, affine, camera = photograph_crop(image, usable(hands), camera)
         return self.reconstruct_crop(crop, affine, camera, hands, perf_counter() - begun)
 
     def reconstruct_many(self, photographs: Iterable[Photograph], at_once: int = 1) -> Iterator[TwoHands]:
@@ -201,18 +203,20 @@ class Reconstructor:
     ) -> TwoHands:
         """The hands of a crop that was made already, with the crop's camera; `reconstruct` without its first part."""
         begun = perf_counter()
-        network, extraction, method = self._for(len(hands))
-        imaged = imaged_pair(network, crop, camera, hands, self.anchors, self.seed)
+        there = usable(hands)
+        network, extraction, method = self._for(len(there))
+        imaged = imaged_pair(network, crop, camera, there, self.anchors, self.seed)
         encoded = perf_counter()
-        surfaces = reconstruct_hands(lambda usable: ImagedField(network, imaged), hands, extraction)
+        surfaces = reconstruct_hands(lambda _: ImagedField(network, imaged), hands, extraction)
         finished = perf_counter()
         made = {hand.side: hand for hand in surfaces}
         keypoints = np.full((len(SIDES), 21, 3), np.nan)
         for hand in hands:
             keypoints[hand.frame.side.index] = hand.keypoints
         return TwoHands(
-            meshes={side: made[side].mesh if side in made else None for side in SIDES},
-            failures={side: made[side].failure if side in made else "no keypoints" for side in SIDES},
+            meshes={side: made[side].mesh if side in made else None for side in SIDES}
+            | {hand.side: Mesh() for hand in surfaces if hand.failure == FULL},
+            failures={side: made[side].failure if side in made else Reason.NO_KEYPOINTS.value for side in SIDES},
             keypoints=keypoints,
             camera=camera,
             crop=crop,
@@ -220,7 +224,7 @@ class Reconstructor:
             timings={"crop": crop_s, "encode": encoded - begun, "surfaces": finished - encoded},
             method=method,
             _network=network,
-            _imaged={hand.frame.side: one for hand, one in zip(hands, imaged, strict=True)},
+            _imaged={hand.frame.side: one for hand, one in zip(there, imaged, strict=True)},
         )
 
     def _for(self, hands: int) -> tuple[InitialOccupancyNetwork | RefinedOccupancyNetwork, Extraction, ImageMethod]:
@@ -248,7 +252,8 @@ def _reconstruct_in_worker(photograph: Photograph) -> bytes:
 def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
     """The hands that are there, with their bone frames. keypoints: world, m; all NaN for a hand that is not there.
 
-    Raises DataError if there is none, or what is there is no hand in metres.
+    A hand whose keypoints cannot be used beside one whose can is there, rejected with its reason; see `usable`.
+    Raises DataError if there is none, or none can be used.
     """
     keypoints = np.asarray(keypoints, np.float64)
     if keypoints.shape != (len(SIDES), 21, 3):
@@ -257,14 +262,13 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
     if not there:
         raise DataError("there are no keypoints of any hand; give those of at least one.")
     chosen = keypoints[[side.index for side in there]]
-    problem = implausible(chosen[None])
-    if problem is not None:
-        raise DataError(f"the keypoints are no hands in metres: {problem[1]}.")
-    frames = canonical_frames(chosen, there)
-    for side, reason in zip(there, frames.rejected, strict=True):
-        if reason is not None:
-            raise DataError(f"the keypoints of the {side.value} hand have no bone frames: {reason}.")
-    if len(there) == len(SIDES) and all(
+    frames, reasons = bone_frames(chosen, there)
+    if None not in reasons:
+        problem = implausible(chosen[None])
+        if problem is not None:
+            raise DataError(f"the keypoints are no hands in metres: {problem[1]}.")
+        raise DataError(f"the keypoints of the {there[0].value} hand have no bone frames: {frames.rejected[0]}.")
+    if reasons == [None] * len(SIDES) and all(
         bend_to_the_back(hand[None], side)[0] > OTHER_SIDE for hand, side in zip(chosen, there, strict=True)
     ):
         raise DataError("the fingers of both hands bend backwards: exchange left and right.")
@@ -279,9 +283,15 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
             keypoints=chosen[place],
             published_points=NO_POINTS,
             uniform_points=NO_POINTS,
+            rejected=reasons[place],
         )
         for place, side in enumerate(there)
     ]
+
+
+def usable(hands: Sequence[HandInput]) -> list[HandInput]:
+    """The hands that are not rejected."""
+    return [hand for hand in hands if hand.rejected is None]
 
 
 def photograph_crop(

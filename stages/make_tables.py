@@ -7,6 +7,7 @@ import pandas as pd
 from im2hands.config import MakeTables
 from im2hands.evaluation.comparisons import ablation_table, by_difficulty, paired_differences, sources_of
 from im2hands.evaluation.cost import cost_table
+from im2hands.evaluation.failure_table import failure_table
 from im2hands.evaluation.keypoint_records import read_keypoint_records
 from im2hands.evaluation.keypoint_tables import flat_keypoint_metrics, joint_table, refinement_table
 from im2hands.evaluation.protocol_card import note, protocol_card, write_card
@@ -53,6 +54,7 @@ def main(
     for name, title, table, remark in (
         ("keypoint_refinement", "Keypoint refinement", keypoints, ""),
         ("keypoint_joints", "Error of every joint (mm)", joint_table(errors), ""),
+        ("failures", "Failed hands, by reason", failure_table(rows, errors), ""),
         ("shape_by_difficulty", "Errors by hand distance and occlusion", by_difficulty(rows), ""),
         ("paired_differences", "Paired differences with 95 % intervals", differences, ""),
         ("ablations", "Ablations", ablation_table(rows, {}), WITHOUT_TRAINING),

@@ -36,6 +36,7 @@ TABLES = (
     "shape_predicted_keypoints",
     "keypoint_refinement",
     "keypoint_joints",
+    "failures",
     "shape_by_difficulty",
     "paired_differences",
     "ablations",

@@ -7,6 +7,7 @@ source `model`, the true keypoints, has no file; it is a column of the hand tabl
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,7 +96,8 @@ class KeypointTable:
 
 def implausible(keypoints: Float[np.ndarray, "frames 2 21 3"]) -> tuple[int, str] | None:
     """The first frame whose keypoints are no two hands in metres, and why; None if all are."""
-    extent = np.linalg.norm(keypoints - keypoints[:, :, WRIST : WRIST + 1], axis=-1).max(axis=(1, 2), initial=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite and huge ones are what is looked for
+        extent = np.linalg.norm(keypoints - keypoints[:, :, WRIST : WRIST + 1], axis=-1).max(axis=(1, 2), initial=0)
     place = np.abs(keypoints).max(axis=(1, 2, 3), initial=0)
     for bad, text in (
         (~np.isfinite(keypoints).all(axis=(1, 2, 3)), "not all are numbers"),
@@ -107,6 +109,21 @@ def implausible(keypoints: Float[np.ndarray, "frames 2 21 3"]) -> tuple[int, str
     return None
 
 
+def judged(
+    keypoints: Float[np.ndarray, "frames 2 21 3"], reasons: Sequence[str | None], words: str
+) -> list[str | None]:
+    """Why frames have no keypoints: the reasons that are known, and those of frames whose keypoints are no two hands in metres.
+
+    words: what such keypoints are said to be.
+    """
+    found = list(reasons)
+    for frame, reason in enumerate(found):
+        problem = None if reason else implausible(keypoints[[frame]])
+        if problem is not None:
+            found[frame] = f"{words}: {problem[1]}"
+    return found
+
+
 def write_keypoints(
     path: str | os.PathLike,
     pair_ids: list[str],
@@ -116,7 +133,7 @@ def write_keypoints(
 ) -> None:
     """Writes the keypoints of all frames of a split.
 
-    keypoints: order of `Side.index`, world, m.  reasons: why a frame has none, None for usable ones.
+    keypoints: order of `Side.index`, world, m.  reasons: why a frame has none, None for usable ones, see `judged`.
     provenance: its parameters should name the `source`.
     """
     usable = [reason is None for reason in reasons]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from im2hands.datasets.frames import FrameTable, hand_id
 from im2hands.datasets.hands import HandTable
+from im2hands.datasets.keypoints import judged
 from im2hands.hands.joints import JOINT_NAMES
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
@@ -43,4 +44,4 @@ def perturbed_keypoints(
             keypoints[index, side.index] = true[rows[name]] + noise
     if None not in reasons:
         raise DataError("no frame of the frame table has two fitted hands; run fit_hands for this split.")
-    return keypoints, reasons
+    return keypoints, judged(keypoints, reasons, "disturbed beyond a hand")

@@ -18,7 +18,7 @@ from im2hands import __version__
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.evaluation.protocols import EMPTY_DISTANCE, FAILURE_DISTANCE_MM, MM, PUBLISHED_POINTS
-from im2hands.evaluation.records import read_facts
+from im2hands.evaluation.records import FAILURES, read_facts
 from im2hands.io.atomic import write_json, write_text
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest
@@ -196,7 +196,7 @@ def _methods(records: pd.DataFrame, facts: Iterable[EvaluationFacts]) -> list[di
                 "keypoint_source": source,
                 "keypoints": KEYPOINT_SOURCES.get(source, "predicted or imported keypoints"),
                 "hands": len(hands),
-                "failures": {reason: int(failures.get(reason, 0)) for reason in ("missing", "empty", "open")},
+                "failures": {reason: int(failures.get(reason, 0)) for reason in FAILURES},
                 **making.get((method, source), {}),
             }
         )
@@ -237,7 +237,8 @@ def _ours(measuring: Mapping[str, Any], queries: Mapping[str, Any]) -> dict[str,
         "occupancy_of_meshes": "winding number other than 0",
         "labels": "winding number" if queries.get("label_rule") != "published" else "ray parity",
         "surface_samples": measuring["surface_samples"],
-        "failures": "no mesh, no surface, or a mesh that is not closed",
+        "failures": "no mesh, no surface, a field that fills the searched box, or a mesh that is not closed; their reasons "
+        "stand in the table failures",
         "penalty": f"IoU 0, normal consistency 0, Chamfer-L1 {FAILURE_DISTANCE_MM:g} mm, Chamfer-L2 "
         f"{FAILURE_DISTANCE_MM**2:g} mm²",
         "noise_floor": "the same distances between two independent samplings of the true surface",

@@ -30,6 +30,7 @@ from im2hands.geometry.mesh import Mesh, is_watertight
 from im2hands.geometry.surface import sample_surface
 from im2hands.hands.bone_frames import PALM_UNIT
 from im2hands.io.hashing import seed_of
+from im2hands.reconstruction.failures import Reason, mesh_problem
 from im2hands.reconstruction.placement import PalmFrame
 
 MM = PALM_UNIT * 1e3
@@ -108,7 +109,7 @@ class TrueHand:
 class Reconstruction:
     """A hand as a method made it.
 
-    mesh: world metres; None if none was made, then `reason` says why.  *_field: occupancy labels of the method's field at the
+    mesh: world metres; None if none was made.  reason: why it failed, as the method says.  *_field: labels of its field at the
     evaluation points; None if the method has no field.  evaluations: points at which the field was asked for the mesh.
     """
 
@@ -121,11 +122,22 @@ class Reconstruction:
     @cached_property
     def failure(self) -> Failure | None:
         """Why this cannot count as a hand, if it cannot."""
-        if self.mesh is None:
+        if self.mesh is None or mesh_problem(self.mesh) is not None:
             return "missing"
         if self.mesh.is_empty or not _area(self.mesh) > 0:
             return "empty"
+        if self.reason == Reason.FULL:
+            return "full"
         return None if is_watertight(self.mesh.faces) else "open"
+
+    @property
+    def detail(self) -> str | None:
+        """The sentence that says why, see `reconstruction.failures`; None for a hand."""
+        if self.failure is None or self.reason is not None:
+            return self.reason
+        if self.failure == "missing":
+            return self.mesh and mesh_problem(self.mesh)
+        return str({"empty": Reason.EMPTY if self.mesh.is_empty else Reason.NO_AREA, "open": Reason.OPEN}[self.failure])
 
 
 @dataclass(frozen=True)
@@ -147,12 +159,12 @@ def evaluate_hand(true: TrueHand, made: Reconstruction, surface_samples: int, se
         "hand_id": true.hand_id,
         "side": true.frame.side.value,
         "failure": failure,
-        "failure_detail": made.reason,
+        "failure_detail": made.detail,
         "evaluations": made.evaluations,
         "true_volume_cm3": true.sealed.volume * 1e6,
         **noise_floor(true, surface_samples, seed),
     }
-    if made.mesh is not None:
+    if failure != "missing":
         row |= {"vertices": len(made.mesh.vertices), "faces": len(made.mesh.faces)}
     if failure is None:
         row["volume_cm3"] = made.mesh.volume * 1e6
@@ -162,7 +174,7 @@ def evaluate_hand(true: TrueHand, made: Reconstruction, surface_samples: int, se
 
 def published_metrics(true: TrueHand, made: Reconstruction, surface: MeasuredSurface | None) -> dict[str, float | None]:
     """The published protocol; `surface` is None if there is none. An open mesh is measured as it is."""
-    if made.mesh is None:
+    if made.failure == "missing":
         return {}
     row = {"published_field_iou": _iou(made.published_field, true.published_labels)}
     if surface is None:

@@ -20,8 +20,10 @@ import pyarrow as pa
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Layout, Provenance, file_card, read_parquet, write_parquet
 
-Failure = Literal["missing", "empty", "open"]
-"""missing: no mesh was made (its reason stands in failure_detail); empty: no surface, or one without area; open: not closed."""
+Failure = Literal["missing", "empty", "full", "open"]
+"""missing: no mesh, or none that can be measured; empty: no surface, or one without area; full: the field is nowhere below the
+threshold, the mesh is the searched box; open: not closed. The reason stands in failure_detail."""
+FAILURES: tuple[Failure, ...] = ("missing", "empty", "full", "open")
 
 _FLOAT = pa.float64()
 RECORDS = Layout(

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from im2hands.evaluation.protocols import METRICS, Metric
+from im2hands.evaluation.records import FAILURES
 from im2hands.io.atomic import atomic_path, write_json, write_text
 from im2hands.io.errors import DataError
 
@@ -44,7 +45,7 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
             "frames": len(pairs),
             "hands": len(hands),
             "failures": int(failures.sum()),
-            **{f"failed_{reason}": int(failures.get(reason, 0)) for reason in ("missing", "empty", "open")},
+            **{f"failed_{reason}": int(failures.get(reason, 0)) for reason in FAILURES},
             "published_hands": int(hands["published_iou"].notna().sum()),
             "published_chamfer_hands": int(hands["published_chamfer_l1_mm"].notna().sum()),
             "penetration_pairs": int(pairs["penetration_volume_cm3"].notna().sum()),

@@ -23,6 +23,13 @@ BOX = 1.1
 OUTSIDE = -1e6
 """Value of the layer around the grid: closes a surface that leaves it."""
 
+EMPTY, FULL = "empty", "the field is nowhere below the threshold"
+"""Failures of a field that has no surface: it is nowhere above the level, or nowhere below it."""
+NOT_FINITE = "the field is NaN or infinite"
+OVERGROWN = "the field crosses the threshold all over the box"
+MOST_EVALUATIONS = 24
+"""Times resolution²: most points at which the field of one item is asked; a hand takes 1 to 2."""
+
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(item of each point (M,) int64, points (M, 3) float32 in the frame of the box) -> values (M,)."""
 
@@ -31,7 +38,8 @@ Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Surface(Mesh):
     """The mesh of one item and what it cost.
 
-    evaluations: points at which the field was asked.  failure: why there is no mesh, or None; an empty field is "empty".
+    evaluations: points at which the field was asked.  failure: why there is no surface, or None: one of EMPTY (the mesh is
+    empty), FULL (the mesh is the box), NOT_FINITE and OVERGROWN (no mesh).
     """
 
     evaluations: int = 0
@@ -52,6 +60,15 @@ class Extracted:
 
 
 FIRST_CELLS = 16
+BOX_CORNERS = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+BOX_FACES = np.array(
+    [
+        *((0, 1, 3), (0, 3, 2), (4, 6, 7), (4, 7, 5)),  # x
+        *((0, 4, 5), (0, 5, 1), (2, 3, 7), (2, 7, 6)),  # y
+        *((0, 2, 6), (0, 6, 4), (1, 5, 7), (1, 7, 3)),  # z
+    ]
+)
+"""The box as a mesh, sides of length 1: what marching cubes make of a field nowhere below the level, in 12 triangles."""
 
 
 def subdivision(resolution: int, grid: Literal["published", "default"] = "default") -> tuple[int, int]:
@@ -80,7 +97,8 @@ def extract_surfaces(
 
     field: given the item (M,) and the position (M, 3) float32 of points, the values (M,); it may split large calls.
     start, depth: see `subdivision`.  box: side of the cube around the origin that is searched.
-    A field without values above the level, or with NaN or infinite values, gives an empty mesh with its failure named.
+    A field without values above the level, or with NaN or infinite values, gives an empty mesh with its failure named; so does
+    one whose surface passes through so much of the box that the search would not end soon (MOST_EVALUATIONS).
     """
     return search_surfaces(field, count, start=start, depth=depth, level=level, box=box).surfaces
 
@@ -94,7 +112,8 @@ def search_surfaces(
     def evaluate(items: Int[np.ndarray, " points"], index: Int[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
         return field(items, grid_points(index, resolution, box))
 
-    octrees = refine(evaluate, count, start, depth, level)
+    most = MOST_EVALUATIONS * resolution**2 + (start + 1) ** 3
+    octrees = refine(evaluate, count, start, depth, level, most)
     return Extracted([_surface(octrees, item, box) for item in range(count)], octrees, box)
 
 
@@ -118,6 +137,13 @@ def mesh_of_octree(octrees: Octrees, item: int, box: float = BOX) -> Mesh:
 def _surface(octrees: Octrees, item: int, box: float) -> Surface:
     evaluations = int(octrees.evaluations[item])
     if octrees.failed[item]:
-        return Surface(evaluations=evaluations, failure="the field is NaN or infinite")
+        return Surface(evaluations=evaluations, failure=NOT_FINITE)
+    if octrees.overgrown[item]:
+        return Surface(evaluations=evaluations, failure=OVERGROWN)
+    above = octrees.known(item)[1] > octrees.level
+    if above.all():
+        return Surface(BOX_CORNERS * box, BOX_FACES, evaluations, FULL)
+    if not above.any():  # as marching cubes finds, after it has looked at the whole grid
+        return Surface(evaluations=evaluations, failure=EMPTY)
     mesh = mesh_of_octree(octrees, item, box)
-    return Surface(mesh.vertices, mesh.faces, evaluations, "empty" if mesh.is_empty else None)
+    return Surface(mesh.vertices, mesh.faces, evaluations, EMPTY if mesh.is_empty else None)

@@ -34,6 +34,9 @@ LATTICE = np.array(
 
 CHILDREN = np.array([(x, y, z) for x in range(2) for y in range(2) for z in range(2)])
 
+NEW_POINTS = 7
+"""Lattice points per split cell, where a whole block of cells is split."""
+
 Evaluate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(item of each point (M,), integer grid index (M, 3)) -> values (M,)."""
 
@@ -42,17 +45,18 @@ class Octrees:
     """The refinement of `count` grids in lockstep.
 
     start: cells per side of the first grid.  depth: doublings.  level: the value at the surface.
+    most: points of one grid after which it is given up; None for as many as it takes.
     `unknown()` and `update()` alternate until nothing is unknown; `refine` does that for a given field.
     """
 
-    def __init__(self, count: int, start: int, depth: int, level: float) -> None:
+    def __init__(self, count: int, start: int, depth: int, level: float, most: int | None = None) -> None:
         if count < 0 or start < 1 or depth < 0:
             raise DataError(
                 f"octree: count {count}, start {start}, depth {depth} must not be negative (start at least 1)."
             )
         if not np.isfinite(level):
             raise DataError(f"octree: the level is {level}, expected a finite number.")
-        self.count, self.start, self.depth, self.level = count, start, depth, level
+        self.count, self.start, self.depth, self.level, self.most = count, start, depth, level, most
         self.resolution = start << depth
         self._bits = int(self.resolution).bit_length()
         self._cells = [np.zeros(count * (start << k) ** 3, np.uint8) for k in range(depth)]
@@ -65,6 +69,8 @@ class Octrees:
         """Evaluated points of each grid in each round."""
         self.failed = np.zeros(count, bool)
         """Grids whose field returned NaN or infinity; they are given up."""
+        self.overgrown = np.zeros(count, bool)
+        """Grids that would need more than `most` points; they are given up."""
 
     def unknown(self) -> tuple[Int[np.ndarray, " points"], Int[np.ndarray, "points 3"]]:
         """The points to evaluate next: item and grid index, ordered by item, then x, y, z."""
@@ -77,10 +83,10 @@ class Octrees:
             raise DataError(f"the field returned values of shape {values.shape} for {len(self._wanted)} points.")
         items, index = self._unpack(self._wanted)
         self.round_counts.append(np.bincount(items, minlength=self.count))
-        self._give_up(items[~np.isfinite(values)])
+        self._give_up(items[~np.isfinite(values)], self.failed)
         self._insert(self._wanted, values)
         touched = [self._mark(k, items, index, values) for k in range(self.depth)]
-        ready = [self._ready(k, touched[k]) for k in range(self.depth)]
+        ready = self._affordable([self._ready(k, touched[k]) for k in range(self.depth)])
         lattices = [self._split(k, cells) for k, cells in enumerate(ready)]
         candidates = _sorted_unique(np.concatenate(lattices)) if lattices else np.zeros(0, np.int64)
         self._wanted = candidates[~_contains(self._keys, candidates)]
@@ -134,7 +140,8 @@ class Octrees:
         """
         found = np.zeros(len(place), np.int8)
         within = ((place >= 0) & (place <= self.resolution)).all(axis=1)
-        rows = np.flatnonzero(within) if self.depth and not self.failed[item] else np.zeros(0, np.int64)
+        finished = self.depth and not (self.failed[item] or self.overgrown[item])
+        rows = np.flatnonzero(within) if finished else np.zeros(0, np.int64)
         cells = np.minimum(place[rows].astype(np.int64), self.resolution - 1)
         for k in range(self.depth):
             side = self.start << k
@@ -166,9 +173,22 @@ class Octrees:
         order = np.argsort(keys, kind="stable")  # two sorted runs: a merge
         self._keys, self._values = keys[order], values[order]
 
-    def _give_up(self, items: np.ndarray) -> None:
+    def _affordable(self, ready: list[np.ndarray]) -> list[np.ndarray]:
+        """The cells to split without those of grids that would become too large."""
+        if self.most is None:
+            return ready
+        owners = [cells // (self.start << k) ** 3 for k, cells in enumerate(ready)]
+        new = sum(
+            (NEW_POINTS * np.bincount(owner, minlength=self.count) for owner in owners), np.zeros(self.count, int)
+        )
+        large = self.evaluations + new > self.most
+        large &= new > 0
+        self._give_up(np.flatnonzero(large), self.overgrown)
+        return [cells[~large[owner]] for cells, owner in zip(ready, owners, strict=True)]
+
+    def _give_up(self, items: np.ndarray, why: np.ndarray) -> None:
         for item in np.unique(items):
-            self.failed[item] = True
+            why[item] = True
             for k in range(self.depth):
                 self._cells[k].reshape(self.count, -1)[item] = 0
 
@@ -218,9 +238,12 @@ class Octrees:
         return (first[:, None] + offsets).ravel()
 
 
-def refine(evaluate: Evaluate, count: int, start: int, depth: int, level: float) -> Octrees:
-    """Refines `count` grids until every one is finished. `evaluate` is called once per round (see `Evaluate`)."""
-    octrees = Octrees(count, start, depth, level)
+def refine(evaluate: Evaluate, count: int, start: int, depth: int, level: float, most: int | None = None) -> Octrees:
+    """Refines `count` grids until every one is finished. `evaluate` is called once per round (see `Evaluate`).
+
+    most: see `Octrees`.
+    """
+    octrees = Octrees(count, start, depth, level, most)
     items, index = octrees.unknown()
     while len(items):
         octrees.update(evaluate(items, index))

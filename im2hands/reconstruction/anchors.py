@@ -22,7 +22,7 @@ from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import QueryPoints
-from im2hands.geometry.isosurface import Field, Surface, extract_surfaces, subdivision
+from im2hands.geometry.isosurface import EMPTY, FULL, Field, Surface, extract_surfaces, subdivision
 from im2hands.geometry.surface import sample_surface
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS
 from im2hands.hands.sides import Side
@@ -87,8 +87,8 @@ def anchor_seed(seed: int, frame_id: int, side: Side) -> list[int]:
 def anchors_of(field: Field, hands: Sequence[AnchoredHand], settings: AnchorSettings) -> list[HandAnchors]:
     """Anchors of some hands; item i of `field` is the occupancy of hand i in its palm frame.
 
-    A hand without a surface, because its field is nowhere above the threshold or not finite, gets points around its bones, with
-    the reason.
+    A hand without a surface, because its field is on one side of the threshold or not finite, gets points around its bones,
+    with the reason.
     """
     start, depth = subdivision(settings.resolution, settings.grid)
     surfaces = extract_surfaces(field, len(hands), start=start, depth=depth, level=settings.threshold)
@@ -111,7 +111,11 @@ def points_around_bones(
 
 
 def _anchors(surface: Surface, hand: AnchoredHand, settings: AnchorSettings) -> HandAnchors:
-    reason = surface.failure if surface.failure != "empty" else f"the field is nowhere above {settings.threshold}"
+    words = {
+        EMPTY: f"the field is nowhere above {settings.threshold}",
+        FULL: f"the field is nowhere below {settings.threshold}",
+    }
+    reason = words.get(surface.failure, surface.failure)
     draws = []
     for draw in range(settings.draws):
         random = np.random.default_rng([*hand.seed, draw])

@@ -25,15 +25,16 @@ from jaxtyping import Float
 
 from im2hands.datasets.frames import Frame, FrameTable, pair_id
 from im2hands.datasets.keypoints import Alignment, KeypointTable
-from im2hands.geometry.inside import inside_mesh
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_mesh
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.reconstruction.failures import Reason
 from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
-from im2hands.reconstruction.surfaces import EMPTY, HandInput, HandSurface
+from im2hands.reconstruction.solid_hands import solid_hand
+from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 Unit = Literal["m", "mm"]
 CoordinateFrame = Literal["world", "camera"]
@@ -41,9 +42,7 @@ METRES = {"m": 1.0, "mm": 0.001}
 SUFFIXES = (".obj", ".ply")
 SMALLEST, LARGEST = 0.04, 0.4
 """Longest side (m) of the box around a hand; a fist is 0.08 m, a stretched hand 0.2 m long."""
-NO_FILE = "no mesh file"
-UNREADABLE = "unreadable mesh file"
-NO_HAND_SIZE = "not as large as a hand"
+NO_FILE, UNREADABLE, NO_HAND_SIZE = Reason.NO_FILE.value, Reason.UNREADABLE.value, Reason.NO_HAND_SIZE.value
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,9 @@ class Placement:
             frame = hand.frame_ids[0]
             reason = self._reasons[frame]
             return (
-                f"no keypoints: {reason}" if reason else hand.frame.wrist - self._wrists[frame, hand.frame.side.index]
+                Reason.NO_KEYPOINTS.because(reason)
+                if reason
+                else hand.frame.wrist - self._wrists[frame, hand.frame.side.index]
             )
         model = self.models[hand.frame.side]
         if not has_triangles_of(model, mesh):
@@ -176,8 +177,9 @@ def plausible(size: float) -> bool:
 
 def _surface(folder: MeshFolder, frames: FrameTable, placement: Placement, hand: HandInput) -> HandSurface:
     begun = perf_counter()
-    if not hand.frame_ids:
-        return hand.missing(NO_VIEW)
+    reason = hand.rejected or (None if hand.frame_ids else NO_VIEW)
+    if reason is not None:
+        return hand.missing(reason)
     frame = frames[hand.frame_ids[0]]
     path = folder.file_of(frame, hand.frame.side)
     if path is None:
@@ -194,23 +196,4 @@ def _surface(folder: MeshFolder, frames: FrameTable, placement: Placement, hand:
     model = placement.models[hand.frame.side]
     if has_triangles_of(model, mesh):
         mesh = Mesh(model.seal(mesh.vertices), model.sealed_faces)
-    mesh = Mesh(mesh.vertices + shift, mesh.faces)
-    read = perf_counter()
-    published, uniform = (
-        np.zeros(len(points), bool)
-        if mesh.is_empty
-        else inside_mesh(hand.frame.to_world(points), mesh.vertices, mesh.faces)
-        for points in (hand.published_points, hand.uniform_points)
-    )
-    return HandSurface(
-        pair_id=hand.pair_id,
-        hand_id=hand.hand_id,
-        side=hand.frame.side,
-        mesh=Mesh() if mesh.is_empty else mesh,
-        failure=EMPTY if mesh.is_empty else None,
-        published_field=published,
-        uniform_field=uniform,
-        extraction_s=read - begun,
-        evaluation_points_s=perf_counter() - read,
-        frame_ids=hand.frame_ids,
-    )
+    return solid_hand(hand, Mesh(mesh.vertices + shift, mesh.faces), perf_counter() - begun)

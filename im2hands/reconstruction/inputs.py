@@ -13,11 +13,11 @@ from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.queries import EvaluationQueries
-from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.joints import WRIST
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.networks.halo import HaloNetwork, load_halo
+from im2hands.reconstruction.failures import Reason, bone_frames
 from im2hands.reconstruction.fields import BoneField
 from im2hands.reconstruction.placement import Behaviour, PalmFrame, query_points
 from im2hands.reconstruction.surfaces import HandInput, View
@@ -26,7 +26,7 @@ TRUE_KEYPOINTS = "keypoints_model"
 """Column of the hand table: the source `model`, see docs/conventions.md."""
 COLUMNS = ["wrist", "palm_rotation", TRUE_KEYPOINTS]
 POINTS_PER_CALL = 65536
-NO_VIEW = "no usable photograph of the pair"
+NO_VIEW = Reason.NO_PHOTOGRAPH.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +46,17 @@ class BoneInputs:
         return list(self.hands)
 
     def __call__(self, view: View) -> list[HandInput]:
-        """The hands of a pair with their evaluation points."""
-        return [self._with_points(hand) for hand in self.hands[view]]
+        """The hands of a pair with their evaluation points; rejected ones have none."""
+        return [hand if hand.rejected else self._with_points(hand) for hand in self.hands[view]]
 
     def shard(self, index: int, count: int) -> BoneInputs:
         """Part `index` of `count` nearly equal runs of views."""
         chosen = self.views[slice(*shard_range(len(self.hands), index, count))]
         return replace(self, hands={view: self.hands[view] for view in chosen})
+
+    def of_whole_pairs(self) -> BoneInputs:
+        """The same for a method that needs both hands: a hand whose other one is rejected or not there is rejected, too."""
+        return replace(self, hands={view: _both_or_none(pair) for view, pair in self.hands.items()})
 
     def _with_points(self, hand: HandInput) -> HandInput:
         sets = self.queries.hand(hand.hand_id)
@@ -91,7 +95,7 @@ def bone_inputs(
     `datasets.keypoints.aligned`.  from_photographs: whether every frame gives a reconstruction of its own even with true
     keypoints; with predicted ones it does anyway.
     angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
-    Hands without keypoints or photograph, or whose keypoints have no palm frame, are kept, with the reason. Raises DataError
+    Hands that cannot be reconstructed are kept, with the reason (see `failures`). Raises DataError
     if no hand has evaluation points.
     """
     rows = [row for row, hand_id in enumerate(table.hand_ids) if hand_id in queries.rows]
@@ -110,7 +114,7 @@ def bone_inputs(
         problem = NO_VIEW if per_frame and not frames else found if isinstance(found, str) else None
         joints.append(true[row] if isinstance(found, str) else found)
         problems.append(problem)
-    used = canonical_frames(np.stack(joints), [table.sides[row] for row, _ in seen], angle_clamp)
+    used, reasons = bone_frames(np.stack(joints), [table.sides[row] for row, _ in seen], problems, angle_clamp)
     palms, bones, lengths = (x.numpy() for x in (used.palm_rotation, used.bone_from_palm, used.bone_lengths))
     hands: dict[View, list[HandInput]] = {}
     for place, (row, frames) in enumerate(seen):
@@ -123,12 +127,19 @@ def bone_inputs(
             keypoints=joints[place],
             published_points=np.zeros((0, 3)),
             uniform_points=np.zeros((0, 3)),
-            rejected=problems[place] or used.rejected[place],
+            rejected=reasons[place],
             frame_ids=frames,
         )
         hands.setdefault((hand.pair_id, frames), []).append(hand)
     true_frames = {table.hand_ids[row]: PalmFrame(table.sides[row], wrists[row], rotations[row]) for row in rows}
     return BoneInputs({view: tuple(pair) for view, pair in hands.items()}, true_frames, queries, query_frame)
+
+
+def _both_or_none(pair: tuple[HandInput, ...]) -> tuple[HandInput, ...]:
+    usable = [hand for hand in pair if hand.rejected is None]
+    if len(usable) == len(Side):
+        return pair
+    return tuple(replace(hand, rejected=hand.rejected or Reason.NO_OTHER_HAND.value) for hand in pair)
 
 
 def _views(pair: str, evaluated: Mapping[str, tuple[int, ...]] | None, per_frame: bool) -> list[tuple[int, ...]]:
@@ -148,7 +159,7 @@ class _Predicted:
         if not frames:
             return NO_VIEW
         if not self.usable[frames[0]]:
-            return f"no keypoints: {self.reasons[frames[0]]}"
+            return Reason.NO_KEYPOINTS.because(self.reasons[frames[0]])
         return aligned(self.keypoints[frames[0], side.index], wrist, self.alignment)
 
 

@@ -22,6 +22,8 @@ from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruc
 METHODS = ("halo", "intaghand", "initial", "im2hands")
 WITHOUT_IMAGE = {"halo"}
 """Methods that look at keypoints alone."""
+OF_WHOLE_PAIRS = {"im2hands"}
+"""Methods that make no hand without the other one."""
 PAIRS_PER_BATCH = {"halo": 4, "initial": 2, "im2hands": 2}
 """Pairs that are extracted together on a CPU; a GPU takes GPU_FACTOR times as many. Bounds the memory, changes no value."""
 GPU_FACTOR = 4
@@ -65,6 +67,8 @@ def surfaces_of(
         fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
     else:
         raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
+    if method in OF_WHOLE_PAIRS:
+        inputs = inputs.of_whole_pairs()
     on_cpu = device.type == "cpu"
     together = PAIRS_PER_BATCH[method] * (1 if on_cpu else GPU_FACTOR)
     return reconstruct_pairs(fields, inputs, inputs.views, extraction, together, threads if on_cpu else 1)

@@ -16,16 +16,17 @@ import torch
 from jaxtyping import Float
 
 from im2hands.datasets.frame_items import FrameSet
-from im2hands.datasets.keypoints import Alignment, aligned, implausible
+from im2hands.datasets.keypoints import Alignment, aligned, judged
 from im2hands.geometry.cameras import Camera
-from im2hands.geometry.inside import inside_mesh
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import CROP, HandPairPrediction, IntagHandNetwork
+from im2hands.reconstruction.failures import Reason
 from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
+from im2hands.reconstruction.solid_hands import solid_hand
 from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 BATCH_FRAMES = 16
@@ -84,7 +85,7 @@ def placed(
     hands = {side: prediction.hands[side] for side in Side}
     scale = float(np.mean([hand.scale[row].item() for hand in hands.values()]))
     vertices, keypoints = np.full((2, 778, 3), np.nan), np.full((2, 21, 3), np.nan)
-    if not scale > LEAST_SCALE:
+    if not LEAST_SCALE < scale < np.inf:
         return PlacedHands(frame, vertices, keypoints, f"the predicted scale {scale:.3g} puts the hands nowhere")
     focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
     depth = focal[0] / (CROP * scale)
@@ -114,9 +115,8 @@ def predicted_keypoints(
     for hands in predicted_hands(network, models, frames, range(len(frames)), device):
         frame_id = int(frames.frame_ids[hands.frame])
         keypoints[frame_id] = hands.keypoints
-        problem = None if hands.reason else implausible(hands.keypoints[None])
-        reasons[frame_id] = hands.reason or (problem and f"no hands: {problem[1]}")
-    return keypoints, reasons
+        reasons[frame_id] = hands.reason
+    return keypoints, judged(keypoints, reasons, "no hands")
 
 
 def predicted_surfaces(
@@ -129,7 +129,8 @@ def predicted_surfaces(
 ) -> Iterator[list[HandSurface]]:
     """IntagHand's meshes, closed at the wrist, of every pair of `inputs`, each from its frame.
 
-    inputs: true hands with their evaluation points.  alignment: where a hand stands, see `datasets.keypoints.aligned`.
+    inputs: with the network's keypoints; a hand that they reject has no mesh.  alignment: where a hand stands, see
+    `datasets.keypoints.aligned`.
     The field of such a mesh is 1 inside it and 0 outside.
     """
     chosen = [frames.place_of(frame_ids[0]) for _, frame_ids in inputs.views if frame_ids]
@@ -140,27 +141,11 @@ def predicted_surfaces(
 
 
 def _surface(hand: HandInput, made: PlacedHands | None, model: HandModel, alignment: Alignment) -> HandSurface:
-    side = hand.frame.side
-    reason = NO_VIEW if made is None else made.reason
+    reason = hand.rejected or (NO_VIEW if made is None else made.reason and Reason.NO_KEYPOINTS.because(made.reason))
     if reason is not None:
         return hand.missing(reason)
-    begun = perf_counter()
+    side = hand.frame.side
     keypoints = made.keypoints[side.index]
     moved = aligned(keypoints, hand.frame.wrist, alignment)
     vertices = model.seal(made.vertices[side.index]) + (moved - keypoints)[0]
-    mesh = Mesh(vertices, model.sealed_faces)
-    published, uniform = (
-        inside_mesh(hand.frame.to_world(points), vertices, model.sealed_faces)
-        for points in (hand.published_points, hand.uniform_points)
-    )
-    return HandSurface(
-        pair_id=hand.pair_id,
-        hand_id=hand.hand_id,
-        side=side,
-        mesh=mesh,
-        published_field=published,
-        uniform_field=uniform,
-        extraction_s=made.seconds / len(Side),
-        evaluation_points_s=perf_counter() - begun,
-        frame_ids=hand.frame_ids,
-    )
+    return solid_hand(hand, Mesh(vertices, model.sealed_faces), made.seconds / len(Side))

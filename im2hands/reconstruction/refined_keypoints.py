@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from im2hands.datasets.frame_items import FrameItem, FrameSet
-from im2hands.datasets.keypoints import KeypointTable, aligned, implausible
+from im2hands.datasets.keypoints import KeypointTable, aligned, judged
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST
@@ -49,11 +49,7 @@ def refined_keypoints(
     for batch in progress(batches, f"refine keypoints (x{batch_frames} frames)"):
         items = [frames.item(places[row]) for row in batch]
         refined[batch] = _refined(network, items, keypoints[batch], device)
-    for row in rows:
-        problem = implausible(refined[[row]])
-        if problem is not None:
-            reasons[row] = f"refined to no hands: {problem[1]}"
-    return refined, reasons
+    return refined, judged(refined, reasons, "refined to no hands")
 
 
 def _refined(

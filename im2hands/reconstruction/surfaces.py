@@ -17,15 +17,23 @@ import torch
 from jaxtyping import Bool, Float
 
 from im2hands.datasets.parallel import chunks, ordered_map
-from im2hands.geometry.isosurface import Extracted, Field, Surface, search_surfaces, subdivision
+from im2hands.geometry.isosurface import (
+    EMPTY,
+    FULL,
+    NOT_FINITE,
+    Extracted,
+    Field,
+    Surface,
+    search_surfaces,
+    subdivision,
+)
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.sides import Side
+from im2hands.reconstruction.failures import mesh_problem
 from im2hands.reconstruction.placement import PalmFrame
 
 CONTROL_EVERY = 32
 """Of the evaluation points whose side the surface search tells, one in so many is asked all the same."""
-EMPTY = "empty"
-"""Failure of a field that is nowhere above the threshold: there is a mesh, without faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +42,7 @@ class HandInput:
 
     frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.  keypoints: world, m.
     published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
-    rejected: why the keypoints give no bone frames; then no mesh is made.
+    rejected: why the hand cannot be reconstructed (see `failures`); then no mesh is made, and frames may be NaN.
     frame_ids: the frames that the hand stands for; a method that looks at a photograph takes the only one.
     """
 
@@ -58,9 +66,10 @@ class HandInput:
 class HandSurface:
     """A hand as it came out.
 
-    mesh: world metres; None if there are no bone frames or the field is not finite (`failure` says which); empty if the field
-    is nowhere above the threshold (`failure` is then EMPTY).  evaluations: points at which the field was asked for the mesh.
-    published_field, uniform_field: whether the field reaches the threshold at the evaluation points.
+    failure: why it counts as failed, see `failures.Reason`; None for a hand.
+    mesh: world metres; empty if the field is nowhere above the threshold (EMPTY), the searched box if it is nowhere below
+    (FULL), None with every other failure.  evaluations: points at which the field was asked for the mesh.
+    published_field, uniform_field: whether the field reaches the threshold at the evaluation points; None without a mesh.
     extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time; what the network makes of the
     photograph, or of it alone, is part of the extraction.  frame_ids: as of the input.
     """
@@ -148,8 +157,8 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
             pair_id=hand.pair_id,
             hand_id=hand.hand_id,
             side=hand.frame.side,
-            mesh=_in_world(surface, hand),
-            failure=surface.failure,
+            mesh=mesh,
+            failure=failure,
             evaluations=surface.evaluations,
             published_field=published,
             uniform_field=uniform,
@@ -157,39 +166,51 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
             evaluation_points_s=(finished - extracted) / len(hands),
             frame_ids=hand.frame_ids,
         )
-        for hand, surface, (published, uniform) in zip(hands, found.surfaces, occupied, strict=True)
+        for hand, surface, (mesh, failure, published, uniform) in zip(hands, found.surfaces, occupied, strict=True)
     ]
 
 
-def _in_world(surface: Surface, hand: HandInput) -> Mesh | None:
-    return hand.frame.mesh_to_world(surface) if surface.failure in (None, EMPTY) else None
+def _in_world(surface: Surface, hand: HandInput) -> tuple[Mesh | None, str | None]:
+    """The mesh, and why the hand failed if it did."""
+    if surface.failure not in (None, EMPTY, FULL):
+        return None, surface.failure
+    mesh = hand.frame.mesh_to_world(surface)
+    problem = mesh_problem(mesh)
+    return (mesh, surface.failure) if problem is None else (None, problem)
 
 
 def _occupied(
     field: Field, found: Extracted, item: int, hand: HandInput, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of both evaluation sets."""
+) -> tuple[Mesh | None, str | None, np.ndarray | None, np.ndarray | None]:
+    """Mesh, failure, and the field's labels at the two sets of evaluation points."""
+    mesh, failure = _in_world(found.surfaces[item], hand)
+    if mesh is None:
+        return None, failure, None, None
     published, uniform = (
         labels_of_field(field, found, item, np.asarray(points, np.float32), threshold)
         for points in (hand.published_points, hand.uniform_points)
     )
-    return published, uniform
+    if published is None or uniform is None:
+        return None, NOT_FINITE, None, None
+    return mesh, failure, published, uniform
 
 
 def labels_of_field(
     field: Field, found: Extracted, item: int, points: Float[np.ndarray, "points 3"], threshold: float
-) -> Bool[np.ndarray, " points"]:
+) -> Bool[np.ndarray, " points"] | None:
     """Whether a field reaches the threshold at points, asked only where the surface search left it open.
 
     Elsewhere the search knows the side from the corners of its cells, and every CONTROL_EVERY-th of these points is asked as a
     control. If one of them contradicts (the field has a part that is too small for the first grid), all points are asked.
+    None if a value is NaN or infinite.
     """
     sides = found.sides(item, points)
     labels = sides > 0
-    known = np.flatnonzero(sides)
-    control = known[::CONTROL_EVERY]
+    control = np.flatnonzero(sides)[::CONTROL_EVERY]
     asked = np.concatenate([np.flatnonzero(sides == 0), control])
-    labels[asked] = field(np.full(len(asked), item), points[asked]) >= threshold
+    values = field(np.full(len(asked), item), points[asked])
+    labels[asked] = values >= threshold
     if (labels[control] != (sides[control] > 0)).any():
-        return field(np.full(len(points), item), points) >= threshold
-    return labels
+        values = field(np.full(len(points), item), points)
+        labels = values >= threshold
+    return labels if np.isfinite(values).all() else None

@@ -41,8 +41,13 @@ def read_log(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def training_curves(path: str | os.PathLike) -> list[Curve]:
-    """The curves of a log. Raises as read_log, and DamagedFileError if it has no column `step` or none of the quantities."""
+    """The curves of a log; none of one without a row, which stands beside weights that were not trained here.
+
+    Raises as read_log, and DamagedFileError if it has no column `step`, or rows and none of the quantities.
+    """
     log = read_log(path)
+    if "step" in log.columns and log.empty:
+        return []
     curves = []
     for quantity, title in QUANTITIES.items():
         lines = []

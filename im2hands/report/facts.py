@@ -169,6 +169,7 @@ class PlainTable:
 PLAIN_TABLES = {
     "keypoint_refinement": "Keypoint refinement",
     "keypoint_joints": "Error of every joint (mm, about the middle knuckle, unscaled)",
+    "failures": "Failed hands, by reason",
     "shape_by_difficulty": "Errors by hand distance and occlusion",
     "paired_differences": "Paired differences between methods, with 95 % intervals",
     "ablations": "Ablations",

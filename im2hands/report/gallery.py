@@ -108,8 +108,13 @@ def _strip(method: str, source: str, pair: ShownPair, limit_mm: float) -> Method
         for hand in pair.hands
         if not hand.has_prediction
     ]
-    if len(notes) == len(pair.hands):
+    if not any(hand.has_prediction for hand in pair.hands):
         return MethodStrip(method, source, [], notes, "")
+    notes += [
+        f"{hand.side.value} hand: counted as failed ({hand.failure})"
+        for hand in pair.hands
+        if hand.has_prediction and hand.failure
+    ]
     if not notes and not pair.penetrating:
         notes = ["penetration cannot be marked: a surface is not closed"]
     name, view, truths, words = f"hands {pair.pair_id}", _view(pair), _true_meshes(pair), _words(pair)

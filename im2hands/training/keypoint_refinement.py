@@ -7,11 +7,10 @@ noise, the start as the map that changes nothing and the frozen encoder are ours
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,7 +212,7 @@ def train_keypoint_refinement(
     made_of = file_card(train_hands)["provenance"]["parameters"]
     metrics = write_trained_model(
         output,
-        replace(result, metrics={name: value for name, value in result.metrics.items() if math.isfinite(value)}),
+        result,
         network=NAME,
         architecture=network.architecture,
         selection="lowest validation loss",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,9 +36,10 @@ def write_trained_model(
 ) -> dict[str, Any]:
     """Writes model.safetensors, card.json, metrics.json and curves.csv; returns the metrics.
 
-    selection: how the kept weights were chosen.  data: role -> SHA-256 of an input.  metrics: more of them.
+    selection: how the kept weights were chosen.  data: role -> SHA-256 of an input.  metrics: more of them. What a validation
+    leaves undefined is not written.
     """
-    metrics = {**result.metrics, **(metrics or {})}
+    metrics = {name: value for name, value in result.metrics.items() if math.isfinite(value)} | dict(metrics or {})
     card = ModelCard(
         network=network,
         architecture=architecture,

@@ -9,7 +9,7 @@ import pytest
 from im2hands.config import PerturbKeypoints
 from im2hands.datasets.frames import FRAMES, FrameTable
 from im2hands.datasets.hands import HANDS, SHAPES, HandTable
-from im2hands.datasets.keypoints import KeypointTable
+from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.datasets.perturbed_keypoints import perturbed_keypoints
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Provenance, write_parquet
@@ -91,3 +91,13 @@ def test_stage_writes_the_keypoints_and_says_what_they_are(frames, hands, tmp_pa
     expected, reasons = perturbed_keypoints(frames, hands, 10, seed=1)
     np.testing.assert_array_equal(written.keypoints(), expected)
     assert written.reasons == reasons
+
+
+def test_noise_beyond_a_hand_is_counted(frames, hands, tmp_path):
+    """A file with such keypoints could not be read again, which would stop what comes after."""
+    keypoints, reasons = perturbed_keypoints(frames, hands, 1000.0, 7)
+    assert all(reason is not None for reason in reasons)
+    assert any(reason.startswith("disturbed beyond a hand") for reason in reasons)
+    path = tmp_path / "keypoints.parquet"
+    write_keypoints(path, ["pair"] * len(frames), keypoints, reasons, Provenance({"source": "made up"}))
+    assert not KeypointTable.read(path).usable.any()

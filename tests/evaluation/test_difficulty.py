@@ -132,3 +132,20 @@ def test_every_method_stands_for_the_same_frames(small_data, frame_set, tmp_path
         for view in inputs.views:
             assert {hand.frame_ids for hand in inputs(view)} == {view[1]}
             assert len(inputs(view)) == 2
+
+
+def test_a_method_of_whole_pairs_makes_no_hand_alone(small_data, frame_set):
+    """The other hand of a rejected one is rejected by name, and pairs that are whole stay as they are."""
+    table, evaluated = small_data.hand_table, evaluated_frames(frame_set, 1)
+    joints = np.zeros((6, 2, 21, 3))
+    for frame in range(6):
+        for side in Side:
+            joints[frame, side.index] = table.array("keypoints_model")[table.rows[f"5_{frame // 2}_{side.value}"]]
+    joints[2, Side.LEFT.index] = joints[2, Side.LEFT.index, :1]
+    known = {"keypoints": lambda self: joints, "usable": np.ones(6, bool), "reasons": [None] * 6}
+    source = type("Source", (), known)()
+    inputs = bone_inputs(table, small_data.evaluation, evaluated, source).of_whole_pairs()
+    reasons = {hand.hand_id: hand.rejected for pair in inputs.hands.values() for hand in pair}
+    assert reasons.pop("5_1_left").startswith("no palm frame: ")
+    assert reasons.pop("5_1_right") == "the other hand cannot be reconstructed"
+    assert set(reasons.values()) == {None}

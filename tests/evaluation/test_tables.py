@@ -197,7 +197,7 @@ def test_protocol_card(file, tmp_path):
     assert (card["split"], card["frames"], card["poses"], card["evaluated_hands"]) == ("test", 3, 2, 4)
     assert card["hands_not_evaluated"] == 0
     (method,) = card["methods"]
-    assert method["failures"] == {"missing": 1, "empty": 1, "open": 0}
+    assert method["failures"] == {"missing": 1, "empty": 1, "full": 0, "open": 0}
     assert method["alignment"] == "wrist"
     assert "true keypoints" in method["keypoints"]
     assert card["penetration"]["pairs_by_method"] == {"grid": 1}

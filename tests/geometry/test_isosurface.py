@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from im2hands.geometry.isosurface import BOX, extract_surfaces, grid_points, mesh_of_octree, subdivision
+from im2hands.geometry.isosurface import (
+    BOX,
+    EMPTY,
+    FULL,
+    MOST_EVALUATIONS,
+    OVERGROWN,
+    extract_surfaces,
+    grid_points,
+    mesh_of_octree,
+    subdivision,
+)
 from im2hands.geometry.mesh import is_watertight
 from im2hands.geometry.octree import refine
 from im2hands.io.errors import DataError
@@ -95,3 +105,41 @@ def test_first_grids(resolution, grid, expected):
 def test_a_resolution_that_cannot_be_halved_is_refused():
     with pytest.raises(DataError, match="16 times a power of two"):
         subdivision(100)
+
+
+@pytest.mark.parametrize("value", [0.51, 1.0])
+def test_a_field_that_is_nowhere_below_the_level_is_the_box(value):
+    """The solid that marching cubes make of it, in 12 triangles, and a failure: the box is none of the field's surface."""
+    (surface,) = extract_surfaces(lambda items, points: np.full(len(points), value), 1, start=4, depth=2)
+    assert surface.failure == FULL
+    octree = refine(lambda items, index: np.full(len(index), value), 1, 4, 2, 0.5)
+    expected = mesh_of_octree(octree, 0)
+    assert is_watertight(surface.faces)
+    assert surface.volume == pytest.approx(expected.volume, rel=1e-6)
+    np.testing.assert_allclose(np.ptp(surface.vertices, axis=0), np.ptp(expected.vertices, axis=0), rtol=1e-6)
+
+
+def test_a_field_that_is_the_level_everywhere_has_no_surface():
+    (surface,) = extract_surfaces(lambda items, points: np.full(len(points), 0.5), 1, start=4, depth=2)
+    octree = refine(lambda items, index: np.full(len(index), 0.5), 1, 4, 2, 0.5)
+    assert mesh_of_octree(octree, 0).is_empty
+    assert surface.is_empty and surface.failure == EMPTY
+
+
+def test_a_search_that_would_not_end_soon_is_given_up_alone():
+    """A field of noise beside a ball: the noise is a failure after a bounded number of points, the ball as it is alone."""
+    asked = []
+
+    def field(items, points):
+        asked.append(np.bincount(items, minlength=2)[1])
+        noise = np.sin(1e4 * points @ np.array([12.9898, 78.233, 37.719]))
+        return np.where(items == 1, noise, ball((0, 0, 0), 0.2)(np.zeros_like(items), points))
+
+    surfaces = extract_surfaces(field, 2, start=8, depth=4)
+    (alone,) = extract_surfaces(ball((0, 0, 0), 0.2), 1, start=8, depth=4)
+    assert [surface.failure for surface in surfaces] == [None, OVERGROWN]
+    assert surfaces[1].is_empty
+    assert sum(asked) == surfaces[1].evaluations <= MOST_EVALUATIONS * 128**2 + 9**3 < 0.2 * 129**3
+    np.testing.assert_array_equal(surfaces[0].vertices, alone.vertices)
+    np.testing.assert_array_equal(surfaces[0].faces, alone.faces)
+    assert surfaces[0].evaluations == alone.evaluations

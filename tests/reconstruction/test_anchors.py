@@ -203,3 +203,18 @@ def test_stage(data, initial, tmp_path, capsys):
     np.testing.assert_array_equal(stored.anchors(0, 0)[0], points_of(expected, Side.LEFT, settings)[0])
     assert "2 frames, 0 hands without a surface" in capsys.readouterr().out
     assert subdivision(64, "published") == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0, "nowhere above 0.5"), (0.5, "all over the box"), (0.6, "nowhere below 0.5"), (np.nan, "NaN")],
+)
+def test_a_field_without_a_surface_has_anchors_around_the_bones(frames, value, words):
+    """Whatever an untrained network says, what learns from its anchors has some."""
+    item = frames.item(0)
+    hand = AnchoredHand(
+        PalmFrame(Side.LEFT, item.wrist[0], item.palm_rotation[0]), item.keypoints[0], anchor_seed(1, 0, Side.LEFT)
+    )
+    (made,) = anchors_of(lambda items, points: np.full(len(points), value), [hand], SETTINGS)
+    assert words in made.reason
+    assert np.linalg.norm(made.points - item.keypoints[0, 0], axis=-1).max() < 0.25

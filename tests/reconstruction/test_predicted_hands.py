@@ -72,7 +72,7 @@ def test_every_hand_stands_where_its_own_projection_puts_it(models, camera):
     np.testing.assert_allclose(moved[Side.RIGHT.index], np.tile([0.5 / (2 * 3.0), 0, 0], (21, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("scales", [[0.0, 0.0], [-3.0, -3.0], [float("nan"), 3.0], [1e-4, 1e-4]])
+@pytest.mark.parametrize("scales", [[0.0, 0.0], [-3.0, -3.0], [float("nan"), 3.0], [1e-4, 1e-4], [float("inf"), 3.0]])
 def test_scales_that_put_hands_nowhere_are_said(models, camera, scales):
     hands = placed(prediction(models, scales, [[0.0, 0.0]] * 2), 0, 0, camera, models)
     assert "puts the hands nowhere" in hands.reason

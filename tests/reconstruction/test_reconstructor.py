@@ -16,6 +16,7 @@ from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.model_fit import fit_hand_model
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageFields
 from im2hands.reconstruction.surfaces import reconstruct_hands
@@ -215,3 +216,38 @@ def test_missing_weights_and_unknown_methods_are_named(tmp_path):
         Reconstructor.from_pretrained(tmp_path, "halo")
     with pytest.raises(DataError, match="doublings"):
         Reconstructor.from_pretrained(tmp_path, resolution=100)
+
+
+@pytest.mark.parametrize("damage", ["no palm plane", "one joint lost", "far away"])
+def test_a_hand_that_cannot_be_used_leaves_the_other_one(reconstructor, photograph, damage):
+    """It fails by name; the other one is made as if it had been given alone."""
+    image, keypoints, camera = photograph
+    left, alone = keypoints.copy(), keypoints.copy()
+    alone[Side.LEFT.index] = np.nan
+    if damage == "no palm plane":
+        wrist, ring = left[Side.LEFT.index, [0, 13]]
+        left[Side.LEFT.index, 17] = wrist + 0.9 * (ring - wrist)
+    else:
+        left[Side.LEFT.index, 5] = np.nan if damage == "one joint lost" else 1e30
+    made, expected = (reconstructor.reconstruct(image, each, camera) for each in (left, alone))
+    words = {"no palm plane": "ring and little finger are parallel", "one joint lost": "not all are numbers"}
+    assert words.get(damage, "more than 0.5 m from its wrist") in made.failures[Side.LEFT]
+    assert made.method == "initial" and made.meshes[Side.LEFT] is None and made.confidence[Side.LEFT] is None
+    np.testing.assert_array_equal(made.meshes[Side.RIGHT].vertices, expected.meshes[Side.RIGHT].vertices)
+
+
+@pytest.mark.parametrize(("bias", "words"), [(np.nan, "NaN or infinite"), (1e30, "nowhere below"), (-1e30, "empty")])
+def test_a_network_that_says_nothing_sensible_is_a_failure_of_each_hand(
+    reconstructor, photograph, monkeypatch, bias, words
+):
+    """No number of it reaches a mesh or the confidence, which go into a JSON file."""
+
+    one = photograph[1].copy()
+    one[Side.LEFT.index] = np.nan
+    true = InitialOccupancyNetwork.occupancy
+    monkeypatch.setattr(InitialOccupancyNetwork, "occupancy", lambda *arguments: true(*arguments) * 0 + bias)
+    made = reconstructor.reconstruct(photograph[0], one, photograph[2])
+    assert words in made.failures[Side.RIGHT]
+    assert made.meshes[Side.RIGHT] is None or made.meshes[Side.RIGHT].is_empty
+    assert made.confidence[Side.RIGHT] is None or np.isfinite(made.confidence[Side.RIGHT])
+    assert made.penetration is None

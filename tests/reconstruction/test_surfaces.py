@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from im2hands.geometry.isosurface import FULL, NOT_FINITE
 from im2hands.geometry.mesh import is_watertight
 from im2hands.hands.sides import Side
 from im2hands.reconstruction.placement import PalmFrame, query_points
@@ -165,3 +166,28 @@ def test_query_frame():
     moved = query_points(points, true, used, "consistent")
     np.testing.assert_allclose(used.to_world(moved), true.to_world(points), atol=1e-12)
     assert np.abs(moved - points).max() > 0.1
+
+
+def test_numbers_are_looked_at_wherever_the_field_is_asked():
+    """NaN at the evaluation points alone is a failure of that hand, and a field that fills the box is one with a mesh."""
+    hands = [hand(0, Side.RIGHT), hand(1, Side.LEFT), hand(2, Side.RIGHT)]
+
+    def fields(given):
+        inner = balls(given)
+
+        def field(items, points):
+            values = inner(items, points)
+            on_grid = np.isclose(np.modf((points / 1.1 + 0.5) * 64)[0] % 1, 0, atol=1e-3).all(axis=1)
+            values[(items == 0) & ~on_grid] = np.inf
+            return np.where(items == 2, 1.0, values)
+
+        return field
+
+    broken, good, full = reconstruct_hands(fields, hands, EXTRACTION)
+    assert (broken.mesh, broken.failure, broken.published_field) == (None, NOT_FINITE, None)
+    assert good.failure is None
+    assert full.failure == FULL
+    assert full.mesh.volume == pytest.approx(0.44**3)
+    assert full.published_field.all()
+    (alone,) = reconstruct_hands(balls, [hands[1]], EXTRACTION)
+    np.testing.assert_array_equal(good.mesh.vertices, alone.mesh.vertices)

@@ -17,6 +17,7 @@ from im2hands.datasets.frames import FRAMES
 from im2hands.datasets.hands import HANDS
 from im2hands.datasets.images import IMAGES, encode_jpeg, hands_crop
 from im2hands.evaluation.comparisons import ablation_table, by_difficulty, paired_differences
+from im2hands.evaluation.failure_table import failure_table
 from im2hands.evaluation.protocol_card import EvaluationFacts, measuring_facts, protocol_card, write_card
 from im2hands.evaluation.published_results import all_published
 from im2hands.evaluation.records import read_records, write_records
@@ -305,6 +306,8 @@ def _write_records(folder: Path, posed: list, random: np.random.Generator) -> No
     write_plain_table(tables, "keypoint_refinement", errors, "Keypoint refinement", "made up", 3)
     joints = pd.DataFrame({"joint": ["wrist", "thumb_tip"], "perturbed_10mm": [9.0, 15.5]})
     write_plain_table(tables, "keypoint_joints", joints, "Error of every joint", "made up", 3)
+    no_keypoints = pd.DataFrame({"source": ["perturbed_10mm"], "reason": [None]})
+    write_plain_table(tables, "failures", failure_table(records, no_keypoints), "Failed hands", "made up", 3)
     write_plain_table(tables, "shape_by_difficulty", by_difficulty(records), "By difficulty", "made up", 3)
     both = pd.concat([records, records.assign(method="initial")], ignore_index=True)
     write_plain_table(tables, "paired_differences", paired_differences(both, 1), "Paired", "made up", 3)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, Mark, running_median
 from im2hands.report.curves import training_curves
+from im2hands.training.curves import EMPTY_CURVES
 
 values = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30)
 
@@ -101,3 +102,8 @@ def test_logs_that_are_none_are_refused(tmp_path):
         path.write_text(content)
         with pytest.raises(DamagedFileError, match=name):
             training_curves(path)
+
+
+def test_weights_that_were_given_have_no_curves(tmp_path):
+    (tmp_path / "curves.csv").write_text(EMPTY_CURVES)
+    assert training_curves(tmp_path / "curves.csv") == []

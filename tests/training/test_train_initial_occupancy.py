@@ -21,7 +21,7 @@ from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError, ConfigError, DataError
+from im2hands.io.errors import CheckpointError, ConfigError, DataError, Im2HandsError
 from im2hands.networks.halo import NAME as HALO
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.networks.hand_graphs import build_hand_graph
@@ -396,3 +396,11 @@ def test_unfit_given_weights_are_refused(files, tmp_path):
     with pytest.raises(CheckpointError, match="import the weights into another"):
         use_given_weights(own, HALO, own)
     assert not (tmp_path / "halo").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
+    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
+    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
+        run(files, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
+    metrics = run(files, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1)
+    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -314,3 +314,13 @@ def test_stage_passes_every_setting_on(splits, hand_model, monkeypatch):
         params=IntagHandTraining(**section | {"augmentation": False}),
     )
     assert seen["augmentation"] is None
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(splits, hand_model, tmp_path):
+    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
+    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
+        run(splits, hand_model, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
+    metrics = run(
+        splits, hand_model, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1
+    )
+    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -16,7 +16,7 @@ from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.hands.sides import Side
-from im2hands.io.errors import ConfigError, DataError
+from im2hands.io.errors import ConfigError, DataError, Im2HandsError
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.training.frame_batches import FrameSteps, LabelledFrames
@@ -302,3 +302,11 @@ def _first_hand(hand):
 
 def _first_camera(batch):
     return replace(batch.camera, **{name: tensor[:1] for name, tensor in vars(batch.camera).items()})
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
+    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
+    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
+        run(files, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
+    metrics = run(files, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1)
+    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))
