@@ -70,7 +70,10 @@ class Unseen:
             found.append(f"{_listed(self.parameters)} ran with other parameters: snakemake --forcerun {names}")
         if self.unknown:
             names = " ".join(self.unknown)
-            found.append(f"there is no note of what {_listed(self.unknown)} read: snakemake --forcerun {names}")
+            found.append(
+                f"there is no note of what {_listed(self.unknown)} read (made elsewhere, or before notes were kept), and "
+                f"dvc.lock does not have it as it is. To make it here: snakemake --forcerun {names}"
+            )
         return found
 
 
@@ -120,13 +123,14 @@ class JobNotes(logging.Handler):
 
     def _start(self, job: Any) -> None:
         if job.output:
+            former = _valid(_read(job))
             note = {
                 "outputs": dict.fromkeys(map(str, job.output)),
                 "inputs": {str(file): self.hashes.of(str(file)) for file in job.input},
                 "parameters": _parameters(job),
                 "started": time.time_ns(),
                 "ended": False,
-                "former": _valid(_read(job)),
+                "former": former and {**former, "former": None},
             }
             write_json(_place(job), note)
 
