@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, no
         for file in remove_stale_shards(file for stage in fresh for file in tracked[stage]):
             print(f"Removed {file}: a shard of an earlier number of shards.")
         _require_ordinary_run(workflow, config)
-        record(fresh, notes.unseen())
+        record(fresh, notes.unseen)
     except NotRecordedError as reason:
         print(f"Not recorded in DVC: {reason}")
     except Exception as error:
@@ -70,9 +70,10 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, no
         print(line)
 
 
-def record(stages: list[str], unseen: Unseen) -> bool:
+def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
     """Commits to DVC the stages that were made from what lies there; says which were not, and returns whether there were none.
 
+    compare: finds what changed and re-ran nothing.
     Raises NotRecordedError if there is no DVC, or dvc.yaml is out of step, or DVC refuses.
     """
     if os.environ.get("IM2HANDS_RECORD") == "0":
@@ -84,6 +85,7 @@ def record(stages: list[str], unseen: Unseen) -> bool:
             f"{DVC_YAML} does not fit the rules and params.yaml; "
             "run python -m workflow.dvc_stages and then python -m workflow.record."
         )
+    unseen = compare()
     refused = _refused(stages, unseen)
     signed = [stage for stage in stages if stage not in refused]
     if signed:
@@ -231,7 +233,7 @@ def main() -> None:
     """Records every stage after asking Snakemake whether anything is left to do."""
     try:
         require_no_running_snakemake()
-        if not record(list(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]), _unseen_when_finished()):
+        if not record(list(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]), _unseen_when_finished):
             sys.exit(1)
     except NotRecordedError as reason:
         sys.exit(f"Not recorded in DVC: {reason}")
