@@ -7,6 +7,7 @@ vouches for whatever lies there; therefore this refuses unless `dvc status` is c
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def main() -> None:
     before = _files()
     done = _snakemake("--touch", "--forceall", "--cores", "1", **{ADOPTING: "1"})
     if done.returncode:
-        sys.exit(f"Not adopted: snakemake --touch failed:\n{done.stdout.strip()}\n{_lost(before)}")
+        sys.exit(f"Not adopted: snakemake --touch failed:\n{_own_words(done.stdout)}\n{_lost(before)}")
     _require_clean(f"touching changed files. {_lost(before)}")
     plan = _snakemake("--dry-run", "--quiet", "rules")
     if plan.returncode or "Nothing to be done" not in plan.stdout:
@@ -69,6 +70,12 @@ def _outs() -> list[Path]:
 
 def _files() -> set[Path]:
     return {file for out in _outs() for file in (out.rglob("*") if out.is_dir() else [out]) if file.is_file()}
+
+
+def _own_words(printed: str) -> str:
+    """Snakemake's errors out of all that it printed, or the end of that if there is none."""
+    errors = re.findall(r"^\w*(?:Error|Exception)\b.*(?:\n(?!Select jobs|\[).+)*", printed, re.MULTILINE)
+    return "\n".join(errors) or printed.strip()[-2000:]
 
 
 def _lost(before: set[Path]) -> str:

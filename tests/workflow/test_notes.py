@@ -57,7 +57,15 @@ def test_code_copied_with_its_old_time_stamp_is_not_signed(finished, tmp_path):
 
 def test_unpacked_code_is_named_where_snakemake_has_nothing_to_do(finished, tmp_path):
     """unzip -o: many files, whose names go to a list; said by a plain run, not by recording alone."""
-    names = ["evaluate", "evaluate_keypoints", "fit_hands", "generate_anchors", "index_frames", "make_report", "make_tables"]
+    names = [
+        "evaluate",
+        "evaluate_keypoints",
+        "fit_hands",
+        "generate_anchors",
+        "index_frames",
+        "make_report",
+        "make_tables",
+    ]
     codes = [finished.path / f"stages/{name}.py" for name in names]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         for code in codes:
