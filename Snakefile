@@ -38,8 +38,11 @@ rule all:
         "everything is there"
 
 
+notes = watch_jobs(workflow, TRACKED)
+
+
 onsuccess:
-    after_success(workflow, config, TRACKED)
+    after_success(workflow, config, TRACKED, notes)
 
 
 onerror:

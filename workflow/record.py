@@ -1,8 +1,9 @@
 """Writes what Snakemake has just proved up to date into dvc.lock: the Snakefile's `onsuccess`, or `python -m workflow.record`.
 
 `dvc commit` signs whatever lies in the workspace, so it is given only stages whose every file Snakemake vouches for: all
-files of the stage belong to the finished run, with all re-run triggers on and the parameters of params.yaml. Recording never
-fails the science: whatever goes wrong here is one line of warning.
+files of the stage belong to the finished run, with all re-run triggers on and the parameters of params.yaml. Snakemake goes
+by time stamps; so what the jobs read and wrote is also compared, by content, with what lies there (`workflow/notes.py`).
+Recording never fails the science: whatever goes wrong here is one line of warning.
 
 Set IM2HANDS_RECORD=0 to leave DVC alone, e.g. where its cache would double a large dataset.
 """
@@ -15,8 +16,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import yaml
 
 from im2hands.config import SPLITS
 from workflow.dvc_stages import DVC_YAML, dvc_yaml
+from workflow.notes import CHECK, JobNotes, Tracked, Unseen
 
 LICENCE_SAID = Path(".dvc/tmp/im2hands-licence-said")
 LICENCE = (
@@ -34,19 +37,21 @@ LICENCE = (
 SHARD = re.compile(r"\d{4}-of-\d{4}(\.\w+)?")
 TRIGGERS = {"code", "input", "mtime", "params", "software-env"}
 
-OUTS = ("outs", "metrics")
+WITHOUT_GIT = (
+    "Without git, and where data, models or results are links: dvc config core.no_scm true; python -m workflow.record"
+)
 
-Tracked = Mapping[str, Iterable[str]]
+OUTS = ("outs", "metrics")
 
 
 class NotRecordedError(Exception):
     """Why nothing was recorded, in one sentence."""
 
 
-def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked) -> None:
+def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, notes: JobNotes) -> None:
     """What follows a successful run: stale shards go, DVC is told, the user sees what was selected and where the report is.
 
-    workflow: Snakemake's object of that name.  tracked: stage -> all its files.
+    workflow: Snakemake's object of that name.  tracked: stage -> all its files.  notes: of the jobs.
     """
     if workflow.touch or os.environ.get("DVC_ROOT"):
         return
@@ -56,7 +61,7 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked) ->
         for file in remove_stale_shards(file for stage in fresh for file in tracked[stage]):
             print(f"Removed {file}: a shard of an earlier number of shards.")
         _require_ordinary_run(workflow, config)
-        record(fresh)
+        record(fresh, notes.unseen)
     except NotRecordedError as reason:
         print(f"Not recorded in DVC: {reason}")
     except Exception as error:
@@ -65,8 +70,12 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked) ->
         print(line)
 
 
-def record(stages: list[str]) -> None:
-    """Commits stages to DVC. Raises NotRecordedError if there is no DVC, or dvc.yaml is out of step, or DVC refuses."""
+def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
+    """Commits to DVC the stages that were made from what lies there; says which were not, and returns whether there were none.
+
+    compare: finds what changed and re-ran nothing.
+    Raises NotRecordedError if there is no DVC, or dvc.yaml is out of step, or DVC refuses.
+    """
     if os.environ.get("IM2HANDS_RECORD") == "0":
         raise NotRecordedError("IM2HANDS_RECORD=0 is set.")
     if not Path(".dvc").is_dir():
@@ -76,13 +85,40 @@ def record(stages: list[str]) -> None:
             f"{DVC_YAML} does not fit the rules and params.yaml; "
             "run python -m workflow.dvc_stages and then python -m workflow.record."
         )
-    with _same_time_stamps(_files_of(stages)):
-        done = run_dvc("commit", "--force", "--quiet", *stages) if stages else None
-    if done and done.returncode:
-        raise NotRecordedError(f"dvc commit: {_last_line(done.stderr)}")
-    if stages:
-        print(f"Recorded in dvc.lock: {', '.join(stages)}.")
+    unseen = compare()
+    refused = _refused(stages, unseen)
+    signed = [stage for stage in stages if stage not in refused]
+    if signed:
+        with _same_time_stamps(_files_of(signed)):
+            done = run_dvc("commit", "--force", *signed)
+        if done.returncode:
+            raise NotRecordedError(f"dvc commit: {reason_of(done)}")
+        print(f"Recorded in dvc.lock: {', '.join(signed)}.")
         _say_licence_once()
+    for line in unseen.lines():
+        print(f"Not recorded in DVC: {line}")
+    return not refused
+
+
+def _refused(stages: Iterable[str], unseen: Unseen) -> set[str]:
+    """Stages that changed and did not run, and those that depend on a file that no job has made as it is.
+
+    Stages without notes count as unchanged where dvc.lock has them as they are; the others stay in `unseen`.
+    """
+    described = yaml.safe_load(dvc_yaml(_params()))["stages"]
+    for stage in stages:
+        needed = [dep for dep in described[stage].get("deps", ()) if isinstance(dep, str)]
+        for file, named in unseen.outputs.items():
+            if stage not in named and any(file == dep or file.startswith(f"{dep}/") for dep in needed):
+                named.append(stage)
+    unseen.unknown = [stage for stage in unseen.unknown if stage in stages and stage not in unseen.stages]
+    if unseen.unknown:
+        status = run_dvc("status", "--json", *unseen.unknown)
+        if status.returncode:
+            raise NotRecordedError(f"dvc status: {reason_of(status)}")
+        changed = json.loads(status.stdout)
+        unseen.unknown = [stage for stage in unseen.unknown if stage in changed]
+    return {*unseen.stages, *unseen.unknown}.intersection(stages)
 
 
 def _files_of(stages: Iterable[str]) -> list[Path]:
@@ -139,7 +175,7 @@ def remove_stale_shards(files: Iterable[str]) -> list[Path]:
 def closing_lines() -> list[str]:
     """How many frames were kept and why others were not, and where the report is; nothing that is not there yet."""
     report = Path("results/report.html")
-    where = f"Report: {report.resolve()}" if report.is_file() else None
+    where = f"Report: {report.absolute()}" if report.is_file() else None
     return [line for line in (audit_line(), noted_hands_line(), where) if line]
 
 
@@ -204,26 +240,38 @@ def run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+def reason_of(done: subprocess.CompletedProcess[str]) -> str:
+    """DVC's own words, and the remedy where it misses git."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
+    reason = "; ".join(errors) or f"exit code {done.returncode} without a message"
+    return f"{reason}. {WITHOUT_GIT}" if re.search(r"\bgit repository\b", reason, re.IGNORECASE) else reason
 
 
 def main() -> None:
     """Records every stage after asking Snakemake whether anything is left to do."""
     try:
         require_no_running_snakemake()
+        if not record(list(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]), _unseen_when_finished):
+            sys.exit(1)
+    except NotRecordedError as reason:
+        sys.exit(f"Not recorded in DVC: {reason}")
+
+
+def _unseen_when_finished() -> Unseen:
+    """What a dry run that has nothing to do finds changed all the same. Raises NotRecordedError if it has something to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "unseen.json")
         plan = subprocess.run(
             [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"],
+            env={**os.environ, CHECK: str(answer)},
             capture_output=True,
             text=True,
             check=False,
         )
-        if plan.returncode or "Nothing to be done" not in plan.stdout + plan.stderr:
+        if plan.returncode or not answer.is_file():
             raise NotRecordedError("Snakemake has something to do or fails; see snakemake -n.")
-        record(list(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]))
-    except NotRecordedError as reason:
-        sys.exit(f"Not recorded in DVC: {reason}")
+        return Unseen(**json.loads(answer.read_text()))
 
 
 if __name__ == "__main__":

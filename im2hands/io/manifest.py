@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from im2hands.io.atomic import read_json, write_json
-from im2hands.io.errors import DamagedFileError
+from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
-from im2hands.io.tables import Layout, ShardReader, count_rows
+from im2hands.io.tables import Layout, ShardReader, count_rows, file_card
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class ShardSet:
 def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:
     """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs.
 
-    Raises DamagedFileError, which names the file, if one is not what its stage wrote.
+    Raises DamagedFileError, which names the file, if one is not what its stage wrote, DataError if shards of images were cut
+    by versions of OpenCV that compute otherwise.
     """
     path, shards = Path(path), [Path(shard) for shard in shards]
     files = [{"path": shard.name, "rows": count_rows(shard), "sha256": sha256_file(shard)} for shard in shards]
@@ -84,4 +85,10 @@ def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike])
     for left_over in path.parent.glob("*.arrow"):
         if left_over.name not in listed:
             left_over.unlink()
-    write_json(path, {"files": files})
+    versions = sorted({card["opencv"] for card in map(file_card, shards) if "opencv" in card})
+    kinds = sorted({version.split(".")[0] for version in versions})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{path.parent}: shards of OpenCV {' and '.join(kinds)} mix, whose crops differ; delete the shards and run again."
+        )
+    write_json(path, {**({"opencv": versions} if versions else {}), "files": files})

@@ -27,11 +27,16 @@ LAST, FINISHED = "last.ckpt", "finished.ckpt"
 def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code: Iterable[ModuleType]) -> str:
     """Hash of all that decides the weights but the number of steps.
 
-    parameters: without that number, so that a finished run can be made longer.
+    parameters: without that number (`without_length`), so that a finished run can be made longer.
     sources: role -> SHA-256 of an input.  code: the modules whose text counts as the code version.
     """
     texts = {module.__name__: inspect.getsource(module) for module in code}
     return digest({"parameters": dict(parameters), "sources": dict(sources), "code": texts})
+
+
+def without_length(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without `steps`, unless the learning rate follows from it: only then is a longer run another run."""
+    return {name: value for name, value in parameters.items() if name != "steps" or parameters["schedule"] == "cosine"}
 
 
 class CheckpointFolder:
@@ -48,19 +53,19 @@ class CheckpointFolder:
         with atomic_path(self.folder / LAST) as temporary:
             torch.save({**state, "fingerprint": self.fingerprint}, temporary)
 
-    def find(self, steps: int) -> dict[str, Any] | None:
+    def find(self, steps: int, validate_every: int) -> dict[str, Any] | None:
         """The state to go on from, or None to start afresh.
 
         steps: length of the run at hand: a finished state is taken only if it is shorter.
+        validate_every: steps between validations. The state of a shorter run is taken only where the run at hand would have
+        been in that very state; else going on would not equal one long run, and standard error says so.
         """
         for part in self.folder.glob(".*.part.ckpt"):
             part.unlink(missing_ok=True)
-        unfinished = self._load(LAST)
-        if unfinished is not None and unfinished["step"] <= steps:
-            return unfinished
-        finished = self._load(FINISHED)
-        if finished is not None and finished["step"] < steps:
-            return finished
+        for name, longest in ((LAST, steps), (FINISHED, steps - 1)):
+            state = self._load(name, steps)
+            if state and state["step"] <= longest and self._is_on_the_way(name, state, steps, validate_every):
+                return state
         return None
 
     def finish(self) -> None:
@@ -69,7 +74,24 @@ class CheckpointFolder:
         if last.exists():
             os.replace(last, self.folder / FINISHED)
 
-    def _load(self, name: str) -> dict[str, Any] | None:
+    def _is_on_the_way(self, name: str, state: Mapping[str, Any], steps: int, validate_every: int) -> bool:
+        """Whether a run of `steps` steps would have validated before this state exactly if the state has been."""
+        step, validated = state["step"], state.get("validated", True)
+        if validated == (step == 0 or step == steps or step % validate_every == 0):
+            return True
+        reason = (
+            f"it was validated at its last step, {step}, which is no multiple of {validate_every}"
+            if validated
+            else f"it was not validated at step {step}"
+        )
+        print(
+            f"{self.folder / name}: {reason}; a run of {steps} steps that goes on from it would not equal one long run: "
+            "starting afresh.",
+            file=sys.stderr,
+        )
+        return False
+
+    def _load(self, name: str, steps: int) -> dict[str, Any] | None:
         path = self.folder / name
         if not path.is_file():
             return None
@@ -79,6 +101,19 @@ class CheckpointFolder:
             print(f"warning: {error} Starting afresh.", file=sys.stderr)
             return None
         if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
-            print(f"{path}: belongs to other parameters, data or code; not used", file=sys.stderr)
+            print(
+                f"{path}: belongs to other parameters, data or code; not used{_length(state, steps)}", file=sys.stderr
+            )
             return None
         return state
+
+
+def _length(state: Any, steps: int) -> str:
+    """What to say besides, if the state is of a run of another length."""
+    made = state.get("steps", steps) if isinstance(state, dict) else steps
+    if made == steps:
+        return ""
+    return (
+        f". It is of a run of {made} steps, this one has {steps}: where the learning rate or the loss follows from that "
+        "number, going on would not equal one long run; starting afresh"
+    )

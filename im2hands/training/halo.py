@@ -31,7 +31,7 @@ from im2hands.io.threads import threads_for
 from im2hands.networks import bone_decoders, halo
 from im2hands.networks.halo import NAME, HaloNetwork
 from im2hands.training import checkpoints, determinism, loop
-from im2hands.training.checkpoints import CheckpointFolder, fingerprint
+from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
@@ -122,8 +122,7 @@ def train_halo(
     }
     files = {"train": train, "val": val, "train_hands": train_hands, "val_hands": val_hands}
     data = {role: sha256_file(path) for role, path in files.items()}
-    of_weights = parameters if settings.schedule == "cosine" else {k: v for k, v in parameters.items() if k != "steps"}
-    mark = fingerprint({**of_weights, "seed": settings.seed}, data, CODE)
+    mark = fingerprint({**without_length(parameters), "seed": settings.seed}, data, CODE)
     checkpoints_of_run = CheckpointFolder(checkpoint_folder, mark)
 
     seed_torch(settings.seed, "initial weights of halo")

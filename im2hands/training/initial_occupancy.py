@@ -34,7 +34,7 @@ from im2hands.networks.initial_occupancy import NAME, POINT_FEATURES, EncodedIma
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses
-from im2hands.training.checkpoints import CheckpointFolder, fingerprint
+from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
@@ -195,7 +195,9 @@ def train_initial_occupancy(
     seed_torch(settings.seed, "initial weights of initial_occupancy")
     network = started_from(halo, intaghand, image_attention, options)
     network.to(device)
-    mark = fingerprint({**parameters, **options, "image_attention": image_attention, "seed": settings.seed}, data, CODE)
+    mark = fingerprint(
+        {**without_length(parameters), **options, "image_attention": image_attention, "seed": settings.seed}, data, CODE
+    )
     checkpoints_of_run = CheckpointFolder(checkpoint_folder, mark)
     frozen = None
     if image_encoder == "frozen":

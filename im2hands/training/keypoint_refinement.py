@@ -29,7 +29,7 @@ from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.training import checkpoints, determinism, frozen_encoder, keypoint_inputs, keypoint_losses, loop
-from im2hands.training.checkpoints import CheckpointFolder, fingerprint
+from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.keypoint_inputs import KeypointBatch, KeypointFrames, RefinementSteps, RefinementValidation
@@ -190,8 +190,7 @@ def train_keypoint_refinement(
     }
     start, _ = load_intaghand(intaghand)
     data = {role: sha256_file(path) for role, path in files.items()}
-    of_weights = {k: v for k, v in parameters.items() if k != "steps" or settings.schedule == "cosine"}
-    mark = fingerprint({**of_weights, "seed": settings.seed}, data, CODE)
+    mark = fingerprint({**without_length(parameters), "seed": settings.seed}, data, CODE)
     checkpoints_of_run = CheckpointFolder(checkpoint_folder, mark)
 
     seed_torch(settings.seed, "initial weights of keypoint refinement")

@@ -27,6 +27,7 @@ from im2hands.io.progress import progress
 from im2hands.training.checkpoints import CheckpointFolder
 from im2hands.training.curves import COLUMNS, CurvesLogger
 from im2hands.training.determinism import seed_torch
+from im2hands.training.interruption import Interruption, TrainingInterruptedError, ignore_in_loader
 
 CURVE_ROWS_PER_VALIDATION = 10
 Schedule = Literal["constant", "cosine", "published"]
@@ -102,7 +103,7 @@ class NetworkTask(L.LightningModule):
         self.start_step = 0
         self.best: dict[str, Any] | None = None
         self.average: dict[str, Tensor] | None = None
-        self._losses: list[Tensor] = []
+        self.losses: list[Tensor] = []  # of the steps since the last row of the curves
         self._scores: dict[str, list[Tensor]] = {}
 
     def loss(self, batch: Any) -> Tensor:
@@ -140,7 +141,7 @@ class NetworkTask(L.LightningModule):
         return self.loss(batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._losses.append(outputs["loss"].detach())
+        self.losses.append(outputs["loss"].detach())
         self._average_weights()
         interval = max(1, self.settings.validate_every // CURVE_ROWS_PER_VALIDATION)
         if self.step % interval == 0 or self.step == self.settings.stretch_end(self.step - 1):
@@ -171,8 +172,8 @@ class NetworkTask(L.LightningModule):
         self._exchange_average()
 
     def _log_training(self) -> None:
-        mean = torch.stack(self._losses).mean().item()
-        self._losses.clear()
+        mean = torch.stack(self.losses).mean().item()
+        self.losses.clear()
         if not math.isfinite(mean):
             raise Im2HandsError(
                 f"training: the loss is not a number at step {self.step}; lower the learning rate or clip the gradient."
@@ -206,29 +207,60 @@ class NetworkTask(L.LightningModule):
 
 
 class _Resume(L.Callback):
-    """Takes the state up when training starts and writes it down at the end of every stretch."""
+    """Takes the state up when training starts; writes it down at the end of every stretch and when told to stop."""
 
-    def __init__(self, checkpoints: CheckpointFolder, state: Mapping[str, Any] | None, curves: CurvesLogger) -> None:
+    def __init__(
+        self,
+        checkpoints: CheckpointFolder,
+        state: Mapping[str, Any] | None,
+        curves: CurvesLogger,
+        interruption: Interruption,
+        label: str,
+    ) -> None:
         self.checkpoints, self.state, self.curves = checkpoints, state, curves
+        self.interruption, self.label = interruption, label
+        self.saved_step = 0 if state is None else state["step"]
 
     def on_train_start(self, trainer: L.Trainer, task: NetworkTask) -> None:
+        self.interruption.listen()
         if self.state is not None:
             task.optimizers().optimizer.load_state_dict(self.state["optimizer"])
             trainer.precision_plugin.load_state_dict(self.state["precision"])
+            task.losses = [loss.to(task.device) for loss in self.state.get("losses", [])]
+
+    def on_train_batch_start(self, trainer: L.Trainer, task: NetworkTask, *_: Any) -> None:
+        if self.interruption.requested:
+            if task.step > self.saved_step:
+                self._save(trainer, task, validated=False)
+            raise self.interrupted(task)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, task: NetworkTask, *_: Any) -> None:
+        if self.interruption.is_overdue:
+            raise self.interrupted(task)
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: NetworkTask) -> None:
+        self._save(trainer, task, validated=True)
+        self.curves.save()
+
+    def interrupted(self, task: NetworkTask) -> TrainingInterruptedError:
+        return TrainingInterruptedError(self.label, task.step, task.settings.steps, self.saved_step)
+
+    def _save(self, trainer: L.Trainer, task: NetworkTask, validated: bool) -> None:
         self.checkpoints.save(
             {
                 "step": task.step,
+                "steps": task.settings.steps,
+                "validated": validated,
                 "network": task.network.state_dict(),
                 "optimizer": task.optimizers().optimizer.state_dict(),
                 "precision": trainer.precision_plugin.state_dict(),
                 "best": task.best,
                 "average": task.average,
+                "losses": task.losses,
                 "curves": self.curves.state(),
             }
         )
-        self.curves.save()
+        self.saved_step = task.step
 
 
 class _ShowProgress(L.Callback):
@@ -260,7 +292,14 @@ class _StepData(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset, items: range) -> DataLoader:
         workers = self.task.settings.workers
-        return DataLoader(dataset, sampler=items, batch_size=None, num_workers=workers, pin_memory=self.pin_memory)
+        return DataLoader(
+            dataset,
+            sampler=items,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.pin_memory,
+            worker_init_fn=ignore_in_loader,
+        )
 
 
 @dataclass(frozen=True)
@@ -288,11 +327,11 @@ def run_training(
 
     train: item i is the batch of global step i.  validation: item i is a batch; the items are a fixed subset.
     logs: folder for the curves (CSV and TensorBoard).
-    Raises Im2HandsError if the loss is no number.
+    Raises Im2HandsError if the loss is no number, TrainingInterruptedError (a SystemExit) after SIGTERM.
     """
     settings, logs = task.settings, Path(logs)
     curves = CurvesLogger(logs / "curves.csv", task.curve_columns)
-    state = checkpoints.find(settings.steps)
+    state = checkpoints.find(settings.steps, settings.validate_every)
     if state is not None:
         task.start_step, task.best, task.average = state["step"], state["best"], state["average"]
         task.network.load_state_dict(state["network"])
@@ -317,7 +356,7 @@ def _fit(
             left_over.unlink()
     board = TensorBoardLogger(curves.path.parent, name="", version="", purge_step=start + 1 if state else None)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Interruption() as interruption:
         warnings.filterwarnings("ignore", module="lightning")
         trainer = L.Trainer(
             max_steps=settings.steps - start,
@@ -326,7 +365,10 @@ def _fit(
             precision=settings.precision_on(device),
             gradient_clip_val=settings.gradient_clip or None,
             logger=[curves, board],
-            callbacks=[_Resume(checkpoints, state, curves), _ShowProgress(label, start, settings.steps)],
+            callbacks=[
+                _Resume(checkpoints, state, curves, interruption, label),
+                _ShowProgress(label, start, settings.steps),
+            ],
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             enable_checkpointing=False,

@@ -43,7 +43,7 @@ from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.networks.refined_occupancy import LEVEL, NAME, EncodedPair, RefinedOccupancyNetwork
 from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses, refined_losses
-from im2hands.training.checkpoints import CheckpointFolder, fingerprint
+from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.curves import COLUMNS
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
@@ -299,7 +299,9 @@ def train_refined_occupancy(
         network.start_as_initial_field()
     network.to(device)
     compat = {**options, "penetration_reduction": penetration_reduction}
-    mark = fingerprint({**parameters, **compat, **network.architecture, "seed": settings.seed}, data, CODE)
+    mark = fingerprint(
+        {**without_length(parameters), **compat, **network.architecture, "seed": settings.seed}, data, CODE
+    )
     checkpoints_of_run = CheckpointFolder(checkpoint_folder, mark)
     frozen = None
     if image_encoder == "frozen":

@@ -168,6 +168,21 @@ def test_manifest_refuses_a_shard_damaged_before_it_was_gathered(tmp_path):
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_manifest_names_opencv_and_refuses_shards_of_two_kinds(tmp_path):
+    """Versions 4 and 5 cut crops that differ by up to six grey levels."""
+    versions = {"0.arrow": "4.10.0", "1.arrow": "4.12.0"}
+    for name, version in versions.items():
+        with ShardWriter(tmp_path / name, LAYOUT, Provenance(), {"opencv": version}) as shard:
+            shard.append({"name": "row", "points": [1.0], "labels": b"1"})
+    write_manifest(tmp_path / "manifest.json", [tmp_path / "0.arrow", tmp_path / "1.arrow"])
+    assert read_json(tmp_path / "manifest.json")["opencv"] == ["4.10.0", "4.12.0"]
+    assert len(Manifest.read(tmp_path / "manifest.json").files) == 2
+    with ShardWriter(tmp_path / "2.arrow", LAYOUT, Provenance(), {"opencv": "5.0.0"}) as shard:
+        shard.append({"name": "row", "points": [1.0], "labels": b"1"})
+    with pytest.raises(DataError, match=r"shards of OpenCV 4 and 5 mix.*delete the shards and run again"):
+        write_manifest(tmp_path / "manifest.json", [tmp_path / "0.arrow", tmp_path / "2.arrow"])
+
+
 CONTINUATION = b"\xff\xff\xff\xff"
 """What every message of an Arrow file begins with: first the schema, then the rows."""
 

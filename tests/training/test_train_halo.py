@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -237,20 +238,23 @@ def stage(balls: Path, folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
-    """kill -9 as soon as checkpoints appear, twice, then to the end."""
+    """kill -9 as soon as checkpoints appear, twice, then SIGTERM as of a preempted job, then to the end."""
     subprocess.run(stage(balls, tmp_path / "whole"), cwd=ROOT, check=True, capture_output=True)
     last = tmp_path / "killed/checkpoints/last.ckpt"
-    for _ in range(2):
+    for kind in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
         before = last.stat().st_mtime_ns if last.exists() else 0
-        process = subprocess.Popen(stage(balls, tmp_path / "killed"), cwd=ROOT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(stage(balls, tmp_path / "killed"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while not (last.exists() and last.stat().st_mtime_ns > before):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        os.kill(process.pid, kind)
+        said = process.communicate()[1]
         assert not (tmp_path / "killed/model").exists()
+    assert process.returncode == 143
+    assert re.findall(r"train_halo: interrupted at step \d+ of 120; the same command goes on from there\.", said)
+    assert "Traceback" not in said
     subprocess.run(stage(balls, tmp_path / "killed"), cwd=ROOT, check=True, capture_output=True)
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
 

@@ -43,6 +43,7 @@ from im2hands.training.loop import LoopSettings
 from im2hands.training.trained_model import use_given_weights
 from stages import train_initial_occupancy as stage
 from tests.training.occupancy_frames import write_queries
+from tests.training.stopping import ends_as_preempted, terminated_at
 from tests.training.two_hand_frames import make_split
 
 FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
@@ -314,6 +315,15 @@ def test_an_interrupted_run_ends_with_the_same_bytes(files, undisturbed, tmp_pat
         patch.setattr(FrameSteps, "__getitem__", stop)
         with pytest.raises(ConnectionAbortedError):
             run(files, tmp_path)
+    run(files, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        terminated_at(patch, FrameSteps, 1)
+        sentence = ends_as_preempted(lambda: run(files, tmp_path), capsys)
+    assert "train_initial_occupancy: interrupted at step " in sentence
     run(files, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed)
 

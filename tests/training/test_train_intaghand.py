@@ -23,6 +23,7 @@ from im2hands.training.intaghand_losses import WEIGHTS
 from im2hands.training.intaghand_start import best_projection, both_ways, start_statistics, turned
 from im2hands.training.loop import LoopSettings
 from stages import train_intaghand as stage
+from tests.training.stopping import ends_as_preempted, terminated_at
 from tests.training.two_hand_frames import TwoHandSplit, make_split
 
 FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
@@ -205,6 +206,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, hand_mo
         patch.setattr(IntagHandSteps, "__getitem__", stop)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
             run(splits, hand_model, tmp_path)
+    run(splits, hand_model, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_a_preempted_run_says_so_and_ends_with_the_same_bits(
+    undisturbed, splits, hand_model, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        terminated_at(patch, IntagHandSteps, 1)
+        sentence = ends_as_preempted(lambda: run(splits, hand_model, tmp_path), capsys)
+    assert "train_intaghand: interrupted at step " in sentence
     run(splits, hand_model, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed)
 

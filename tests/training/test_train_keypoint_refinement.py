@@ -25,6 +25,7 @@ from im2hands.training.keypoint_inputs import KeypointFrames, RefinementSteps, R
 from im2hands.training.keypoint_refinement import train_keypoint_refinement
 from im2hands.training.loop import LoopSettings
 from stages import train_keypoint_refinement as stage
+from tests.training.stopping import ends_as_preempted, terminated_at
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
 
 FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
@@ -238,6 +239,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, intagha
         interrupted_at(patch, step)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
             run(splits, intaghand, tmp_path)
+    run(splits, intaghand, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_a_preempted_run_says_so_and_ends_with_the_same_bits(
+    undisturbed, splits, intaghand, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        terminated_at(patch, RefinementSteps, 1)
+        sentence = ends_as_preempted(lambda: run(splits, intaghand, tmp_path), capsys)
+    assert "train_keypoint_refinement: interrupted at step " in sentence
     run(splits, intaghand, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed)
 

@@ -24,6 +24,7 @@ from im2hands.training.loop import LoopSettings
 from im2hands.training.refined_occupancy import RefinedOccupancyTask, StoredAnchors, train_refined_occupancy
 from stages import train_refined_occupancy as stage
 from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
+from tests.training.stopping import ends_as_preempted, terminated_at
 from tests.training.two_hand_frames import make_split
 
 FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
@@ -181,6 +182,15 @@ def test_interrupted_run_ends_with_the_same_bytes(files, undisturbed, tmp_path, 
         patch.setattr(FrameSteps, "__getitem__", stop)
         with pytest.raises(ConnectionAbortedError):
             run(files, tmp_path)
+    run(files, tmp_path)
+    assert outputs(tmp_path) == outputs(undisturbed)
+
+
+def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        terminated_at(patch, FrameSteps, 1)
+        sentence = ends_as_preempted(lambda: run(files, tmp_path), capsys)
+    assert "train_refined_occupancy: interrupted at step " in sentence
     run(files, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 
@@ -25,7 +26,7 @@ def test_pull_into_a_new_clone_is_adopted(finished, tmp_path):
     clone.dvc("pull")
     assert "up to date" in clone.dvc("status")
     assert clone.plan(), "without adopting, Snakemake makes things again; else this test shows nothing"
-    clone.run(*ADOPT)
+    assert "Adopted: " in clone.run(*ADOPT).stdout
     assert clone.plan() == {}
     assert "up to date" in clone.dvc("status")
     assert "Running stage" not in clone.dvc("repro")
@@ -66,3 +67,30 @@ def test_nothing_is_adopted_while_snakemake_runs_or_without_dvc(finished):
     done = finished.run(*ADOPT, check=False)
     assert done.returncode == 1
     assert "dvc status failed" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_touch_that_fails_is_said_in_snakemakes_words(finished):
+    """What is gone, how it comes back, and never "adopted". Snakemake cannot renew a stamp that is a link to an old file."""
+    module = finished.path / "workflow/adopt.py"
+    text = module.read_text()
+    assert "    _unlink_stamps()\n" in text
+    module.write_text(text.replace("    _unlink_stamps()\n", ""))
+    stamp = finished.path / "results/halo/model/glb/0000-of-0001/.snakemake_timestamp"
+    stamp.unlink()
+    old = finished.path / "old-stamp"
+    old.touch()
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    stamp.symlink_to(old)
+    done = finished.run(*ADOPT, check=False)
+    assert done.returncode == 1
+    assert "Not adopted: snakemake --touch failed:" in done.stdout
+    assert "Output results/halo/model/glb/0000-of-0001 has older modification time" in done.stdout
+    assert "Finished jobid" not in done.stdout
+    assert "Gone: results/halo/model/glb/0000-of-0001" in done.stdout
+    assert "dvc checkout brings them back" in done.stdout
+    assert "Adopted" not in done.stdout
+    module.write_text(text)
+    finished.dvc("checkout")
+    assert "Adopted: " in finished.run(*ADOPT).stdout
+    assert finished.plan() == {}

@@ -50,22 +50,46 @@ def test_results_are_there(undisturbed):
     assert list((results / "halo/model/glb").rglob("*.glb"))
 
 
-def test_second_checkout_gets_everything_from_dvc(undisturbed, tmp_path):
-    """push, clone, pull, adopt: nothing left to do; the metrics of both agree."""
-    first = undisturbed[0].copy(tmp_path / "first")
+@pytest.fixture(scope="module")
+def pushed(undisturbed, tmp_path_factory) -> tuple[Checkout, Path]:
+    """The finished run with its results committed to git and pushed to a folder, and that folder."""
+    folder = tmp_path_factory.mktemp("pushed")
+    first = undisturbed[0].copy(folder / "first")
     first.run("git", "add", "dvc.lock", "params.yaml")
     first.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
-    store = ("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
-    first.dvc(*store)
+    first.dvc("remote", "add", "--local", "--default", "store", str(folder / "store"))
     first.dvc("push")
+    return first, folder / "store"
+
+
+@pytest.mark.parametrize("kind", ["copy", "hardlink", "symlink"])
+def test_second_checkout_gets_everything_from_dvc(pushed, tmp_path, kind):
+    """push, clone, pull, adopt: nothing left to do, nothing lost, however DVC's cache is linked; the metrics of both agree."""
+    first, store = pushed
     clone = Checkout(tmp_path / "clone")
     first.run("git", "clone", "--quiet", str(first.path), str(clone.path))
-    clone.dvc(*store)
+    clone.dvc("remote", "add", "--local", "--default", "store", str(store))
+    clone.dvc("config", "--local", "cache.type", kind)
     clone.dvc("pull")
-    clone.run(sys.executable, "-m", "workflow.adopt")
+    adopted = clone.run(sys.executable, "-m", "workflow.adopt").stdout
+    assert "Adopted: " in adopted
     assert clone.plan() == {}
     assert "up to date" in clone.dvc("status")
     assert clone.dvc("metrics", "show") == first.dvc("metrics", "show")
+
+
+def test_linked_results_are_as_finished_as_copies(undisturbed, tmp_path):
+    """dvc commit makes empty files anew, last: stamps of folders must not look newer than what was made of the folders."""
+    linked = undisturbed[0].copy(tmp_path / "linked")
+    linked.dvc("config", "--local", "cache.type", "hardlink")
+    stages = ["normalize_images", "train_halo", "reconstruct", "make_report"]
+    recording = f"from workflow.record import Unseen, record; record({stages}, Unseen)"
+    linked.run(sys.executable, "-c", recording)
+    assert (linked.path / "results/report.html").stat().st_nlink > 1
+    assert (linked.path / "models/halo/model.safetensors").stat().st_nlink > 1
+    assert linked.plan() == {}
+    assert linked.plan("--max-checksum-file-size", "0") == {}
+    assert "up to date" in linked.dvc("status")
 
 
 def test_killed_runs_reach_the_result_of_an_undisturbed_one(undisturbed, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.record import audit_line, noted_hands_line, remove_stale_shards
+from workflow.record import audit_line, closing_lines, noted_hands_line, remove_stale_shards
 
 pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
 
@@ -113,6 +113,37 @@ def test_science_needs_neither_git_nor_dvc(finished, missing):
     output = finished.snakemake()
     assert "Not recorded in DVC: " in output
     assert (finished.path / "results/report.html").exists()
+    if missing == ".git":
+        assert "is not a git repository" in output, "DVC's own reason"
+        assert "dvc config core.no_scm true; python -m workflow.record" in output
+
+
+@pytest.mark.slow
+def test_folders_that_are_links_are_recorded_after_the_remedy(finished, tmp_path):
+    """data, models and results on another disk: DVC's reason and what to do; git sees no difference."""
+    (tmp_path / "disk").mkdir()
+    for name in ("data", "models", "results"):
+        (finished.path / name).rename(tmp_path / "disk" / name)
+        (finished.path / name).symlink_to(tmp_path / "disk" / name)
+    assert finished.run("git", "status", "--porcelain").stdout.splitlines() == ["?? dvc.lock"]
+    command = (sys.executable, "-m", "workflow.record")
+    done = finished.run(*command, check=False)
+    assert done.returncode == 1
+    assert "is outside of git repository" in done.stdout
+    remedy = "dvc config core.no_scm true; python -m workflow.record"
+    assert remedy in done.stdout
+    finished.dvc("config", "core.no_scm", "true")
+    assert len(recorded(finished.run(*command).stdout)) == 21
+    assert finished.plan() == {}
+    assert "up to date" in finished.dvc("status")
+
+
+def test_closing_line_names_the_report_not_its_place_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "cached").write_text("a report")
+    (tmp_path / "results/report.html").symlink_to(tmp_path / "cached")
+    assert closing_lines() == [f"Report: {tmp_path / 'results/report.html'}"]
 
 
 @pytest.mark.slow

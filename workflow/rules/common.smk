@@ -7,7 +7,8 @@ from im2hands.config import SPLITS, validate_params
 from workflow import paths
 from workflow.ablations import ABLATIONS
 from workflow.dvc_stages import edges
-from workflow.interpreter import put_on_path
+from workflow.interpreter import opencv_arithmetic, put_on_path
+from workflow.notes import watch_jobs
 from workflow.parameters import arguments
 from workflow.record import after_success
 from workflow.sources import sources

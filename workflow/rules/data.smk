@@ -112,6 +112,7 @@ rule normalize_images:
         mem_mb=2000,
     params:
         arguments=parameters("normalize_images"),
+        opencv=opencv_arithmetic(),
     message:
         "crop both hands: {wildcards.split} {wildcards.shard} of {wildcards.shards}"
     shell:

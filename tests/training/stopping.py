@@ -1,0 +1,33 @@
+"""Ends a training from within its own data: by an error, as a kill would, or by SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+
+def terminated_at(monkeypatch: pytest.MonkeyPatch, dataset: type, index: int) -> None:
+    """Sends SIGTERM to this process while item `index` of the training data is fetched."""
+    original = dataset.__getitem__
+
+    def stop(self, i):
+        if i == index:
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL, "the signal would end the tests"
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, i)
+
+    monkeypatch.setattr(dataset, "__getitem__", stop)
+
+
+def ends_as_preempted(train: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs `train`, which must end with exit code 143, and returns its one sentence; nobody keeps the signal."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        train()
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    (sentence,) = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
+    return sentence
