@@ -5,10 +5,12 @@ OpenCV decodes damaged JPEG files without an error, so the end marker is checked
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +20,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from im2hands.datasets.audit import Finding, Reason, Unusable
+from im2hands.io.errors import DataError
+from im2hands.io.limits import LARGEST_PICTURE, read_content
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 DAMAGE_WORDS = ("corrupt", "premature", "error", "truncated", "bad ", "crc")
 LOG_PREFIX = re.compile(r"^\[[^]]*\] *(global )?")
 """Level, thread and time that OpenCV puts before its messages: cut, so that equal damage gives equal text."""
 REDUCTION = 8
+MOST_PIXELS = 250_000_000
+"""Of a picture: the largest sensors of telephones have 200 million."""
 CERTAINTY_FACTOR = 2.0
 """The mean of a reduced image decides alone if it is this many times above or below the limit (see `inspect_image`)."""
 
@@ -59,12 +65,34 @@ def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: 
     return None
 
 
-def _read_whole(path: Path) -> bytes:
+def announced_size(content: bytes) -> tuple[int, int] | None:
+    """Columns and rows that an image's header announces; None if Pillow knows no such header."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Unusable(Reason.IMAGE_MISSING, "no such file") from None
-    except OSError as error:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+            return image.size
+    except Image.DecompressionBombError as error:
+        raise Unusable(Reason.IMAGE_UNREADABLE, f"too large: {error}") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _check_announced(content: bytes) -> None:
+    """Before it is decoded: a small file may announce more pixels than there is memory."""
+    size = announced_size(content)
+    if size is not None and size[0] * size[1] > MOST_PIXELS:
+        raise Unusable(
+            Reason.IMAGE_UNREADABLE, f"its header announces {size[0]} x {size[1]} pixels, more than {MOST_PIXELS:,}"
+        )
+
+
+def _read_whole(path: Path) -> bytes:
+    if not path.exists():
+        raise Unusable(Reason.IMAGE_MISSING, "no such file")
+    try:
+        content = read_content(path, "image", LARGEST_PICTURE)
+    except DataError as error:
         raise Unusable(Reason.IMAGE_UNREADABLE, f"cannot be read: {error}") from None
     if content[:2] == JPEG_START and not content.rstrip(b"\x00").endswith(JPEG_END):
         raise Unusable(Reason.IMAGE_UNREADABLE, "truncated: the JPEG end marker is missing")
@@ -74,11 +102,12 @@ def _read_whole(path: Path) -> bytes:
 def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
     if not content:
         raise Unusable(Reason.IMAGE_UNREADABLE, "the file is empty")
-    with _decoder_output() as printed:
+    _check_announced(content)
+    with decoder_output() as printed:
         try:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
         except cv2.error as error:
-            raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode: {error}") from None
+            raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode: {' '.join(str(error).split())}") from None
     text = printed[0] if printed else ""
     if image is None:
         raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode {text}".strip())
@@ -88,7 +117,7 @@ def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
 
 
 @contextmanager
-def _decoder_output() -> Iterator[list[str]]:
+def decoder_output() -> Iterator[list[str]]:
     """Catches what the C decoders print while the block runs; afterwards the list holds the lines.
 
     The process's error output is redirected meanwhile: meant for worker processes and single-threaded stages.

@@ -6,6 +6,7 @@ chumpy and scipy; a name outside it is refused by `io.pickles` with its name.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -47,9 +48,34 @@ class _SparseColumns(InertObject):
 
     def dense(self, name: str) -> np.ndarray:
         data, rows, starts = (dense_array(self.state[part], name) for part in ("data", "indices", "indptr"))
-        matrix = np.zeros(tuple(self.state.get("_shape") or self.state["shape"]))
+        matrix = zeros(self.state.get("_shape") or self.state["shape"])
         np.add.at(matrix, (rows, np.repeat(np.arange(matrix.shape[1]), np.diff(starts))), data)
         return matrix
+
+
+LARGEST_MATRIX = 50_000_000
+"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may hold itself many times."""
+
+
+def zeros(shape: Any) -> np.ndarray:
+    """A matrix to fill. Raises ValueError if it is larger than any of a hand model."""
+    if math.prod(int(extent) for extent in shape) > LARGEST_MATRIX:
+        raise ValueError(f"a matrix of shape {tuple(shape)}")
+    return np.zeros(tuple(shape))
+
+
+def _of_list(value: Any, name: str) -> np.ndarray:
+    waiting, count = [value], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if count + len(waiting) > LARGEST_MATRIX // 50:
+            raise DamagedFileError(f"{name} is a list of more than a million values; fetch the file again.")
+        waiting += one if isinstance(one, (list, tuple)) else ()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DamagedFileError(f"{name} is no numeric array ({error}); fetch the file again.") from None
 
 
 UNREADABLE = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError, MemoryError)
@@ -63,7 +89,7 @@ def dense_array(value: Any, name: str) -> np.ndarray:
             return value.dense(name)
         except UNREADABLE as error:
             raise DamagedFileError(f"{name} cannot be read as an array ({error!r}); fetch the file again.") from None
-    array = np.asarray(value)
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else _of_list(value, name)
     if array.dtype.kind not in "biuf":
         raise DamagedFileError(f"{name} is not a numeric array (it has type {array.dtype}); fetch the file again.")
     return array

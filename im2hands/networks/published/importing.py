@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from im2hands.io.atomic import atomic_path, read_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
 from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement, refined_occupancy
@@ -124,7 +125,8 @@ def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:
 
     Raises CheckpointError if the network, or its size, has no published layout.
     """
-    name = read_json(Path(folder) / CARD, "model card").get("network")
+    card_file = Path(folder) / CARD
+    name = require_object(card_file, read_json(card_file, "model card"), "model card").get("network")
     published = next((network for network in NETWORKS if network.name == name), None)
     if published is None:
         raise CheckpointError(f"{folder}: a {name} network has no published layout.")
