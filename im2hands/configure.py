@@ -84,7 +84,7 @@ def _merge(
             raise ConfigError(f"{preset}: params.yaml has no key `{name}`; correct the name.")
         old = target[key]
         if isinstance(old, Mapping) != isinstance(value, Mapping):
-            raise ConfigError(f"{preset}: `{name}` is a section in one file and a value in the other.")
+            raise ConfigError(f"{preset}: `{name}` is a section in one file and a value in the other, params.yaml.")
         if isinstance(old, Mapping):
             yield from _merge(old, value, preset, f"{name}.")
         elif old != value:

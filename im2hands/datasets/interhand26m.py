@@ -22,6 +22,7 @@ from im2hands.geometry.cameras import Camera, camera_translation
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import DamagedFileError, DataError
 
 NAME = "InterHand2.6M"
@@ -132,7 +133,8 @@ class InterHand26M:
             raise DataError(f"{path}: an image id occurs twice, so annotations cannot be joined; fetch the file again.")
 
     def cameras(self, split: str) -> Cameras:
-        return Cameras(read_json(self.annotation_file(split, "camera"), "camera file"))
+        path = self.annotation_file(split, "camera")
+        return Cameras(require_object(path, read_json(path, "camera file"), "camera file"))
 
     def fits(self, split: str) -> Iterator[tuple[str, str, Any]]:
         """(capture, frame_idx, {"right": fit, "left": fit} as it stands) of all frames; see `hand_fit`."""

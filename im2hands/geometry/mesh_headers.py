@@ -12,6 +12,7 @@ from im2hands.io.documents import parsed_json
 HEADER = 1 << 16
 """Bytes within which a PLY header ends."""
 PLY_ELEMENT = re.compile(rb"^element\s+(\w+)\s+(\d{1,18})\s*$", re.MULTILINE)
+PLY_FORMAT = re.compile(rb"^format +(ascii|binary_little_endian|binary_big_endian) +1\.0\s*$", re.MULTILINE)
 OBJ_LINE = re.compile(rb"^[ \t]*([vf])[ \t]+[^\r\n]*", re.MULTILINE)
 OBJ_INDEX_ZERO = re.compile(rb"^[ \t]*f[ \t][^\r\n#]*?(?<=[ \t])[-+]?0+(?=[/\s]|\Z)", re.MULTILINE)
 MOST_PLACED = 50_000_000
@@ -35,6 +36,8 @@ def _ply(content: bytes) -> tuple[int, int]:
     end = content.find(b"end_header", 0, HEADER)
     if not content.startswith(b"ply") or end < 0:
         raise ValueError("it does not begin with a PLY header")
+    if PLY_FORMAT.search(content[:end]) is None:
+        raise ValueError("its header names no format")
     elements = {name: int(count) for name, count in PLY_ELEMENT.findall(content[:end])}
     if sum(elements.values()) > len(content):
         raise ValueError(f"its header announces {sum(elements.values())} elements in {len(content)} bytes")

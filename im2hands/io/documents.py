@@ -137,7 +137,7 @@ def _check_events(events: Iterator[Any]) -> None:
             _count(stack[-1], sizes[event.anchor], event)
         elif isinstance(event, yaml.ScalarEvent):
             _require_untagged(event)
-            if event.style is None and sum(map(str.isdigit, event.value)) > MOST_DIGITS and _is_number(event.value):
+            if not event.style and sum(map(str.isdigit, event.value)) > MOST_DIGITS and _is_number(event.value):
                 raise RefusedValue(f"a number of {len(event.value)} digits{_line(event)}")
             _begin_value(stack[-1], event.value, event)
             _count(stack[-1], 1, event)

@@ -277,7 +277,7 @@ def _ply_hands(path: Path) -> dict[str, Hands]:
 
 
 def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
-    if not path.is_file():
+    if not path.exists():
         return np.full((21, 3), np.nan)
     points = read_points(path)
     if points.shape != (21, 3):

@@ -139,7 +139,7 @@ class GoldenFolder:
         self.path = Path(self.path)
         if not self.path.is_dir():
             raise DataError(f"{self.path}: no such folder of golden files; give the folder that holds the .npz files.")
-        for file in sorted(path for path in self.path.iterdir() if path.is_file()):
+        for file in sorted(path for path in self.path.iterdir() if path.is_file() or path.suffix == ".npz"):
             case = self._recognise(file)
             if case is None:
                 self.unknown.append(file)

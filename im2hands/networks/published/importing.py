@@ -83,7 +83,11 @@ def import_network(
         check_belongs(file, published)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = published.build(files[0].weights)
+        try:
+            network = published.build(files[0].weights)
+        except CheckpointError as error:
+            named = str(files[0].path) in str(error)
+            raise CheckpointError(str(error) if named else f"{files[0].path}: {error}") from None
     weights = published.to_published(network.state_dict())
     results: list[Overlay] = []
     for file in files:
