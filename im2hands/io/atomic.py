@@ -97,9 +97,9 @@ def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError |
     if number in (errno.ENOSPC, errno.EDQUOT):
         return _no_room(path)
     if number in NOT_WRITABLE:
-        return NotWritableError(
-            f"{path}: cannot be written ({os.strerror(number).lower()}); give another place, or make this one writable."
-        )
+        in_the_way = number in (errno.EEXIST, errno.ENOTDIR)
+        reason = "a file stands where a folder should" if in_the_way else os.strerror(number).lower()
+        return NotWritableError(f"{path}: cannot be written ({reason}); give another place, or make this one writable.")
     folder = next((parent for parent in Path(path).absolute().parents if parent.is_dir()), Path("/"))
     return None if isinstance(error, Im2HandsError) or not _out_of_room(folder) else _no_room(path)
 

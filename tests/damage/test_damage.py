@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
+from tests.damage.commands import files_in
 from tests.damage.rules import rules_of
-from tests.damage.whole import ROOT, SUBJECTS, Subject, write_whole_files
+from tests.damage.whole import SUBJECTS, Subject
 
 PROGRESS = re.compile(r".+: \d+/[\d?]+ \S+ .*left")
 pytestmark = pytest.mark.xdist_group("damage")
@@ -22,64 +23,6 @@ CASES = [
     for subject in SUBJECTS
     for name in rules_of(subject.name, subject.kind)
 ]
-
-
-class Commands:
-    """Runs the commands of subjects on copies of their files."""
-
-    def __init__(self, whole: Path, folder: Path) -> None:
-        self.whole, self.folder, self.count = whole, folder, 0
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.damage.server"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def copied(self, subject: Subject) -> Path:
-        """A folder of its own with a copy of the subject's place; returns the file to damage."""
-        self.count += 1
-        place = self.folder / str(self.count) / (subject.place or subject.file)
-        place.parent.mkdir(parents=True)
-        (shutil.copytree if subject.place else shutil.copy)(self.whole / (subject.place or subject.file), place)
-        return self.folder / str(self.count) / subject.file
-
-    def run(self, subject: Subject, file: Path) -> dict:
-        folder = self.folder / str(self.count)
-        places = {
-            "file": file,
-            "place": folder / (subject.place or subject.file),
-            "out": folder / "out",
-            "whole": self.whole,
-        }
-        words = [word.format(**places) for word in subject.words]
-        return self.ask(subject.module, words, folder)
-
-    def ask(self, module: str, words: list[str], folder: Path) -> dict:
-        print(
-            json.dumps({"module": module, "words": words, "folder": str(folder)}), file=self._server.stdin, flush=True
-        )
-        return json.loads(self._server.stdout.readline())
-
-    def close(self) -> None:
-        self._server.stdin.close()
-        self._server.wait(10)
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory):
-    whole = tmp_path_factory.mktemp("whole")
-    write_whole_files(whole)
-    made = Commands(whole, tmp_path_factory.mktemp("cases"))
-    yield made
-    made.close()
-
-
-def files_in(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 @pytest.mark.parametrize("subject", [pytest.param(one, id=one.name) for one in SUBJECTS if one.whole_too])
@@ -120,3 +63,57 @@ def assert_refused(answer: dict, subject: Subject, file: Path) -> None:
         assert lines[0].rstrip()[-1] in ".?", said
     assert max(map(len, lines)) < 700, said
     assert answer["cpu"] < 8, "what is wrong is to be found before the work"
+
+
+def png_of(columns: int, rows: int) -> bytes:
+    """Announces that many pixels and holds one row."""
+    parts = (b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(64)))
+    chunks = (struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in parts)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(chunks)
+        + struct.pack(">I", 0)
+        + b"IEND"
+        + struct.pack(">I", zlib.crc32(b"IEND"))
+    )
+
+
+def test_damaged_pictures_are_named_one_by_one(commands):
+    """One command for all of them: each is one line, and the whole picture among them is reconstructed."""
+    subject = next(one for one in SUBJECTS if one.name == "keypoints")
+    commands.copied(subject)
+    folder = commands.folder / str(commands.count)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    shutil.copy(commands.whole / "photograph.png", pictures / "whole.png")
+    damaged = {"huge.png": png_of(30_000, 30_000), "wide.png": png_of(200_000, 8), "page.jpg": b"<!DOCTYPE html>"}
+    for suffix in ("png", "jpg", "bmp", "tif", "webp"):
+        content = (commands.whole / f"photograph.{suffix}").read_bytes()
+        damaged |= {f"empty.{suffix}": b"", f"half-{suffix}.{suffix}": content[: len(content) // 2]}
+        damaged |= {f"zeros-{suffix}.{suffix}": bytes(2000), f"short-{suffix}.{suffix}": content[:12]}
+    for name, content in damaged.items():
+        (pictures / name).write_bytes(content)
+    words = [
+        word.format(file=folder / subject.file, whole=commands.whole, out=folder / "out") for word in subject.words
+    ]
+    words[1] = str(pictures)
+    answer = commands.ask("im2hands", words, folder)
+    assert answer["code"] == 1 and "Traceback" not in answer["err"], answer["err"][-2000:]
+    said = [line for line in answer["err"].splitlines() if "error:" in line]
+    for name in damaged:
+        assert sum(f"/{name}" in line for line in said) == 1, (name, answer["err"])
+    assert len(said) == len(damaged)
+    assert {path.parent.name for path in (folder / "out").rglob("*.*")} == {"whole"}
+    assert answer["cpu"] < 10
+
+
+@pytest.mark.parametrize(("name", "rule"), [("preset", "20,000 brackets"), ("keypoints", "nested")])
+def test_the_console_script_says_the_same(commands, name, rule):
+    subject = next(one for one in SUBJECTS if one.name == name)
+    file = commands.copied(subject)
+    rules_of(subject.name, subject.kind)[rule](file)
+    words, folder = commands.words(subject, file)
+    script = Path(sys.executable).with_name("im2hands")
+    done = subprocess.run([script, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    answer = {"code": done.returncode, "out": done.stdout, "err": done.stderr, "cpu": 0}
+    assert_refused(answer, subject, file)
