@@ -88,7 +88,10 @@ def test_an_input_that_may_not_be_read_is_not_taken_for_the_output(tmp_path):
 @pytest.mark.parametrize("wait", [0.05, 0.6])
 def test_ctrl_c_ends_a_stage_in_one_line(tmp_path, wait):
     """Also while it is importing: Snakemake shows the log of a stopped job above its own message."""
-    code = "import runpy, stages, time; print('ready', flush=True); time.sleep(100)"
+    code = (
+        "import signal, stages, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "print('ready', flush=True); time.sleep(100)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:

@@ -21,6 +21,11 @@ def checkout(tmp_path_factory) -> Checkout:
     return make_checkout(tmp_path_factory.mktemp("interrupted") / "checkout", fake_stages=False)
 
 
+def heed_ctrl_c() -> None:
+    """A shell's background jobs, such as these tests may be, are started so that they ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def stopped(checkout: Checkout, how: signal.Signals) -> str:
     """What a run says that gets a signal, as its whole process group, while a stage is at work."""
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
@@ -28,7 +33,13 @@ def stopped(checkout: Checkout, how: signal.Signals) -> str:
     text = checkout.path / "said.txt"
     with text.open("w") as output:
         run = subprocess.Popen(
-            command, cwd=checkout.path, env=environment, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=checkout.path,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=heed_ctrl_c,  # no threads here
         )
     logs = checkout.path / "logs"
     for _ in range(600):
