@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from im2hands import __version__
+from im2hands.io.atomic import writing_failed
 from im2hands.io.errors import Im2HandsError
 
 app = typer.Typer(
@@ -225,11 +228,25 @@ def export_weights(
 
 
 def main() -> None:
-    """Entry point of the console script: a user's mistake ends in one sentence and exit code 1."""
+    """Entry point of the console script: a user's mistake and a disk that takes nothing end in one sentence and exit code 1.
+
+    SIGTERM ends the command as Ctrl-C does, so that what is half-written is removed; exit code 143.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except Im2HandsError as error:
         sys.exit(f"im2hands: error: {error}")
+    except OSError as error:
+        said = writing_failed(error.filename or "the output", error)
+        if said is None:
+            raise
+        sys.exit(f"im2hands: error: {said}")
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from im2hands.config_base import Behaviour, Choice, Fraction, Section
 from im2hands.config_training import Training
-from im2hands.io.errors import ConfigError
+from im2hands.io.documents import read_yaml
+from im2hands.io.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -300,14 +301,10 @@ def resolve_option(params: dict[str, Any], name: str) -> Behaviour:
 
 def read_params(path: str | Path = "params.yaml") -> Params:
     """The validated content of params.yaml. Raises ConfigError that names the key."""
-    import yaml
-
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: the parameter file is missing; run from the folder that holds it.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        content = read_yaml(path, "parameter file")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
     return validate_params(content, path)
 
 

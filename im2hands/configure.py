@@ -14,7 +14,8 @@ from typing import Any
 
 from im2hands.config import validate_params
 from im2hands.io.atomic import write_text
-from im2hands.io.errors import ConfigError
+from im2hands.io.documents import not_yaml, read_yaml_text
+from im2hands.io.errors import ConfigError, DataError
 
 PRESETS = "presets"
 OPEN_SECTIONS = ("external.",)
@@ -58,11 +59,12 @@ def _load(path: Path, purpose: str) -> MutableMapping[str, Any]:
     from ruamel.yaml import YAMLError
 
     try:
-        content = _yaml().load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: the {purpose} is missing; run from the folder that holds it.") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        text = read_yaml_text(path, purpose)
+        content = _yaml().load(text)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    except (YAMLError, ValueError) as error:
+        raise ConfigError(str(not_yaml(path, purpose, error))) from None
     if not isinstance(content, MutableMapping):
         raise ConfigError(f"{path}: a {purpose} holds keys and values, this one does not.")
     return content
@@ -82,7 +84,7 @@ def _merge(
             raise ConfigError(f"{preset}: params.yaml has no key `{name}`; correct the name.")
         old = target[key]
         if isinstance(old, Mapping) != isinstance(value, Mapping):
-            raise ConfigError(f"{preset}: `{name}` is a section in one file and a value in the other.")
+            raise ConfigError(f"{preset}: `{name}` is a section in one file and a value in the other, params.yaml.")
         if isinstance(old, Mapping):
             yield from _merge(old, value, preset, f"{name}.")
         elif old != value:

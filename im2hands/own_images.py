@@ -27,8 +27,8 @@ from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.atomic import atomic_folder, write_json
-from im2hands.io.errors import DataError, Im2HandsError
+from im2hands.io.atomic import atomic_folder, require_writable, write_bytes, write_json
+from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWritableError
 from im2hands.io.progress import progress
 from im2hands.keypoint_sources.given import AUTO, camera_source, guessed_focal, keypoint_source
 from im2hands.networks.image_encoder import normalise
@@ -76,6 +76,7 @@ def reconstruct_images(
     work = Work(settings)  # in any case, so that what concerns all pictures is said now
     one = partial(_reconstruct_image, output, work) if settings.at_once == 1 else partial(_in_worker, output, settings)
     start = partial(torch.set_num_threads, max(1, torch.get_num_threads() // settings.at_once))
+    require_writable(output)
     lines = ordered_stream(one, photographs(images), settings.at_once, start)
     yield from progress(lines, "reconstruct", number_of_photographs(images), "images")
 
@@ -98,6 +99,8 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
         hands = work(photograph)
         with atomic_folder(folder) as temporary:
             write_results(temporary, photograph, hands, work.settings)
+    except (DiskFullError, NotWritableError):
+        raise  # so it would be for every other picture
     except Im2HandsError as error:
         text = str(error)
         named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
@@ -210,7 +213,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, setting
         colours = {side.value: tuple(round(255 * x) for x in COLOURS[side]) for side in meshes}
         write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
     for name, picture in pictures(hands).items():
-        cv2.imwrite(str(folder / f"{name}.png"), picture)
+        write_bytes(folder / f"{name}.png", cv2.imencode(".png", picture)[1].tobytes())
     overlap, confidence = hands.penetration, hands.confidence
     content = {
         "image": str(photograph.file),

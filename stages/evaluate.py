@@ -55,6 +55,9 @@ def main(
     sources |= {f"hand_model_{side.value}": models[side].source for side in models}
     write_records(output, rows, Provenance(facts.as_parameters(), seed, sources))
     print(f"{output}: {describe(rows)}")
+    by_cells = {row["pair_id"] for row in rows if row.get("penetration_method") == "grid"}
+    if params.penetration == "boolean" and by_cells:
+        print(f"{len(by_cells)} pairs measured with cells: a surface of theirs is not closed, or runs through itself")
 
 
 if __name__ == "__main__":

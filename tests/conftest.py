@@ -6,7 +6,7 @@ from hypothesis import settings
 settings.register_profile("im2hands", deadline=None, derandomize=True)
 settings.load_profile("im2hands")
 
-LONGEST_FIRST = ("mini", "stand-ins", "paper", "damaged", "externals")
+LONGEST_FIRST = ("mini", "stand-ins", "paper", "damaged", "externals", "damage")
 """xdist groups that one worker keeps busy for minutes; begun late, the last would leave the other workers idle."""
 
 

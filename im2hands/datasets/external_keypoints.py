@@ -6,21 +6,21 @@ image: the frame's image path as in the dataset.  left, right: 21 x 3 numbers (i
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import implausible
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.arrays import number_array
+from im2hands.io.atomic import read_json
+from im2hands.io.errors import DataError
+from im2hands.io.tables import read_rows
 
 ORDERS = {"standard": JointOrder.STANDARD, "interhand": JointOrder.INTERHAND, "mano": JointOrder.MANO}
 KEYS = {"frame_id": "frame_id", "image": "file_name"}
@@ -86,10 +86,8 @@ def _problem(hands: Float[np.ndarray, "2 21 3"]) -> str | None:
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path}: the file of external keypoints is missing; correct the path.")
-    try:
-        rows = pq.read_table(path).to_pylist() if path.suffix == ".parquet" else json.loads(path.read_text())
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise DamagedFileError(f"{path}: not readable as {path.suffix or 'JSON'}: {error}") from None
+    purpose = "file of external keypoints"
+    rows = read_rows(path, purpose) if path.suffix == ".parquet" else read_json(path, purpose)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: must hold a list of objects with frame_id or image, left and right.")
     return rows
@@ -117,7 +115,7 @@ def _hand(path: str | os.PathLike, row: dict[str, Any], side: Side) -> Float[np.
     if row[side.value] is None:
         return np.full((21, 3), np.nan)
     try:
-        numbers = np.array(row[side.value], np.float64)
+        numbers = number_array(row[side.value])
         if numbers.shape not in ((21, 3), (63,)):
             raise ValueError
     except (ValueError, TypeError):

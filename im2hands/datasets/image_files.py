@@ -24,6 +24,8 @@ from PIL import Image as Picture
 
 from im2hands.datasets.audit import Finding, Reason, Unusable
 from im2hands.geometry.cameras import Affine
+from im2hands.io.errors import DataError
+from im2hands.io.limits import LARGEST_PICTURE, read_content
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 DAMAGE_WORDS = ("corrupt", "premature", "error", "truncated", "bad ", "crc")
@@ -33,6 +35,8 @@ SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 """Endings under which the picture of an announced name may lie."""
 EXIF_ORIENTATION, UPRIGHT, TURNED = 0x0112, 1, range(2, 9)
 """Tag of EXIF, and its values: 2 to 8 are quarter turns and mirror images."""
+MOST_PIXELS = 250_000_000
+"""Of a picture: the largest sensors of telephones have 200 million."""
 CERTAINTY_FACTOR = 2.0
 """The mean of a reduced image decides alone if it is this many times above or below the limit (see `inspect_image`)."""
 
@@ -130,12 +134,34 @@ def resizing(size: tuple[int, int], original: tuple[int, int]) -> Affine:
     return np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2]])
 
 
-def _read_whole(path: Path) -> bytes:
+def announced_size(content: bytes) -> tuple[int, int] | None:
+    """Columns and rows that an image's header announces; None if Pillow knows no such header."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Unusable(Reason.IMAGE_MISSING, "no such file") from None
-    except OSError as error:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+            return image.size
+    except Image.DecompressionBombError as error:
+        raise Unusable(Reason.IMAGE_UNREADABLE, f"too large: {error}") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _check_announced(content: bytes) -> None:
+    """Before it is decoded: a small file may announce more pixels than there is memory."""
+    size = announced_size(content)
+    if size is not None and size[0] * size[1] > MOST_PIXELS:
+        raise Unusable(
+            Reason.IMAGE_UNREADABLE, f"its header announces {size[0]} x {size[1]} pixels, more than {MOST_PIXELS:,}"
+        )
+
+
+def _read_whole(path: Path) -> bytes:
+    if not path.exists():
+        raise Unusable(Reason.IMAGE_MISSING, "no such file")
+    try:
+        content = read_content(path, "image", LARGEST_PICTURE)
+    except DataError as error:
         raise Unusable(Reason.IMAGE_UNREADABLE, f"cannot be read: {error}") from None
     if content[:2] == JPEG_START and not content.rstrip(b"\x00").endswith(JPEG_END):
         raise Unusable(Reason.IMAGE_UNREADABLE, "truncated: the JPEG end marker is missing")
@@ -145,11 +171,12 @@ def _read_whole(path: Path) -> bytes:
 def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
     if not content:
         raise Unusable(Reason.IMAGE_UNREADABLE, "the file is empty")
-    with _decoder_output() as printed:
+    _check_announced(content)
+    with decoder_output() as printed:
         try:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
         except cv2.error as error:
-            raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode: {error}") from None
+            raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode: {' '.join(str(error).split())}") from None
     text = printed[0] if printed else ""
     if image is None:
         raise Unusable(Reason.IMAGE_UNREADABLE, f"does not decode {text}".strip())
@@ -159,7 +186,7 @@ def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
 
 
 @contextmanager
-def _decoder_output() -> Iterator[list[str]]:
+def decoder_output() -> Iterator[list[str]]:
     """Catches what the C decoders print while the block runs; afterwards the list holds the lines.
 
     The process's error output is redirected meanwhile: meant for worker processes and single-threaded stages.

@@ -32,6 +32,7 @@ from im2hands.geometry.cameras import Camera, camera_translation
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import DamagedFileError, DataError
 
 NAME = "InterHand2.6M"
@@ -175,14 +176,8 @@ class InterHand26M:
             raise DataError(f"{path}: an image id occurs twice, so annotations cannot be joined; fetch the file again.")
 
     def cameras(self, split: str) -> Cameras:
-        """Raises DataError for a missing file, DamagedFileError for one that is not JSON or holds no captures."""
         path = self.annotation_file(split, "camera")
-        content = read_json(path, "camera file")
-        if not isinstance(content, dict):
-            raise DamagedFileError(
-                f"{path}: holds a {type(content).__name__} instead of cameras by capture; fetch the v1.0 annotations again."
-            )
-        return Cameras(content)
+        return Cameras(require_object(path, read_json(path, "camera file"), "camera file"))
 
     def fits(self, split: str) -> Iterator[tuple[str, str, Any]]:
         """(capture, frame_idx, {"right": fit, "left": fit} as it stands) of all frames; see `hand_fit`."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.documents import RefusedValue, decoder
+from im2hands.io.errors import DamagedFileError
+from im2hands.io.limits import readable_file
 from im2hands.io.mistaken_files import mistaken_for
 
 BLOCK = 1 << 22
@@ -32,16 +34,12 @@ class JsonStream:
 
     def __init__(self, path: str | os.PathLike, purpose: str, block: int = BLOCK) -> None:
         self.path, self._purpose, self._block = Path(path), purpose, block
-        self._decoder = json.JSONDecoder()
+        self._decoder = decoder()
         self._text, self._at, self._ended = "", 0, False
 
     def __enter__(self) -> JsonStream:
-        try:
-            self._file = self.path.open(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise DataError(
-                f"{self.path}: the {self._purpose} is missing; check dataset.root and that everything is unpacked."
-            ) from None
+        remedy = "check dataset.root and that everything is unpacked"
+        self._file = readable_file(self.path, self._purpose, remedy=remedy).open(encoding="utf-8-sig")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -69,6 +67,8 @@ class JsonStream:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 problem = str(error)
+            except RefusedValue as error:
+                raise self._damaged(f"it holds {error}") from None
             except RecursionError:
                 raise self._damaged("values are nested too deeply") from None
             else:

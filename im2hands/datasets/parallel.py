@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,9 @@ def ordered_map(
             raise Im2HandsError(
                 f"{label}: a worker process was killed, probably for want of memory; run again with fewer threads."
             ) from None
+        except (KeyboardInterrupt, SystemExit):
+            _end_workers()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -74,6 +78,9 @@ def ordered_stream(
             raise Im2HandsError(
                 f"one of {workers} worker processes was killed, probably for want of memory; run again with fewer."
             ) from None
+        except (KeyboardInterrupt, SystemExit):
+            _end_workers()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -83,7 +90,16 @@ def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
+def _end_workers() -> None:
+    """Before a pool is left for good: to wait for what nobody wants any more would take minutes."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+
+
 def _start_worker(start: Callable[[], object] | None = None) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process; the first one says so and ends the others
     cv2.setNumThreads(1)
     if start is not None:
         start()

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from im2hands.datasets.audit import Unusable
-from im2hands.datasets.image_files import read_image
+from im2hands.datasets.image_files import MOST_PIXELS, decoder_output, read_image
 from im2hands.io.errors import DataError
+from im2hands.io.limits import readable_file
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -57,7 +58,8 @@ def number_of_photographs(paths: Sequence[str | os.PathLike]) -> int:
         if path.is_dir():
             count += sum(file.suffix.lower() in IMAGES for file in path.iterdir())
         elif path.suffix.lower() in VIDEOS:
-            count += max(int(cv2.VideoCapture(os.fspath(path)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+            with decoder_output():
+                count += max(int(cv2.VideoCapture(os.fspath(path)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         else:
             count += 1
     return count
@@ -121,9 +123,14 @@ def exif_focal(path: str | os.PathLike, shape: tuple[int, ...]) -> float | None:
 
 
 def _video(path: Path) -> Iterator[Photograph]:
-    video = cv2.VideoCapture(os.fspath(path))
+    with decoder_output():
+        video = cv2.VideoCapture(os.fspath(readable_file(path, "video")))
     try:
         number = 0
+        if video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT) > MOST_PIXELS:
+            raise DataError(
+                f"{path}: the video announces frames of more than {MOST_PIXELS:,} pixels; make them smaller."
+            )
         while True:
             found, image = video.read()
             if not found:

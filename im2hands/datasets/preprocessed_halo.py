@@ -11,7 +11,6 @@ calls `published`; our own stage labels the stored points. The frame of the poin
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.queries import QUERIES, Quantisation
 from im2hands.hands.sides import Side
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.arrays import read_npz
+from im2hands.io.errors import DataError
 from im2hands.io.progress import progress
 from im2hands.io.tables import Provenance, ShardWriter
 
@@ -112,12 +112,4 @@ def _check_frame(path: Path, side: Side, wrist: Float[np.ndarray, "3"], rotation
 
 
 def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing; copy it from where the folder was made.") from None
-    except KeyError as missing:
-        raise DataError(f"{path}: lacks the array {missing}; make the file again.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(f"{path}: not a readable .npz file ({error}); copy it again.") from None
+    return read_npz(path, "file of arrays", names)

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.self_overlap import overlaps_itself
 from im2hands.io.errors import ConfigError, DataError
 
 Method = Literal["grid", "boolean"]
@@ -30,7 +31,7 @@ MOST_CELLS = 4_000_000
 class Penetration:
     """volume_cm3: volume that lies in both solids.  depth_mm: the deepest vertex of either in the other.
 
-    volume_method: how the volume was found; `grid` also where the boolean operation refused the meshes.
+    volume_method: how the volume was found; `grid` also where the boolean operation would be wrong or refused the meshes.
     """
 
     volume_cm3: float
@@ -41,8 +42,9 @@ class Penetration:
 def penetration(first: Mesh, second: Mesh, method: Method = "grid", cell: float = 0.002) -> Penetration:
     """Shared volume and depth of two closed meshes (world, metres).
 
-    method: `grid` counts the cells of side `cell` (m) whose centre lies in both; `boolean` is exact for the triangles and
-    needs the package manifold3d. Raises ConfigError if it is asked for and missing.
+    method: `grid` counts the cells of side `cell` (m) whose centre lies in both; `boolean` is exact for the triangles of
+    surfaces that do not run through themselves (others are measured with cells) and needs the package manifold3d.
+    Raises ConfigError if it is asked for and missing.
     """
     volume = shared_volume_boolean(first, second) if method == "boolean" else None
     used: Method = "grid" if volume is None else "boolean"
@@ -76,7 +78,7 @@ def shared_volume_grid(first: InsideTest, second: InsideTest, cell: float) -> fl
 
 
 def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
-    """Exact volume of the intersection of the triangle meshes, or None if one is not a manifold.
+    """Exact volume of the intersection of the triangle meshes, or None if one is not a manifold or runs through itself.
 
     Raises ConfigError if manifold3d is not installed.
     """
@@ -97,6 +99,8 @@ def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
     ]
     if any(solid.status() != manifold3d.Error.NoError for solid in solids):
         return None
+    if any(overlaps_itself(mesh) for mesh in (first, second)):
+        return None  # manifold3d would count what is covered twice twice
     return float((solids[0] ^ solids[1]).volume())
 
 

@@ -20,6 +20,17 @@ HAND_SHARE = 0.8
 Affine = Float[np.ndarray, "2 3"]
 
 
+ROTATION_TOLERANCE = 1e-3
+
+
+def checked_rotation(matrix: Float[np.ndarray, "3 3"], name: str) -> Float[np.ndarray, "3 3"]:
+    """The matrix, if it is a rotation. name: start of the message.  Raises DataError for NaN and for any other matrix."""
+    whole = np.shape(matrix) == (3, 3) and np.isfinite(matrix).all()
+    if not whole or np.abs(matrix @ matrix.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
+        raise DataError(f"{name} is no rotation matrix; correct it.")
+    return matrix
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera without distortion.

@@ -5,27 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
 from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.mesh_headers import announced
 from im2hands.io.atomic import write_bytes
 from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.limits import LARGEST_MESH, readable_file
 
 READABLE = (".obj", ".ply", ".glb", ".off")
 WRITABLE = (".obj", ".ply", ".glb")
+FARTHEST = 1e6
+"""Largest coordinate, in whichever unit: a kilometre in millimetres."""
+
+
+class NoTrianglesError(DamagedFileError):
+    """A file that should hold a surface holds points, or nothing."""
 
 
 def read_mesh(path: str | os.PathLike) -> Mesh:
     """The triangles of a file; several parts (GLB scenes) become one mesh, vertices stay in their order.
 
-    Raises DataError if the file is missing or of another format, DamagedFileError if it cannot be read.
+    Raises DataError if the file is missing or of another format, NoTrianglesError if it holds no triangles, DamagedFileError
+    if it cannot be read, is not finite or not of a size that has to do with hands.
     """
 
     def joined(file: Path) -> dict[str, Mesh]:
-        return {file.stem: _mesh(trimesh.load(file, process=False, maintain_order=True, force="mesh"))}
+        return {file.stem: _mesh(_loaded(file, force="mesh"))}
 
     return next(iter(_read(Path(path), joined).values()))
 
@@ -37,51 +47,88 @@ def read_parts(path: str | os.PathLike) -> dict[str, Mesh]:
     """
 
     def apart(file: Path) -> dict[str, Mesh]:
-        scene = trimesh.load(file, process=False, maintain_order=True, force="scene")
+        scene = _loaded(file, force="scene")
         parts = {}
         for name in scene.graph.nodes_geometry:
             placement, geometry = scene.graph[name]
-            parts[name] = _mesh(scene.geometry[geometry].copy().apply_transform(placement))
+            if isinstance(scene.geometry[geometry], trimesh.Trimesh):
+                parts[name] = _mesh(scene.geometry[geometry].copy().apply_transform(placement))
         return parts
 
     return _read(Path(path), apart) if Path(path).suffix.lower() == ".glb" else {Path(path).stem: read_mesh(path)}
 
 
+def read_points(path: str | os.PathLike) -> Float[np.ndarray, "points 3"]:
+    """The points of a file, with or without triangles, in its order. Raises as `read_mesh`, but takes what is not finite."""
+    path = readable_file(path, "file of points", LARGEST_MESH)
+    if path.suffix.lower() not in READABLE:
+        raise DataError(f"{path}: not a file of points that can be read; use {', '.join(READABLE)}.")
+    try:
+        counts = announced(path)
+        points = np.asarray(_loaded(path).vertices, np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or (counts and len(points) != counts[0]):
+            raise ValueError("its points are not three numbers each, or fewer than announced")
+    except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
+        raise _unreadable(path, f"{path.suffix[1:].upper()} file", error) from None
+    return points
+
+
+def _loaded(path: Path, **options: Any) -> Any:
+    """What trimesh makes of the file alone: no materials, no other files."""
+    with path.open("rb") as file:
+        return trimesh.load(
+            file,
+            file_type=path.suffix[1:].lower(),
+            process=False,
+            maintain_order=True,
+            skip_materials=True,
+            **options,
+        )
+
+
 def _mesh(loaded: trimesh.Trimesh) -> Mesh:
-    return Mesh(
-        np.asarray(loaded.vertices, np.float64).reshape(-1, 3), np.asarray(loaded.faces, np.int64).reshape(-1, 3)
-    )
+    vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
+    for name, numbers in (("points", vertices), ("triangles", faces)):
+        if numbers.size and (numbers.ndim != 2 or numbers.shape[1] != 3):
+            raise ValueError(f"its {name} are not three numbers each")
+    return Mesh(vertices.reshape(-1, 3), faces.reshape(-1, 3))
 
 
 def _read(path: Path, load: Callable[[Path], dict[str, Mesh]]) -> dict[str, Mesh]:
     if path.suffix.lower() not in READABLE:
         raise DataError(f"{path}: not a mesh format that can be read; use {', '.join(READABLE)}.")
-    if not path.is_file():
-        raise DataError(f"{path}: the mesh file is missing; correct the path or run the stage that makes it.")
+    readable_file(path, "mesh file", LARGEST_MESH, "correct the path or run the stage that makes it")
     try:
-        parts = load(path)
+        counts = announced(path)
+        parts = load(path) if counts is None or counts[1] else {}
+        points = sum(len(mesh.vertices) for mesh in parts.values())
+        if parts and counts and (points != counts[0] or sum(len(mesh.faces) for mesh in parts.values()) < counts[1]):
+            raise ValueError(f"it announces {counts[0]} points and {counts[1]} faces, and holds others")
     except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
-        raise DamagedFileError(
-            f"{path}: not a readable {path.suffix[1:]} mesh ({type(error).__name__}: {error})."
-        ) from None
+        raise _unreadable(path, f"{path.suffix[1:]} mesh", error) from None
+    parts = {name: mesh for name, mesh in parts.items() if len(mesh.faces)}
+    if not parts:
+        raise NoTrianglesError(f"{path}: holds points and no triangles; give the surface as a mesh.")
     for mesh in parts.values():
-        vertices, faces = mesh.vertices, mesh.faces
-        if not np.isfinite(vertices).all() or (len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices)):
-            raise DamagedFileError(f"{path}: the mesh has vertices that are not finite, or faces without vertices.")
+        _check(path, mesh)
     return parts
 
 
-def read_points(path: str | os.PathLike) -> Float[np.ndarray, "points 3"]:
-    """The points of a file, with or without triangles, in its order. Raises as `read_mesh`, but takes what is not finite."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: the file of points is missing; correct the path.")
-    try:
-        return np.asarray(trimesh.load(path, process=False, maintain_order=True).vertices, np.float64).reshape(-1, 3)
-    except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
+def _check(path: Path, mesh: Mesh) -> None:
+    vertices, faces = mesh.vertices, mesh.faces
+    if not np.isfinite(vertices).all() or not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise DamagedFileError(f"{path}: the mesh has vertices that are not finite, or faces without vertices.")
+    farthest = float(np.abs(vertices).max())
+    if farthest > FARTHEST:
         raise DamagedFileError(
-            f"{path}: not a readable {path.suffix[1:]} file ({type(error).__name__}: {error})."
-        ) from None
+            f"{path}: the mesh has a coordinate of {farthest:.3g}; hands in metres or millimetres stay below {FARTHEST:g}."
+        )
+
+
+def _unreadable(path: Path, purpose: str, error: Exception) -> DamagedFileError:
+    reason = " ".join(str(error).split())[:160].rstrip(".")
+    named = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
+    return DamagedFileError(f"{path}: not a readable {purpose} ({named}); write or copy it again.")
 
 
 def write_mesh(path: str | os.PathLike, mesh: Mesh) -> None:

@@ -6,6 +6,7 @@ chumpy and scipy; a name outside it is refused by `io.pickles` with its name.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -46,13 +47,10 @@ class _Sparse(InertObject):
     """A sparse matrix or array of scipy; entries at the same place add up."""
 
     def dense(self, name: str) -> np.ndarray:
-        rows, columns = (int(size) for size in self.state.get("_shape") or self.state["shape"])
-        if rows < 0 or columns < 0 or rows * columns > LARGEST_SPARSE:
-            raise ValueError(f"a matrix of {rows} x {columns}")
+        matrix = zeros(self.state.get("_shape") or self.state["shape"])
         at_rows, at_columns, values = (np.asarray(part) for part in self._entries(name))
         if values.size and min(at_rows.min(), at_columns.min()) < 0:
             raise ValueError("negative indices")
-        matrix = np.zeros((rows, columns))
         np.add.at(matrix, (at_rows, at_columns), values)
         return matrix
 
@@ -112,8 +110,29 @@ class _SparseLists(_Sparse):
         return at_rows, *(np.array([one for row in part for one in row]) for part in (at_columns, values))
 
 
-LARGEST_SPARSE = 10_000_000
-"""Entries of a dense matrix; the largest array of a hand model has 315,000."""
+LARGEST_MATRIX = 50_000_000
+"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may hold itself many times."""
+
+
+def zeros(shape: Any) -> np.ndarray:
+    """A matrix to fill. Raises ValueError if it is larger than any of a hand model."""
+    if math.prod(int(extent) for extent in shape) > LARGEST_MATRIX:
+        raise ValueError(f"a matrix of shape {tuple(shape)}")
+    return np.zeros(tuple(shape))
+
+
+def _of_list(value: Any, name: str) -> np.ndarray:
+    waiting, count = [value], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if count + len(waiting) > LARGEST_MATRIX // 50:
+            raise DamagedFileError(f"{name} is a list of more than a million values; fetch the file again.")
+        waiting += one if isinstance(one, (list, tuple)) else ()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DamagedFileError(f"{name} is no numeric array ({error}); fetch the file again.") from None
 
 
 UNREADABLE = (AttributeError, OverflowError, KeyError, IndexError, TypeError, ValueError, RecursionError, MemoryError)
@@ -127,7 +146,7 @@ def dense_array(value: Any, name: str) -> np.ndarray:
             return value.dense(name)
         except UNREADABLE as error:
             raise DamagedFileError(f"{name} cannot be read as an array ({error!r}); fetch the file again.") from None
-    array = np.asarray(value)
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else _of_list(value, name)
     if array.dtype.kind not in "biuf":
         raise DamagedFileError(f"{name} is not a numeric array (it has type {array.dtype}); fetch the file again.")
     return array

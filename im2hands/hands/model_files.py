@@ -10,7 +10,6 @@ MANO files are licensed: an `.npz` made from them is a derivative that must not 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -24,8 +23,9 @@ from im2hands.hands.joints import MANO_PARENTS
 from im2hands.hands.mano_pickles import PICKLE_NAMES, dense_array
 from im2hands.hands.model import FACES, FINGER_ANGLES, JOINTS, SHAPES, VERTICES, HandModel
 from im2hands.hands.sides import Side
+from im2hands.io.arrays import read_npz
 from im2hands.io.atomic import atomic_path
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DataError
 from im2hands.io.hand_model_folder import hand_model_files
 from im2hands.io.pickles import load_pickle
 
@@ -157,13 +157,7 @@ def _builtin_arrays() -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: the hand model file is missing; correct the folder or copy the file there.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(f"{path}: not a readable hand model ({error}); copy or convert it again.") from None
+    return read_npz(path, "hand model")
 
 
 def _check(arrays: Mapping[str, np.ndarray], source: str) -> None:

@@ -25,3 +25,7 @@ class CheckpointError(Im2HandsError):
 
 class DiskFullError(Im2HandsError):
     """There is no room to write a file."""
+
+
+class NotWritableError(Im2HandsError):
+    """A place where a result should go is read-only, a file in place of a folder, or may not be written."""

@@ -6,19 +6,15 @@ import hashlib
 import json
 import os
 import zlib
-from pathlib import Path
 from typing import Any
 
-from im2hands.io.errors import DataError
+from im2hands.io.limits import readable_file
 
 
 def sha256_file(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file's content. Raises DataError if the file is missing."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing; run the stage that makes it.") from None
+    with readable_file(path, "file", remedy="run the stage that makes it").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(content: Any) -> str:

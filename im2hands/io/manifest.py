@@ -36,8 +36,8 @@ class Manifest:
         path = Path(path)
         content = read_json(path, "shard manifest")
         try:
-            files = tuple(ShardFile(path.parent / f["path"], int(f["rows"]), f["sha256"]) for f in content["files"])
-        except (KeyError, TypeError) as error:
+            files = tuple(_shard(path.parent, entry) for entry in content["files"])
+        except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{path}: not a shard manifest ({error}); delete it and run again.") from None
         return cls(path, files)
 
@@ -71,6 +71,16 @@ class ShardSet:
 
     def column(self, name: str) -> list[Any]:
         return [value for reader in self.readers for value in reader.column(name)]
+
+
+def _shard(folder: Path, entry: dict[str, Any]) -> ShardFile:
+    """Raises what a wrong entry raises; a shard lies beside its manifest, nowhere else."""
+    name, rows, checksum = entry["path"], entry["rows"], entry["sha256"]
+    if not (isinstance(name, str) and Path(name).name == name and "\0" not in name):
+        raise ValueError(f"path {name!r} is no name of a file beside it")
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0 or not isinstance(checksum, str):
+        raise ValueError(f"the entry of {name}")
+    return ShardFile(folder / name, rows, checksum)
 
 
 def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:

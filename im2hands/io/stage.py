@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from im2hands.io.atomic import writing_failed
 from im2hands.io.errors import ConfigError, Im2HandsError
 
 
@@ -27,6 +28,11 @@ def stage_main(main: Callable[..., None], arguments: Sequence[str] | None = None
         main(**{name: converters[name](value) if value is not None else None for name, value in values.items()})
     except Im2HandsError as error:
         sys.exit(f"{main.__module__ if main.__module__ != '__main__' else parser.prog}: error: {error}")
+    except OSError as error:
+        said = writing_failed(error.filename or "the output", error)
+        if said is None:
+            raise
+        sys.exit(f"{main.__module__ if main.__module__ != '__main__' else parser.prog}: error: {said}")
 
 
 def _parser(main: Callable[..., None]) -> tuple[argparse.ArgumentParser, dict[str, Callable[[Any], Any]]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,15 @@ import pyarrow.parquet as pq
 
 from im2hands import __version__
 from im2hands.io.atomic import atomic_path
+from im2hands.io.documents import parsed_json
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hashing import digest, sha256_file
+from im2hands.io.limits import readable_file
 
 METADATA_KEY = b"im2hands"
 CHECKSUM_KEY = b"crc32"
+MOST_VALUES = 100_000_000
+"""Of a Parquet file of others; 63 of them are a hand. Equal values take no room in a file, but do in memory."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,45 @@ def read_parquet(path: str | os.PathLike, layout: Layout, columns: list[str] | N
     Raises DataError if it is missing, DamagedFileError if it is unreadable, of another kind or of another version.
     """
     _require(path, layout)
-    try:
-        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        raise DamagedFileError(
-            f"{path}: not a readable {layout.name} table ({error}); delete it and run again."
-        ) from None
-    _check_layout(path, layout, table.schema.metadata)
-    return table
+    remedy = "delete it and run again"
+    schema = _parquet_schema(path, f"{layout.name} table", remedy)
+    _check_layout(path, layout, schema)
+    with _readable(path, f"{layout.name} table", remedy):
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
 
-def file_card(path: str | os.PathLike) -> dict[str, Any]:
-    """Layout name, version, provenance and extra entries of a Parquet or Arrow file of ours."""
-    reader = pq.read_schema if Path(path).suffix == ".parquet" else _read_ipc_schema
-    return json.loads((reader(path).metadata or {}).get(METADATA_KEY, b"{}"))
+def read_rows(path: str | os.PathLike, purpose: str) -> list[dict[str, Any]]:
+    """The rows of a Parquet file that others wrote.
+
+    Raises DataError if it is missing or has more than MOST_VALUES numbers, DamagedFileError if it cannot be read.
+    """
+    readable_file(path, purpose)
+    with _readable(path, purpose, "make or copy it again"):
+        described = pq.read_metadata(path)
+        groups = [described.row_group(group) for group in range(described.num_row_groups)]
+        values = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
+        if values > MOST_VALUES:
+            raise DataError(f"{path}: the {purpose} has {values:,} values, and none has so many; is it another file?")
+        return pq.read_table(path, page_checksum_verification=True).to_pylist()
+
+
+def file_card(
+    path: str | os.PathLike,
+    purpose: str = "table",
+    remedy: str = "delete it and run again",
+    foreign: bool = False,
+) -> dict[str, Any]:
+    """Layout name, version, provenance and extra entries of a Parquet or Arrow file of ours.
+
+    foreign: files of others may be given; they have the card {}.
+    Raises DataError if the file is missing, DamagedFileError if it cannot be read or is not ours.
+    """
+    readable_file(path, purpose, remedy="run the stage that makes it")
+    arrow = Path(path).suffix == ".arrow"
+    card = _card(path, _open_shard(path).schema if arrow else _parquet_schema(path, purpose, remedy))
+    if not card and not foreign:
+        raise DamagedFileError(f"{path}: was not written by this software; run the stage that makes it.")
+    return card
 
 
 class ShardWriter:
@@ -161,13 +190,13 @@ class ShardReader:
             if self._sha256 is not None and sha256_file(self.path) != self._sha256:
                 raise _other_content(self.path)
             self._opened = _open_shard(self.path)
-            _check_layout(self.path, self.layout, self._opened.schema.metadata)
+            _check_layout(self.path, self.layout, self._opened.schema)
         return self._opened
 
     @property
     def metadata(self) -> dict[str, Any]:
         """The file's card: layout, version, provenance and extra entries."""
-        return json.loads(self._file.schema.metadata[METADATA_KEY])
+        return _card(self.path, self._file.schema)
 
     def __len__(self) -> int:
         return self._file.num_record_batches
@@ -202,12 +231,40 @@ def flat(array: Any) -> np.ndarray:
 
 
 def _open_shard(path: str | os.PathLike) -> pa.ipc.RecordBatchFileReader:
-    try:
+    with _readable(path, "shard", "delete this file and run again"):
         file = pa.ipc.open_file(pa.memory_map(str(path)))
-        json.loads((file.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    except (ValueError, OSError) as error:
-        raise DamagedFileError(f"{path}: not a readable shard ({error}); delete this file and run again.") from None
+    _card(path, file.schema)
     return file
+
+
+@contextmanager
+def _readable(path: str | os.PathLike, purpose: str, remedy: str) -> Iterator[None]:
+    """What pyarrow raises for damaged files, as one sentence."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OSError, KeyError, NotImplementedError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise DamagedFileError(f"{path}: not a readable {purpose} ({reason}); {remedy}.") from None
+
+
+def _parquet_schema(path: str | os.PathLike, purpose: str, remedy: str) -> pa.Schema:
+    with _readable(path, purpose, remedy):
+        return pq.read_schema(path)
+
+
+def _card(path: str | os.PathLike, schema: pa.Schema) -> dict[str, Any]:
+    """What a file of ours says of itself. Raises DamagedFileError if that is no JSON object."""
+    try:
+        card = parsed_json((schema.metadata or {}).get(METADATA_KEY, b"{}").decode())
+    except ValueError as error:
+        card = error
+    provenance = card.get("provenance", {}) if isinstance(card, dict) else None
+    whole = isinstance(provenance, dict) and isinstance(provenance.get("parameters", {}), dict)
+    if not whole or (card and not ("layout" in card and "parameters" in provenance)):
+        raise DamagedFileError(
+            f"{path}: its metadata {METADATA_KEY.decode()} is no JSON object of ours; delete this file and run again."
+        )
+    return card
 
 
 def _row(path: str | os.PathLike, file: pa.ipc.RecordBatchFileReader, index: int, check: bool) -> pa.RecordBatch:
@@ -259,20 +316,22 @@ def _metadata(layout: Layout, provenance: Provenance, extra: Mapping[str, Any] |
     return {METADATA_KEY: json.dumps(card, sort_keys=True, default=str).encode()}
 
 
-def _check_layout(path: str | os.PathLike, layout: Layout, metadata: Mapping[bytes, bytes] | None) -> None:
-    card = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
+def _check_layout(path: str | os.PathLike, layout: Layout, schema: pa.Schema) -> None:
+    card = _card(path, schema)
     found = (card.get("layout"), card.get("version"))
     if found != (layout.name, layout.version):
         raise DamagedFileError(
             f"{path}: expected {layout.name} version {layout.version}, found {found[0]} version {found[1]}; "
             "delete it and run the stage that makes it."
         )
+    for column in layout.schema:
+        place = schema.get_field_index(column.name)
+        if place < 0 or schema.field(place).type != column.type:
+            kind = "missing" if place < 0 else f"of type {schema.field(place).type}"
+            raise DamagedFileError(
+                f"{path}: the column {column.name} is {kind}, not {column.type}; delete it and run the stage that makes it."
+            )
 
 
 def _require(path: str | os.PathLike, layout: Layout) -> None:
-    if not Path(path).is_file():
-        raise DataError(f"{path}: the {layout.name} file is missing; run the stage that makes it.")
-
-
-def _read_ipc_schema(path: str | os.PathLike) -> pa.Schema:
-    return pa.ipc.open_file(pa.memory_map(str(path))).schema
+    readable_file(path, f"{layout.name} file", remedy="run the stage that makes it")

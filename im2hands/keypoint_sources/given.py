@@ -18,7 +18,8 @@ from jaxtyping import Float
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.datasets.photographs import Photograph, exif_focal
-from im2hands.geometry.cameras import Camera
+from im2hands.geometry.cameras import Camera, checked_rotation
+from im2hands.io.arrays import number_array
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
 from im2hands.keypoint_sources.keypoint_files import read_keypoints, with_palm
@@ -26,6 +27,8 @@ from im2hands.keypoint_sources.keypoint_files import read_keypoints, with_palm
 AUTO = "auto"
 ASSUMED_VIEW = 60.0
 """Degrees along the longer side of a picture whose camera is not known; that of many telephones."""
+MOST_PIXELS, FARTHEST = 1e7, 1e4
+"""Of a focal length or centre, and of a camera's place (m); numbers beyond them are of a damaged file."""
 CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
 KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
 
@@ -133,16 +136,21 @@ def _camera(entry: dict[str, Any], path: str) -> Camera:
         intrinsics = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
     if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
         raise DataError(f"{path}: the focal lengths must be positive.")
-    rotation = _numbers(entry.get("R", np.eye(3)), (3, 3), "R", path)
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
-        raise DataError(f"{path}: R is no rotation matrix.")
-    return Camera(intrinsics, rotation, _numbers(entry.get("t", np.zeros(3)), (3,), "t", path))
+    if not np.array_equal(intrinsics[2], [0, 0, 1]) or intrinsics[1, 0] != 0 or np.abs(intrinsics).max() > MOST_PIXELS:
+        raise DataError(
+            f"{path}: K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels, none beyond {MOST_PIXELS:g}."
+        )
+    rotation = checked_rotation(_numbers(entry.get("R", np.eye(3).tolist()), (3, 3), "R", path), f"{path}: R")
+    translation = _numbers(entry.get("t", [0.0, 0.0, 0.0]), (3,), "t", path)
+    if np.abs(translation).max() > FARTHEST:
+        raise DataError(f"{path}: t goes to {np.abs(translation).max():.3g}; it is in metres, {FARTHEST:g} at most.")
+    return Camera(intrinsics, rotation, translation)
 
 
 def _numbers(value: Any, shape: tuple[int, ...], name: str, path: str) -> np.ndarray:
     try:
-        found = np.array(value, np.float64)
-    except (TypeError, ValueError):
+        found = number_array(value)
+    except ValueError:
         found = np.zeros(0)
     if found.shape != shape or not np.isfinite(found).all():
         size = " x ".join(map(str, shape))

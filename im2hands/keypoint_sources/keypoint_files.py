@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import trimesh
 from jaxtyping import Float
 
 from im2hands.datasets.audit import Unusable
@@ -33,11 +30,14 @@ from im2hands.datasets.frames import pair_id
 from im2hands.datasets.interhand26m import annotated_joints
 from im2hands.datasets.keypoints import LARGEST_HAND, KeypointTable, implausible
 from im2hands.geometry.cameras import Camera
+from im2hands.geometry.mesh_files import read_points
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
+from im2hands.io.arrays import number_array, read_npy
 from im2hands.io.atomic import read_json
-from im2hands.io.errors import DamagedFileError, DataError
-from im2hands.io.tables import METADATA_KEY
+from im2hands.io.errors import DataError
+from im2hands.io.limits import readable_file
+from im2hands.io.tables import file_card, read_rows
 from im2hands.keypoint_sources.landmark_files import PictureLandmarks, check_palm, is_landmarks, landmarks_of
 from im2hands.keypoint_sources.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
 
@@ -142,33 +142,24 @@ def _read(path: Path) -> KeypointFile:
         raise DataError(f"{path}: the keypoint file is missing; correct the path.")
     if path.is_dir() or path.suffix.lower() == ".ply":
         return KeypointFile(str(path), "ply", _ply_hands(path), {}, "", "")
-    with path.open("rb") as file:
+    with readable_file(path, "keypoint file").open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
-        return KeypointFile(str(path), "array", _array_hands(path, _read_npy(path)), {}, "", "")
+        numbers = read_npy(path, "array of numbers")
+        if numbers.dtype.kind not in "iuf":
+            raise DataError(f"{path}: holds {numbers.dtype} values, not numbers; write it again.")
+        return KeypointFile(str(path), "array", _array_hands(path, numbers.astype(np.float64)), {}, "", "")
     if start.startswith(b"PAR1"):
         return _read_parquet(path)
     return _of_json(path, read_json(path, "keypoint file"))
 
 
 def _read_parquet(path: Path) -> KeypointFile:
-    try:
-        ours = METADATA_KEY in (pq.read_schema(path).metadata or {})
-        rows = [] if ours else pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedFileError(f"{path}: not a readable Parquet file ({error}); make or copy it again.") from None
-    if not ours:
-        return _of_json(path, rows)
+    if not file_card(path, "Parquet file", "make or copy it again", foreign=True):
+        return _of_json(path, read_rows(path, "keypoint file"))
     table = KeypointTable.read(path)
     names = map(str, table.table["frame_id"].to_pylist())
     return KeypointFile(str(path), "table", dict(zip(names, table.keypoints(), strict=True)), {})
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except (ValueError, TypeError, OSError, EOFError) as error:
-        raise DamagedFileError(f"{path}: not a readable array of numbers ({error}); write it again.") from None
 
 
 def _of_json(path: Path, content: Any) -> KeypointFile:
@@ -286,12 +277,9 @@ def _ply_hands(path: Path) -> dict[str, Hands]:
 
 
 def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
-    if not path.is_file():
+    if not path.exists():
         return np.full((21, 3), np.nan)
-    try:
-        points = np.asarray(trimesh.load(path, process=False).vertices, np.float64)
-    except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
-        raise DamagedFileError(f"{path}: not a readable PLY file ({type(error).__name__}: {error}).") from None
+    points = read_points(path)
     if points.shape != (21, 3):
         raise DataError(f"{path}: holds {len(points)} points, not the 21 joints of a hand; is it a mesh?")
     return points
@@ -299,11 +287,11 @@ def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
 
 def _numbers(path: Path, value: Any) -> np.ndarray:
     try:
-        return np.array(value, np.float64)
-    except (TypeError, ValueError):
+        return value if isinstance(value, np.ndarray) else number_array(value)
+    except ValueError as error:
         text = json.dumps(value, default=str)
         raise DataError(
-            f"{path}: {text[:40]}{' ...' if len(text) > 40 else ''} is no array of numbers; are rows of different length?"
+            f"{path}: {text[:40]}{' ...' if len(text) > 40 else ''} is no array of numbers ({error}); correct it."
         ) from None
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.sides import Side
+from im2hands.io.arrays import number_array
 from im2hands.io.errors import DataError
 from im2hands.keypoint_sources.landmarks import Axes, Landmarks, keypoints_from_landmarks
 
@@ -43,7 +44,7 @@ def is_landmarks(entry: Mapping[str, Any]) -> bool:
 
 def check_palm(palm: Any, where: str) -> None:
     """Raises DataError unless it is the size of a palm in metres. where: start of the message."""
-    if not (isinstance(palm, (int, float)) and PALMS[0] <= palm <= PALMS[1]):
+    if not (isinstance(palm, (int, float)) and not isinstance(palm, bool) and PALMS[0] <= palm <= PALMS[1]):
         raise DataError(f"{where}palm {palm!r} must be a number from {PALMS[0]} to {PALMS[1]}, in metres.")
 
 
@@ -80,12 +81,9 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
 
 def _numbers(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
-        numbers = np.array(
-            [[np.nan] * shape[1] if point is None else point for point in value],
-            np.float64,
-        )
-    except (TypeError, ValueError):
-        raise DataError(f"{name} must be {shape[0]} points of {shape[1]} numbers.") from None
+        numbers = number_array([[None] * shape[1] if point is None else point for point in value])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be {shape[0]} points of {shape[1]} numbers ({error}).") from None
     if numbers.shape != shape:
         raise DataError(
             f"{name} must be {shape[0]} points of {shape[1]} numbers, not {' x '.join(map(str, numbers.shape))}."

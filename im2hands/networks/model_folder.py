@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from im2hands import __version__
 from im2hands.io.atomic import atomic_path, read_json, write_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
+OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
+"""Entries of a card that hold names and values."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -68,14 +71,7 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
     CheckpointError if the folder holds another network.
     """
     folder = Path(folder)
-    content = read_json(folder / CARD, "model card")
-    try:
-        card = ModelCard(**{name: content[name] for name in ModelCard.__dataclass_fields__})
-        expected = content["weights_sha256"]
-    except (KeyError, TypeError) as error:
-        raise DamagedFileError(
-            f"{folder / CARD}: not a model card (no {error}); train or import the model again."
-        ) from None
+    card, expected = _read_card(folder / CARD)
     if card.network != network:
         raise CheckpointError(f"{folder}: holds weights of {card.network}, not of {network}; give the {network} model.")
     if not (folder / WEIGHTS).is_file():
@@ -85,9 +81,39 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
             f"{folder / WEIGHTS}: the content is not what card.json was written for; train or import the model again."
         )
     try:
-        return load_file(folder / WEIGHTS), card
-    except (safetensors.SafetensorError, OSError) as error:
+        weights = load_file(folder / WEIGHTS)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise DamagedFileError(f"{folder / WEIGHTS}: unreadable ({error}); train or import the model again.") from None
+    for name, tensor in weights.items():
+        require_finite(folder / WEIGHTS, name, tensor)
+    return weights, card
+
+
+def _read_card(path: Path) -> tuple[ModelCard, str]:
+    """The card and the checksum of the weights that it was written for."""
+    content = require_object(path, read_json(path, "model card"), "model card")
+    for name in (*ModelCard.__dataclass_fields__, "weights_sha256"):
+        if name not in content:
+            raise DamagedFileError(f"{path}: not a model card (no '{name}'); train or import the model again.")
+        kind = dict if name in OBJECTS else int | None if name == "seed" else str
+        if not isinstance(content[name], kind):
+            raise DamagedFileError(
+                f"{path}: '{name}' of the model card is a {type(content[name]).__name__}; train or import the model again."
+            )
+    card = ModelCard(**{name: content[name] for name in ModelCard.__dataclass_fields__})
+    return card, content["weights_sha256"]
+
+
+def require_finite(path: str | os.PathLike, name: str, tensor: Tensor) -> None:
+    """Raises CheckpointError, which names the tensor, unless it holds plain finite numbers."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
+        raise CheckpointError(
+            f"{path}: the tensor {name} holds no plain real numbers ({tensor.dtype}); it cannot be used."
+        )
+    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        raise CheckpointError(
+            f"{path}: the tensor {name} holds NaN or infinite numbers; the training that wrote it diverged, take another file."
+        )
 
 
 def restored_network(

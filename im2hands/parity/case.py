@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.arrays import npz_names, read_npz
+from im2hands.io.errors import DataError
 from im2hands.parity.tolerances import TOLERANCES
 
 
@@ -31,13 +32,7 @@ class Golden(Mapping):
 
     def __init__(self, path: Path, case: str | None = None) -> None:
         self.path, self.case = Path(path), case
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                self._fields = {name: content[name] for name in content.files}
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            raise DamagedFileError(f"{path}: not a readable .npz of plain arrays ({error}).") from None
-        except Exception as error:  # zipfile and numpy raise many kinds for a damaged archive
-            raise DamagedFileError(f"{path}: not a readable .npz ({type(error).__name__}: {error}).") from None
+        self._fields = read_npz(path, "golden file")
         self.read: set[str] = set()
         self.compared: set[str] = set()
 
@@ -147,7 +142,7 @@ class GoldenFolder:
         self.path = Path(self.path)
         if not self.path.is_dir():
             raise DataError(f"{self.path}: no such folder of golden files; give the folder that holds the .npz files.")
-        for file in sorted(path for path in self.path.iterdir() if path.is_file()):
+        for file in sorted(path for path in self.path.iterdir() if path.is_file() or path.suffix == ".npz"):
             case = self._recognise(file)
             if case is None:
                 self.unknown.append(file)
@@ -158,10 +153,9 @@ class GoldenFolder:
         if file.suffix != ".npz":
             return None
         try:
-            with np.load(file, allow_pickle=False) as content:
-                names = set(content.files)
-        except Exception as error:  # a damaged archive is reported, not skipped
-            self.damaged.append(f"{file}: not a readable .npz ({type(error).__name__}: {error}).")
+            names = set(npz_names(file, "golden file"))
+        except DataError as error:  # reported, not skipped
+            self.damaged.append(str(error))
             return None
         return next((case for case in self.cases if case.signature <= names), None)
 

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from im2hands.datasets.frames import Frame, FrameTable, pair_id
 from im2hands.datasets.keypoints import Alignment, KeypointTable
 from im2hands.geometry.mesh import Mesh
-from im2hands.geometry.mesh_files import read_mesh
+from im2hands.geometry.mesh_files import NoTrianglesError, read_mesh
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
@@ -65,7 +65,10 @@ class MeshFolder:
 
     def read(self, path: Path, frame: Frame) -> Mesh:
         """A mesh in the world (m). Raises DataError if it is a hand only in another unit, and what `read_mesh` raises."""
-        mesh = read_mesh(path)
+        try:
+            mesh = read_mesh(path)
+        except NoTrianglesError:
+            return Mesh()
         size, metres = longest_side(mesh), METRES[self.unit]
         if not plausible(size * metres):
             for unit, factor in METRES.items():

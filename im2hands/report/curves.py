@@ -6,13 +6,15 @@ nothing was logged (see training/curves.py).
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError
+from im2hands.io.limits import LARGEST_DOCUMENT, read_text
 from im2hands.report.charts import Chart, Line, running_median
 
 QUANTITIES = {"loss": "Loss", "iou": "Intersection over union"}
@@ -32,11 +34,10 @@ class Curve:
 
 def read_log(path: str | os.PathLike) -> pd.DataFrame:
     """A training log. Raises DataError if the file is missing, DamagedFileError if it cannot be read."""
+    text = read_text(path, "training log", LARGEST_DOCUMENT, "run the training again")
     try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the training log is missing; run the training again.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        return pd.read_csv(io.StringIO(text))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DamagedFileError(f"{path}: not a readable training log ({error}); delete it and train again.") from None
 
 

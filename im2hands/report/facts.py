@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from im2hands import __version__
 from im2hands.datasets.audit import AUDIT, Reason
@@ -21,8 +22,9 @@ from im2hands.datasets.frames import FRAMES
 from im2hands.evaluation.protocols import METRICS, Metric
 from im2hands.evaluation.tables import ARROWS, PROTOCOL_TITLES
 from im2hands.io.atomic import read_json
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError
 from im2hands.io.hashing import sha256_file
+from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_parquet
 
 PACKAGES = (
@@ -121,11 +123,10 @@ class Source:
 def read_summary(tables: str | os.PathLike, name: str = "shape_given_keypoints") -> pd.DataFrame:
     """A result table as numbers. Raises DataError if it is missing."""
     path = Path(tables) / f"{name}.parquet"
+    readable_file(path, "result table", remedy="run make_tables")
     try:
         return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the result table is missing; run make_tables.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"{path}: not a readable result table ({error}); run make_tables again.") from None
 
 
@@ -277,7 +278,7 @@ def sources(paths: Sequence[str | os.PathLike]) -> list[Source]:
 
 
 def _source(path: Path) -> Source:
-    card = file_card(path) if path.suffix in (".parquet", ".arrow") else {}
+    card = file_card(path, foreign=True) if path.suffix in (".parquet", ".arrow") else {}
     provenance = card.get("provenance", {})
     kind = f"{card['layout']}, version {card['version']}" if "layout" in card else path.suffix.lstrip(".").upper()
     return Source(

@@ -17,11 +17,14 @@ from jaxtyping import Float
 
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
+from im2hands.geometry.cameras import checked_rotation
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import READABLE, read_parts
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
+from im2hands.io.arrays import number_array
 from im2hands.io.atomic import read_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import DataError
 from im2hands.reconstruction.storage import SurfaceShard, read_surfaces
 
@@ -134,13 +137,25 @@ def _of_folder(folder: Path) -> list[ViewFrame]:
 
 def _reconstructed(folder: Path) -> ViewFrame:
     """A picture's folder that `im2hands reconstruct` wrote."""
-    rotation = read_json(folder / "result.json", "result").get("camera_of_crop", {}).get("R")
+    rotation = _rotation(folder / "result.json")
     found = [next(iter(sorted(folder.glob(f"{side.value}.*"))), None) for side in Side]
     files = [file for file in found if file is not None and file.suffix in READABLE]
     if not files:
         raise DataError(f"{folder}: there is a result.json but no mesh of a hand beside it; run reconstruct again.")
     name = folder.resolve().name
-    return ViewFrame(name, frozenset([name]), lambda: _parts(files), None if rotation is None else np.array(rotation))
+    return ViewFrame(name, frozenset([name]), lambda: _parts(files), rotation)
+
+
+def _rotation(path: Path) -> Float[np.ndarray, "3 3"] | None:
+    """Of the camera in a result.json; None if it names no camera."""
+    camera = require_object(path, read_json(path, "result"), "result").get("camera_of_crop")
+    if camera is None:
+        return None
+    matrix = require_object(path, camera, "camera_of_crop of the result").get("R")
+    try:
+        return None if matrix is None else checked_rotation(number_array(matrix), f"{path}: R of camera_of_crop")
+    except ValueError as error:
+        raise DataError(f"{path}: R of camera_of_crop holds {error}; correct it.") from None
 
 
 def _parts(files: Sequence[Path]) -> list[Part]:

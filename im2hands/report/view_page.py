@@ -28,6 +28,7 @@ from im2hands.report.simplify import simplify, unfolded
 from im2hands.report.view_files import Panel, Part, ViewFrame
 from im2hands.report.viewer import UNKNOWN_DISTANCE, as_base64, packed, packed_distances
 
+ADDRESS = "127.0.0.1"
 BYTES_OF_MESHES = 18_000_000
 """Binary size of all meshes of a page; base64 adds a third, the page itself some 1.5 MB."""
 BYTES_PER_FACE = 14
@@ -105,12 +106,24 @@ def inside_others(points: Float[np.ndarray, "n 3"], own: Part, parts: Sequence[P
     return inside
 
 
+def names_this_machine(host: str) -> bool:
+    """Whether the Host of a request is this machine, at any port (of a tunnel, say).
+
+    A foreign name that was made to point here would read the page for a foreign site.
+    """
+    name = host.lower() if host.endswith("]") else host.lower().rpartition(":")[0] or host.lower()
+    return name in ("localhost", ADDRESS, "[::1]")
+
+
 def serve(page: str, opened: bool, say: Callable[[str], None], port: int = 0) -> None:
     """Serves the page on 127.0.0.1 until it is interrupted. opened: open it in the browser.  port: 0 for any free one."""
     content = page.encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if not names_this_machine(self.headers.get("Host", "")):
+                self.send_error(403, "This page is for this machine only")
+                return
             found = self.path in ("/", "/index.html")
             body = content if found else b"not here"
             self.send_response(200 if found else 404)
@@ -123,11 +136,11 @@ def serve(page: str, opened: bool, say: Callable[[str], None], port: int = 0) ->
             """Says nothing of every request."""
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = ThreadingHTTPServer((ADDRESS, port), Handler)
     except OSError as error:
         raise DataError(f"--port {port}: cannot be served on ({error}); give another, or 0 for any free one.") from None
     with server:
-        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        address = f"http://{ADDRESS}:{server.server_address[1]}/"
         say(f"{address} (Ctrl-C ends)")
         if opened:
             webbrowser.open(address)

@@ -156,5 +156,5 @@ def upstream_parameters(manifest: str | os.PathLike, hands: str | os.PathLike) -
     files = [hands, *(shard.path for shard in Manifest.read(manifest).files[:1])]
     found: dict[str, Any] = {}
     for file in files:
-        found |= file_card(file).get("provenance", {}).get("parameters", {})
+        found |= file_card(file, foreign=True).get("provenance", {}).get("parameters", {})
     return found

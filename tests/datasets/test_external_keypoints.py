@@ -118,13 +118,13 @@ def test_unreadable_files_and_settings_are_refused(tmp_path, frames, true):
     with pytest.raises(DataError, match="order 'xyz' must be one of"):
         external_keypoints(path, frames, "xyz")
     (tmp_path / "k.json").write_text("[{")
-    with pytest.raises(DamagedFileError, match="not readable"):
+    with pytest.raises(DamagedFileError, match=r"k\.json: .* not valid JSON"):
         external_keypoints(path, frames)
     (tmp_path / "k.json").write_text('{"a": 1}')
     with pytest.raises(DataError, match="a list of objects"):
         external_keypoints(path, frames)
     (tmp_path / "k.parquet").write_bytes(b"no")
-    with pytest.raises(DamagedFileError, match="not readable"):
+    with pytest.raises(DamagedFileError, match="not a readable"):
         external_keypoints(tmp_path / "k.parquet", frames)
     with pytest.raises(DataError, match="is missing"):
         external_keypoints(tmp_path / "none.json", frames)

@@ -9,6 +9,9 @@ from im2hands.evaluation import penetration as module
 from im2hands.evaluation.penetration import distance_to_surface, penetration, shared_volume_grid
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.self_overlap import overlaps_itself
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import Side
 from im2hands.io.errors import ConfigError, DataError
 from tests.evaluation.shapes import box, lens_volume, mirrored, sphere
 from tests.naive import penetration as naive
@@ -126,3 +129,31 @@ def test_boolean_of_an_open_mesh_falls_back_to_cells_and_says_so():
     pytest.importorskip("manifold3d")
     first, second = sphere(0.04), sphere(0.04, (0.05, 0, 0))
     assert penetration(Mesh(first.vertices, first.faces[1:]), second, "boolean").volume_method == "grid"
+
+
+def together(*meshes):
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
+    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
+
+
+def test_what_a_surface_covers_twice_is_counted_once():
+    """Two boxes of 1 cm in one another, a hand's fingers say, in a large box: 1.5 cm3 are shared, not 2.0."""
+    pytest.importorskip("manifold3d")
+    itself = together(box((0.01, 0.01, 0.01)), box((0.01, 0.01, 0.01), (0.005, 0.0001, 0.0002)))
+    around = box((0.05, 0.05, 0.05))
+    found = penetration(itself, around, "boolean", cell=0.0002)
+    assert found.volume_method == "grid"
+    assert found.volume_cm3 == pytest.approx(2 - 0.5 * 0.99 * 0.98, rel=0.02)
+    assert penetration(box((0.01, 0.01, 0.01)), around, "boolean").volume_method == "boolean"
+
+
+def test_surfaces_that_overlap_themselves_are_told_from_those_that_do_not():
+    model = builtin_hand_models()[Side.RIGHT]
+    hand = Mesh(model.seal(np.asarray(model.template, np.float64)), model.sealed_faces)
+    ball, small = sphere(0.04), sphere(0.01)
+    inverted = Mesh(small.vertices, small.faces[:, ::-1])
+    for mesh in (hand, ball, box((1, 1, 1)), together(ball, sphere(0.04, (0.1, 0, 0))), together(ball, inverted)):
+        assert not overlaps_itself(mesh)
+    for mesh in (together(ball, sphere(0.04, (0.05, 0, 0))), together(ball, small), inverted, together(hand, inverted)):
+        assert overlaps_itself(mesh)

@@ -157,3 +157,16 @@ def test_the_page_is_served_on_loopback():
     assert urllib.request.urlopen(address).read() == b"<p>here</p>"
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(address + "etc/passwd")
+    port = address.rstrip("/").rpartition(":")[2]
+    for host in (f"localhost:{port}", "127.0.0.1:8080", "[::1]:80", "LOCALHOST"):
+        assert urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host})).status == 200
+    for host in (
+        f"example.org:{port}",
+        "127.0.0.1.example.org",
+        "localhost.example.org:80",
+        f"[::2]:{port}",
+        "",
+        ":80",
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host}))

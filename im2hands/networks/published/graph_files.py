@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from im2hands.hands.mano_pickles import PICKLE_NAMES, InertObject, dense_array
+from im2hands.hands.mano_pickles import PICKLE_NAMES, InertObject, dense_array, zeros
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.pickles import load_pickle
@@ -42,7 +42,7 @@ class _Compressed(InertObject):
 
     def dense(self, name: str) -> np.ndarray:
         data, indices, starts = (dense_array(self.state[part], name) for part in ("data", "indices", "indptr"))
-        matrix = np.zeros(_shape(self.state))
+        matrix = zeros(_shape(self.state))
         lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         np.add.at(matrix, (lines, indices) if self.rows else (indices, lines), data)
         return matrix
@@ -58,7 +58,7 @@ class _Coordinates(InertObject):
     def dense(self, name: str) -> np.ndarray:
         places = self.state.get("coords") or (self.state["row"], self.state["col"])
         rows, columns = (dense_array(part, name) for part in places)
-        matrix = np.zeros(_shape(self.state))
+        matrix = zeros(_shape(self.state))
         np.add.at(matrix, (rows, columns), dense_array(self.state["data"], name))
         return matrix
 

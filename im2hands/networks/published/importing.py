@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from im2hands.io.atomic import atomic_path, read_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.model_folder import CARD, ModelCard, write_model
 from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement, refined_occupancy
@@ -82,7 +83,11 @@ def import_network(
         check_belongs(file, published)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = published.build(files[0].weights)
+        try:
+            network = published.build(files[0].weights)
+        except CheckpointError as error:
+            named = str(files[0].path) in str(error)
+            raise CheckpointError(str(error) if named else f"{files[0].path}: {error}") from None
     weights = published.to_published(network.state_dict())
     results: list[Overlay] = []
     for file in files:
@@ -124,7 +129,8 @@ def export_weights(folder: str | os.PathLike, path: str | os.PathLike) -> None:
 
     Raises CheckpointError if the network, or its size, has no published layout.
     """
-    name = read_json(Path(folder) / CARD, "model card").get("network")
+    card_file = Path(folder) / CARD
+    name = require_object(card_file, read_json(card_file, "model card"), "model card").get("network")
     published = next((network for network in NETWORKS if network.name == name), None)
     if published is None:
         raise CheckpointError(f"{folder}: a {name} network has no published layout.")

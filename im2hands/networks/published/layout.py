@@ -12,7 +12,7 @@ from importlib import resources
 from torch import Tensor, nn
 
 from im2hands.io.errors import CheckpointError
-from im2hands.networks.model_folder import ModelCard
+from im2hands.networks.model_folder import ModelCard, require_finite
 from im2hands.networks.published.reader import PublishedFile
 
 
@@ -141,6 +141,7 @@ def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: Publish
             continue
         used.add(source)
         found = file.weights[source]
+        require_finite(file.path, source, found)
         tensor = network.fitted(key, found, tuple(start.shape))
         if tensor.shape != start.shape:
             kept.append(key)

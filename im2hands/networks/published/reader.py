@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from im2hands.io.errors import CheckpointError
+from im2hands.io.errors import CheckpointError, DataError
 from im2hands.io.hashing import sha256_file
+from im2hands.io.limits import readable_file
+from im2hands.networks.published.archive import check_archive, check_sizes
 
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state_dict", "network")
 """Names under which training scripts file the state dict; a file may also be the state dict itself."""
@@ -51,10 +53,11 @@ def read_published(path: str | os.PathLike) -> PublishedFile:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__} instead of a state dict; is it a weight file?")
     weights = next((content[name] for name in WEIGHT_ENTRIES if isinstance(content.get(name), Mapping)), content)
-    tensors = {key: value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
+    tensors = {str(key): value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path}: holds no weights; is it the checkpoint of a network?")
-    if all(str(key).startswith("module.") for key in tensors):
+    check_sizes(path, tensors.items())
+    if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     return PublishedFile(path, sha256_file(path), tensors, dict(_notes(content)))
 
@@ -65,8 +68,11 @@ def safe_load(path: str | os.PathLike) -> Any:
     Raises CheckpointError as `read_published` does.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: the weight file is missing; correct the path.")
+    try:
+        readable_file(path, "weight file")
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    check_archive(path)
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     allowed = [(_scalar, name) for name in names] + [(_ScalarType, "numpy.dtype"), (_encode, "_codecs.encode")]
     try:
