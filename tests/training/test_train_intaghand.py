@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError, Im2HandsError
-from im2hands.networks.intaghand import load_intaghand, project
+from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_intaghand, project
 from im2hands.training.determinism import seed_torch
 from im2hands.training.intaghand import new_network, train_intaghand
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
-from im2hands.training.intaghand_losses import WEIGHTS, HandTruth
+from im2hands.training.intaghand_losses import WEIGHTS, HandTruth, projection_term, with_given_projection
 from im2hands.training.intaghand_start import best_projection, both_ways, hand_frames, start_statistics, turned
 from im2hands.training.loop import LoopSettings
 from stages import train_intaghand as stage
@@ -203,6 +204,41 @@ def test_start_hands_are_hands_whatever_the_numbers(frames, size):
         volumes = [Mesh(model.seal(each.double().numpy()), model.sealed_faces).volume for each in hand.vertices]
         rest = Mesh(model.seal(model.template.double().numpy()), model.sealed_faces).volume
         assert min(volumes) > 0.2 * rest
+
+
+def test_a_hand_turned_wrongly_keeps_its_scale(frames):
+    """Terms in the image would shrink it; the projection is learnt from the true mesh, and best where that meets its pixels."""
+    true = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(3)]).true
+    network = new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4, start_components=3)
+    half_turn = torch.tensor([-1.0, -1.0, 1.0])
+    hands, best = {}, {}
+    for side in Side:
+        best[side] = best_projection(true.placed(side), true.vertices_2d[side]).requires_grad_()
+        vertices = (half_turn * true.placed(side)).requires_grad_()
+        coarse = network.graph(side).pooled(vertices, 2)
+        scale, shift = best[side][:, 0], best[side][:, 1:]
+        flat, coarse_flat = project(vertices, scale, shift), project(coarse, scale, shift)
+        hands[side] = PredictedHand(vertices, flat, coarse, coarse_flat, scale, shift)
+
+    def scale_gradient(value: torch.Tensor) -> torch.Tensor:
+        found = torch.autograd.grad(value, list(best.values()), retain_graph=True, allow_unused=True)
+        return torch.stack([torch.zeros(3) if each is None else each[:, 0] for each in found])
+
+    def in_image(prediction: HandPairPrediction) -> torch.Tensor:
+        return sum(
+            (hand.vertices_2d - true.vertices_2d[side]).square().mean() for side, hand in prediction.hands.items()
+        )
+
+    prediction = HandPairPrediction(hands, None)
+    assert (scale_gradient(in_image(prediction)) > 0).all()
+    given = with_given_projection(prediction)
+    assert not scale_gradient(in_image(given)).any()
+    assert torch.autograd.grad(in_image(given), hands[Side.LEFT].vertices)[0].any()
+    error = projection_term(hands, true)
+    assert scale_gradient(error).abs().max() < 1e-4 and error < 1e-3
+    hands[Side.LEFT] = replace(hands[Side.LEFT], scale=0.7 * best[Side.LEFT][:, 0])
+    assert projection_term(hands, true) > error + 1e-3
+    assert (scale_gradient(projection_term(hands, true))[0] < 0).all()
 
 
 def metacarpals(joints: torch.Tensor) -> torch.Tensor:
