@@ -14,6 +14,9 @@ SERIES_BELOW = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Squared angles under which sin(t)/t and (1 - cos t)/t² are taken from their series."""
 
 
+SHORTEST_DIRECTION = 1e-6
+
+
 def cross_matrix(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The matrices [v]x with [v]x w = v x w."""
     x, y, z = vectors.unbind(-1)
@@ -83,6 +86,19 @@ def turn_about(axis: Float[Tensor, "*batch 3"], angle: Float[Tensor, "*batch"]) 
     return torch.eye(3, dtype=axis.dtype, device=axis.device) + sine * cross + versine * (cross @ cross)
 
 
+def rotation_of_axes(
+    first: Float[Tensor, "*batch 3"], second: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations that turn x to `first` and y as close to `second` as that leaves, whatever the vectors' lengths.
+
+    Always rotations: a vector without length, or a second one along the first, is replaced by one at right angles.
+    """
+    x = _direction(first, torch.eye(3, dtype=first.dtype, device=first.device)[0].expand_as(first))
+    second = _direction(second, x)
+    y = _direction(second - (second * x).sum(-1, keepdim=True) * x, _perpendicular(x))
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
+
+
 def unit(vectors: Float[Tensor, "*batch 3"], smallest: float = 1e-8) -> Float[Tensor, "*batch 3"]:
     """Vectors divided by their length, or by `smallest` where they are shorter than that."""
     return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(smallest)
@@ -120,6 +136,13 @@ def shortest_turn(
         opposite = (torch.linalg.vector_norm(unit(source) + unit(target), dim=-1) < 1e-7)[..., None]
         axis = torch.where(opposite, _perpendicular(source) if half_turn_axis is None else half_turn_axis, axis)
     return turn_about(axis, angle), axis
+
+
+def _direction(vectors: Float[Tensor, "*batch 3"], otherwise: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Unit vectors along `vectors`, or `otherwise` where they have hardly any length."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    known = length > SHORTEST_DIRECTION
+    return torch.where(known, vectors / torch.where(known, length, torch.ones_like(length)), otherwise)
 
 
 def _perpendicular(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.rotations import matrix_to_axis_angle
 from im2hands.geometry.surface import sample_surface
-from im2hands.hands.joints import INDEX_BASE, MIDDLE_BASE, WRIST
+from im2hands.hands.joints import INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
 from im2hands.hands.model import SHAPES, HandModel, PosedHand
 from im2hands.io.errors import DataError
 
@@ -29,7 +29,6 @@ POSE_PRIOR, SHAPE_PRIOR = 2e-4, 2e-3
 """Metres per radian and per unit of shape: keep what the data leave open near the mean hand."""
 KEYPOINT_WEIGHT, ALONG_WEIGHT = 0.1, 0.1
 """Of keypoints, and of distances along the surface, against distances across it."""
-LITTLE_BASE = 17
 
 
 @dataclass(frozen=True, eq=False)

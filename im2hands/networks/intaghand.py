@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from im2hands.hands.sides import Side
-from im2hands.io.errors import DataError
+from im2hands.io.errors import CheckpointError, DataError
 from im2hands.networks.attention import NORM_EPS, QueryImageAttention
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.hand_graphs import FINE_PER_NODE, USED_LEVELS, HandGraph, nearest_upsampling
@@ -302,10 +302,14 @@ def graph_from(tensors: Mapping[str, Tensor], side: Side) -> HandGraph:
 def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[IntagHandNetwork, ModelCard]:
     """The network of a model folder, with its graphs, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it holds another network or start hands of the earlier form.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> IntagHandNetwork:
+        if "start_hands.weights.weight" in weights:
+            raise CheckpointError(
+                f"{folder}: the start hands are sums of hands, an earlier form that is no longer read; train IntagHand again."
+            )
         graphs = {side: graph_from(weights, side) for side in Side}
         return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)
 

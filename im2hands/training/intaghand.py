@@ -54,8 +54,10 @@ from im2hands.training.intaghand_losses import (
     HandTruth,
     intaghand_loss,
     maps_loss,
+    projection_term,
     published_learning_rate,
     upsampling_term,
+    with_given_projection,
 )
 from im2hands.training.intaghand_start import start_statistics
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
@@ -90,7 +92,8 @@ class IntagHandTask(NetworkTask):
     truths: what the losses need of each hand's model.  steps_per_epoch: of the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
     decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
-    loss_weights: of the terms, see `intaghand_losses`.
+    loss_weights: of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted as the
+    2-D terms are.
     Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
     IntagHand's protocol (mm): regressed joints about the middle base, the prediction scaled to the true length from wrist to
     middle base; early on, hands predicted too small make it large. Millimetres are of a hand whose mean palm is 95 mm long.
@@ -142,7 +145,11 @@ class IntagHandTask(NetworkTask):
     def _loss(self, predicted: HandPairPrediction, batch: IntagHandBatch, epoch: int) -> Tensor:
         truths = {side: self.truths[side.value] for side in Side}
         upsampling = upsampling_term(self.network.upsampling.weight, self._first_upsampling)
-        return intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, self._loss_weights)[0]
+        weights, projections = self._loss_weights, 0.0
+        if self.network.start_hands is not None:
+            projections = (weights["vertices_2d"] + weights["coarse_2d"]) * projection_term(predicted.hands, batch.true)
+            predicted = with_given_projection(predicted)
+        return projections + intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, weights)[0]
 
 
 def scaled_joint_errors(

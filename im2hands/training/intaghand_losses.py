@@ -8,7 +8,7 @@ Source: IntagHand (CVPR 2022), section 3.4 and supplement.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.networks.hand_graphs import HandGraph
 from im2hands.networks.image_encoder import ImageFeatures
-from im2hands.networks.intaghand import CROP, HandPairPrediction, PredictedHand
+from im2hands.networks.intaghand import CROP, HandPairPrediction, PredictedHand, project
 
 SMOOTH_L1_BETA = 0.05
 EDGE_FROM_EPOCH = 50
@@ -145,6 +145,33 @@ def map_terms(
         "dense_maps": sum(dense) / len(dense),
         "heat_maps": F.mse_loss(heat_maps, true.heat_maps),
     }
+
+
+def projection_term(predicted: Mapping[Side, PredictedHand], true: TrueHands) -> Float[Tensor, ""]:
+    """How far the predicted projections bring the true meshes from their pixels, mean square in half crops.
+
+    Not published. Terms in the image shrink the projection of a hand that is turned wrongly, since its mesh keeps its size;
+    this one says the scale that the hand has.
+    """
+    each = [
+        F.mse_loss(crop_units(project(true.placed(side), hand.scale, hand.shift)), crop_units(true.vertices_2d[side]))
+        for side, hand in predicted.items()
+    ]
+    return sum(each) / len(each)
+
+
+def with_given_projection(predicted: HandPairPrediction) -> HandPairPrediction:
+    """The same prediction, whose 2-D meshes are functions of the 3-D ones alone: what is asked of them moves no projection."""
+
+    def of(hand: PredictedHand) -> PredictedHand:
+        scale, shift = hand.scale.detach(), hand.shift.detach()
+        return replace(
+            hand,
+            vertices_2d=project(hand.vertices, scale, shift),
+            coarse_2d=project(hand.coarse, scale, shift),
+        )
+
+    return replace(predicted, hands={side: of(hand) for side, hand in predicted.hands.items()})
 
 
 def upsampling_term(

@@ -13,6 +13,7 @@ from im2hands.geometry.rotations import (
     angle_between,
     axis_angle_to_matrix,
     matrix_to_axis_angle,
+    rotation_of_axes,
     shortest_turn,
     signed_angle,
     turn_about,
@@ -85,3 +86,18 @@ def test_angles_are_exact_where_acos_is_not():
     assert np.pi - angle_between(-x, small).item() == pytest.approx(1e-9, rel=1e-6)
     assert signed_angle(x, y, z).item() == pytest.approx(np.pi / 2)
     assert signed_angle(x, y, -z).item() == pytest.approx(-np.pi / 2)
+
+
+def test_two_axes_give_a_rotation_whatever_they_are():
+    """The first keeps its direction, the second what is at right angles; missing directions are filled in."""
+    random = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 20, 3, generator=random, dtype=torch.float64)
+    rotations = rotation_of_axes(1e4 * first, 1e-3 * second)
+    torch.testing.assert_close(rotations[..., 0], unit(first))
+    assert ((rotations[..., 1] * second).sum(-1) > 0).all() and (rotations[..., 2] * second).sum(-1).abs().max() < 1e-12
+    zero, along = torch.zeros(1, 3, dtype=torch.float64), first[:1]
+    odd = [rotation_of_axes(*axes) for axes in ((zero, along), (along, zero), (along, -2 * along), (zero, zero))]
+    for each in (rotations, *odd):
+        eye = torch.eye(3, dtype=torch.float64).expand_as(each)
+        torch.testing.assert_close(each.mT @ each, eye)
+        torch.testing.assert_close(torch.linalg.det(each), torch.ones(len(each), dtype=torch.float64))

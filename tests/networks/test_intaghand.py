@@ -333,6 +333,20 @@ def test_model_folder_holds_the_graphs(graph, tmp_path):
         export_weights(tmp_path / "model", tmp_path / "back.pth")
 
 
+def test_start_hands_of_the_earlier_form_are_refused(graph, tmp_path):
+    """Folders trained before start hands were turned hands hold other numbers; they are named, and what to do."""
+    network = small_network(two_graphs(graph), start_components=3)
+    write_model(tmp_path / "model", network.state_dict(), model_of(network))
+    assert load_intaghand(tmp_path / "model")[0].start_hands.components.shape == (3, 2, 200, 3)
+    earlier = network.state_dict()
+    earlier["start_hands.weights.weight"] = earlier.pop("start_hands.numbers.weight")
+    write_model(tmp_path / "model", earlier, model_of(network))
+    with pytest.raises(
+        CheckpointError, match=r"model: the start hands are .* an earlier form .* train IntagHand again"
+    ):
+        load_intaghand(tmp_path / "model")
+
+
 @pytest.fixture(scope="module")
 def weights(golden) -> dict[str, Tensor]:
     return published_weights(golden)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ import torch
 
 from im2hands.config_training import IntagHandTraining
 from im2hands.datasets.two_hand_item import Augmentation, AugmentationRanges
+from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.rotations import angle_between, axis_angle_to_matrix
+from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError, Im2HandsError
-from im2hands.networks.intaghand import load_intaghand, project
+from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_intaghand, project
 from im2hands.training.determinism import seed_torch
 from im2hands.training.intaghand import new_network, train_intaghand
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
-from im2hands.training.intaghand_losses import WEIGHTS
-from im2hands.training.intaghand_start import best_projection, both_ways, start_statistics, turned
+from im2hands.training.intaghand_losses import WEIGHTS, HandTruth, projection_term, with_given_projection
+from im2hands.training.intaghand_start import best_projection, both_ways, hand_frames, start_statistics, turned
 from im2hands.training.loop import LoopSettings
 from stages import train_intaghand as stage
 from tests.training.stopping import ends_as_preempted, terminated_at
@@ -100,33 +104,57 @@ def test_best_projection_is_the_one_that_made_the_pixels():
     torch.testing.assert_close(fitted, torch.cat([scale[:, None], shift], dim=1))
 
 
-def test_hands_are_mirrored_and_turned_as_augmentation_does(frames):
+def test_offsets_and_axes_change_as_augmentation_changes_them(frames):
     """Against training items made by image augmentation of the same turn and flip."""
-    plain = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(3)]).true
-    for flip, hands in zip((False, True), both_ways(plain), strict=True):
+    plain = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(3)])
+    for flip, offsets in zip((False, True), both_ways(plain.true.root_offset), strict=True):
         change = Augmentation(angle=15.0, flip=flip)
-        item = IntagHandBatch.of([frames.item(frame, change, "consistent") for frame in range(3)]).true
+        item = IntagHandBatch.of([frames.item(frame, change, "consistent") for frame in range(3)])
         # images are turned before they are mirrored
-        ours = turned(hands, -15.0 if flip else 15.0)
+        torch.testing.assert_close(turned(offsets, -15.0 if flip else 15.0), item.true.root_offset, atol=1e-6, rtol=0)
         for side in Side:
-            torch.testing.assert_close(ours[:, side.index], item.placed(side), atol=1e-6, rtol=0)
+            before = side.other if flip else side
+            here, there = (
+                hand_frames(which.mirror_points(joints[:, which.index]))
+                for which, joints in ((side, item.joints), (before, plain.joints))
+            )
+            angle = 15.0 if before is Side.RIGHT else -15.0
+            torch.testing.assert_close(here.mT, turned(there.mT, angle), atol=1e-5, rtol=0)
 
 
-def test_components_span_the_training_hands(frames):
-    """With as many components as hands the mean plus components gives every one; weights have spread 1."""
+def test_hand_frames_bring_palms_together():
+    """Turned copies of one hand get frames that turn along; x runs from the wrist to the middle base, y towards the index."""
+    model = builtin_hand_models()[Side.RIGHT]
+    joints = model.keypoints_of(model.rest_joints(torch.zeros(1, 10, dtype=model.dtype)), model.template[None])[
+        0
+    ].float()
+    joints = joints - joints[MIDDLE_BASE]
+    turns = axis_angle_to_matrix(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)))
+    found, own_frame = hand_frames(joints @ turns.mT), hand_frames(joints[None])[0]
+    torch.testing.assert_close(found, turns @ own_frame, atol=1e-5, rtol=0)
+    own = joints @ own_frame
+    assert own[WRIST, 0] < 0 and own[WRIST, 1:].abs().max() < 1e-6
+    assert own[INDEX_BASE, 1] > own[LITTLE_BASE, 1] and torch.linalg.det(found).allclose(torch.ones(8))
+
+
+def test_start_hands_span_the_training_hands(frames):
+    """With enough components, mean plus components, turned, gives every hand; numbers have spread 1."""
     graphs = {side: new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4).graph(side) for side in Side}
     found = start_statistics(frames, graphs, 20, 0.0)
-    true = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))]).true
-    offsets = torch.stack(
-        [graphs[side].pooled(true.placed(side), 2) for side in sorted(Side, key=lambda s: s.index)], 1
-    )
-    offsets = (offsets - found.mean).flatten(1).double()
-    used = found.components.flatten(1).double()
+    batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))])
+    sides = sorted(Side, key=lambda side: side.index)
+    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in sides])
+    hands = torch.cat([side.mirror_points(graphs[side].pooled(batch.true.vertices[side], 2)) for side in sides])
+    shapes = (hands @ hand_frames(joints) - found.mean[0]).flatten(1).double()
+    used = found.components[:, 0].flatten(1).double()
     used = used[used.any(dim=1)]
-    weights = torch.linalg.lstsq(used.T, offsets.T).solution
-    torch.testing.assert_close(used.T @ weights, offsets.T, atol=1e-5, rtol=0)
-    assert 0.2 < weights.std(dim=1, correction=0).mean() < 2
+    numbers = torch.linalg.lstsq(used.T, shapes.T).solution
+    torch.testing.assert_close(used.T @ numbers, shapes.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(numbers.square().mean(1), torch.ones(len(used), dtype=torch.float64), atol=0.02, rtol=0)
+    assert len(used) == 5  # three poses of two hands, each seen by two cameras
     assert 1 < found.projection[0] < 10 and found.projection[1:].abs().max() < 0.5
+    torch.testing.assert_close(found.offset[1:], torch.zeros(2), atol=1e-6, rtol=0)
+    assert found.offset_spread.min() > 0 and found.axes[0].norm() > found.axes[1].norm()
 
 
 def test_start_predicts_the_mean_hands_in_every_image(frames):
@@ -139,13 +167,90 @@ def test_start_predicts_the_mean_hands_in_every_image(frames):
     with torch.inference_mode():
         features = network.image_encoder(images)
         whole, start = network.decode(features), network.decode_start(features)
+    placement = network.start_hands.placement(torch.zeros(1, 2, 3))[0]
     for side, hand in whole.hands.items():
+        mean = side.mirror_points(statistics.mean[side.index] @ placement.mT)
+        mean = mean + statistics.offset if side is Side.RIGHT else mean
         for row in range(2):
-            torch.testing.assert_close(hand.coarse[row], statistics.mean[side.index])
+            torch.testing.assert_close(hand.coarse[row], mean)
         torch.testing.assert_close(hand.vertices, start.hands[side].vertices)
         torch.testing.assert_close(hand.scale, statistics.projection[0].expand(2))
         torch.testing.assert_close(hand.shift, statistics.projection[1:].expand(2, 2))
     assert not features.heat_maps.any() and not features.masks.any() and not features.dense_maps.any()
+
+
+@pytest.mark.parametrize("size", [0.3, 3.0, 1e6])
+def test_start_hands_are_hands_whatever_the_numbers(frames, size):
+    """No palm collapses, no bone of it changes its length much, and the mesh keeps a volume."""
+    network = new_network(builtin_hand_models(), "resnet10_narrow", (8, 8, 8, 8), start_components=4).eval()
+    starts = network.start_hands
+    network.begin_at(start_statistics(frames, {side: network.graph(side) for side in Side}, 4, 20.0))
+    generator = torch.Generator().manual_seed(1)
+    numbers = size * torch.randn(64, starts.numbers.out_features, generator=generator)
+    numbers[0] = 0  # the mean
+    numbers[1, :6] = torch.cat([-starts.axes[0] / starts.axes_spread[0]] * 2)  # no direction
+    truth = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(6)]).joints.flatten(
+        0, 1
+    )
+    models = builtin_hand_models()
+    with torch.inference_mode():
+        hands = {side: network.hand(*start) for side, start in starts.hands(numbers).items()}
+    for side, hand in hands.items():
+        assert torch.isfinite(hand.vertices).all() and (hand.scale > 1).all()
+        model = models[side]
+        joints = HandTruth(model, network.graph(side)).regressor @ hand.vertices
+        assert palm_angles(joints).min() > 5.0
+        lengths, true = (metacarpals(of).norm(dim=-1) for of in (joints, truth))
+        assert (lengths / true.mean(0)).min() > 0.75 and (lengths / true.mean(0)).max() < 1.25
+        volumes = [Mesh(model.seal(each.double().numpy()), model.sealed_faces).volume for each in hand.vertices]
+        rest = Mesh(model.seal(model.template.double().numpy()), model.sealed_faces).volume
+        assert min(volumes) > 0.2 * rest
+
+
+def test_a_hand_turned_wrongly_keeps_its_scale(frames):
+    """Terms in the image would shrink it; the projection is learnt from the true mesh, and best where that meets its pixels."""
+    true = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(3)]).true
+    network = new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4, start_components=3)
+    half_turn = torch.tensor([-1.0, -1.0, 1.0])
+    hands, best = {}, {}
+    for side in Side:
+        best[side] = best_projection(true.placed(side), true.vertices_2d[side]).requires_grad_()
+        vertices = (half_turn * true.placed(side)).requires_grad_()
+        coarse = network.graph(side).pooled(vertices, 2)
+        scale, shift = best[side][:, 0], best[side][:, 1:]
+        flat, coarse_flat = project(vertices, scale, shift), project(coarse, scale, shift)
+        hands[side] = PredictedHand(vertices, flat, coarse, coarse_flat, scale, shift)
+
+    def scale_gradient(value: torch.Tensor) -> torch.Tensor:
+        found = torch.autograd.grad(value, list(best.values()), retain_graph=True, allow_unused=True)
+        return torch.stack([torch.zeros(3) if each is None else each[:, 0] for each in found])
+
+    def in_image(prediction: HandPairPrediction) -> torch.Tensor:
+        return sum(
+            (hand.vertices_2d - true.vertices_2d[side]).square().mean() for side, hand in prediction.hands.items()
+        )
+
+    prediction = HandPairPrediction(hands, None)
+    assert (scale_gradient(in_image(prediction)) > 0).all()
+    given = with_given_projection(prediction)
+    assert not scale_gradient(in_image(given)).any()
+    assert torch.autograd.grad(in_image(given), hands[Side.LEFT].vertices)[0].any()
+    error = projection_term(hands, true)
+    assert scale_gradient(error).abs().max() < 1e-4 and error < 1e-3
+    hands[Side.LEFT] = replace(hands[Side.LEFT], scale=0.7 * best[Side.LEFT][:, 0])
+    assert projection_term(hands, true) > error + 1e-3
+    assert (scale_gradient(projection_term(hands, true))[0] < 0).all()
+
+
+def metacarpals(joints: torch.Tensor) -> torch.Tensor:
+    """From the wrist to the four finger bases."""
+    return joints[:, FINGER_BASES] - joints[:, WRIST, None]
+
+
+def palm_angles(joints: torch.Tensor) -> torch.Tensor:
+    """Between neighbouring metacarpals, degrees."""
+    along = metacarpals(joints)
+    return torch.rad2deg(angle_between(along[:, 1:], along[:, :-1]))
 
 
 def test_largest_turn_bounds_the_turns(frames):
@@ -247,7 +352,7 @@ def test_the_decoder_waits(splits, hand_model, tmp_path, start_components):
     learnt = "image_encoder.heat_map_decoder.last.bias"
     assert not torch.equal(waits[learnt], fresh[learnt])
     if start_components:
-        assert waits["start_hands.weights.weight"].any()
+        assert waits["start_hands.numbers.weight"].any()
 
 
 @pytest.mark.slow
