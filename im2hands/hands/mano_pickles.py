@@ -172,8 +172,6 @@ PICKLE_NAMES: dict[str, Any] = {
     "copyreg._reconstructor": _reconstruct,
     "copyreg.__newobj__": _empty,
     "collections.OrderedDict": OrderedDict,
-    "numpy.matrix": np.ndarray,
-    "numpy.matrixlib.defmatrix.matrix": np.ndarray,
 }
 """The only names a MANO pickle may ask for, and what stands in for them."""
 

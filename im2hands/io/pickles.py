@@ -23,7 +23,8 @@ def array_names() -> dict[str, Any]:
     """The names under which arrays and numbers of numpy stand in pickles, written by any version of it."""
     from numpy._core import multiarray
 
-    names = {"numpy.ndarray": _ArrayKind, "numpy.dtype": np.dtype, "_codecs.encode": _encode}
+    kinds = ("numpy.ndarray", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix")  # a matrix is read as an array
+    names = {**dict.fromkeys(kinds, _ArrayKind), "numpy.dtype": np.dtype, "_codecs.encode": _encode}
     for package in ("numpy.core", "numpy._core"):
         names |= {f"{package}.multiarray._reconstruct": _empty_array, f"{package}.multiarray.scalar": multiarray.scalar}
         names |= {f"{package}.numeric._frombuffer": _array_of_bytes}

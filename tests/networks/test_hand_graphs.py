@@ -196,7 +196,7 @@ def test_unusable_graph_files_are_refused_in_one_sentence(tmp_path, graph, faces
     path = tmp_path / "graph_left.pkl"
     with pytest.raises(DataError, match="no such folder of graph files"):
         read_graph_files(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"graph_right\.pkl: the file is missing"):
+    with pytest.raises(DataError, match=r"graph_right\.pkl: the pickle file is missing"):
         read_graph_files(tmp_path)
     path.write_bytes(pickle.dumps({"graph_perm": Malicious()}))
     with pytest.raises(DataError, match=r"asks for `builtins\.print`"):
