@@ -16,11 +16,12 @@ import numpy as np
 import trimesh
 
 from im2hands.evaluation.metrics import SampledSurface, surface_distances
-from im2hands.evaluation.penetration import distance_to_surface, shared_volume_boolean, shared_volume_grid
+from im2hands.evaluation.penetration import shared_volume_boolean, shared_volume_grid
 from im2hands.evaluation.protocols import sampled
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.nearest import PointCloud
+from im2hands.geometry.surface_distance import distance_to_surface
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.errors import ConfigError
 from im2hands.reconstruction.inputs import bone_inputs

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
-from im2hands.evaluation.penetration import depth_of_vertices, distance_to_surface
+from im2hands.evaluation.penetration import depth_of_vertices
 from im2hands.geometry.cameras import Camera, project
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
+from im2hands.geometry.surface_distance import distance_to_surface
 from im2hands.hands.sides import Side
 from im2hands.rendering.rasterizer import rasterize
 

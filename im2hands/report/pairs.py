@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Int
 
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import Crop, CropSet
-from im2hands.evaluation.penetration import distance_to_surface
 from im2hands.evaluation.protocols import FAILURE_DISTANCE_MM
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh, is_watertight
+from im2hands.geometry.surface_distance import distance_to_surface
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from im2hands.evaluation.penetration import distance_to_surface
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh, is_watertight
+from im2hands.geometry.surface_distance import distance_to_surface
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.progress import progress

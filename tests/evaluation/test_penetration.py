@@ -2,47 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from im2hands.evaluation import penetration as module
-from im2hands.evaluation.penetration import distance_to_surface, penetration, shared_volume_grid
+from im2hands.evaluation.penetration import penetration, shared_volume_grid
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.self_overlap import overlaps_itself
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.errors import ConfigError, DataError
+from im2hands.io.errors import ConfigError
 from tests.evaluation.shapes import box, lens_volume, mirrored, sphere
 from tests.naive import penetration as naive
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.01, 10))
-def test_distance_equals_naive(seed, faces, stretch):
-    """Also for slivers and for triangles of very different size, where the nearest centroid is not the nearest triangle."""
-    rng = np.random.default_rng(seed)
-    vertices = rng.normal(size=(30, 3)) * [stretch, 1, 1]
-    triangles = rng.integers(0, 30, (faces, 3))  # some degenerate
-    points = rng.normal(size=(50, 3)) * 2
-    expected = naive.distance_to_surface(points, vertices, triangles)
-    np.testing.assert_allclose(distance_to_surface(points, vertices, triangles), expected, rtol=1e-7, atol=1e-7)
-    largest = module.largest_distance_to_surface(points, vertices, triangles)
-    assert largest == distance_to_surface(points, vertices, triangles).max()
-
-
-def test_distance_of_no_points_and_chunk_borders():
-    mesh = sphere(subdivisions=2)
-    assert distance_to_surface(np.zeros((0, 3)), mesh.vertices, mesh.faces).shape == (0,)
-    assert module.largest_distance_to_surface(np.zeros((0, 3)), mesh.vertices, mesh.faces) == 0
-    points = np.random.default_rng(0).normal(size=(module.QUERIES_AT_ONCE + 1, 3))
-    one_by_one = [distance_to_surface(point[None], mesh.vertices, mesh.faces)[0] for point in points[-3:]]
-    np.testing.assert_array_equal(distance_to_surface(points, mesh.vertices, mesh.faces)[-3:], one_by_one)
-
-
-def test_distance_to_nothing_is_refused():
-    with pytest.raises(DataError, match="without faces"):
-        distance_to_surface(np.zeros((1, 3)), np.zeros((0, 3)), np.zeros((0, 3), int))
 
 
 def test_two_balls():
