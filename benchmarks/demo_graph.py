@@ -26,11 +26,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.harness import RESULTS, describe_machine
-from benchmarks.peak_memory import _proportional_kibibytes, _with_descendants
+from benchmarks.peak_memory import proportional_kibibytes, with_descendants
 
 SEEDS = (20230618, 1, 2, 3, 4)
 ARITHMETIC = (
@@ -39,6 +42,8 @@ ARITHMETIC = (
     {"ATEN_CPU_CAPABILITY": "default"},
 )
 PACKAGES = ("torch", "snakemake", "dvc", "numpy", "numba", "opencv-python-headless")
+KNUCKLES = [5, 9, 13, 17]
+"""Bases of index, middle, ring and little finger, standard order."""
 OF_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -91,6 +96,7 @@ def run_of_demo(commit: str, environment: dict[str, str], seed: int | None = Non
             "dvc_status_is_clean": "up to date" in asked(clone, environment, "dvc", "status"),
             "rules": seconds_per_rule(clone / "logs/benchmarks"),
             "results": results_of(clone / "results/tables"),
+            "predicted_palms": predicted_palms(clone / "data/keypoints/intaghand"),
         }
         if code:
             shutil.copy(clone / "demo.log", Path(tempfile.gettempdir()) / f"demo-{found['commit']}-{seed}.log")
@@ -107,7 +113,7 @@ def timed(clone: Path, environment: dict[str, str]) -> tuple[int, float, float]:
 
     def watch() -> None:
         while not done.wait(1.0):
-            held = sum(map(_proportional_kibibytes, _with_descendants(process.pid))) / 1024
+            held = sum(map(proportional_kibibytes, with_descendants(process.pid))) / 1024
             peak[0] = max(peak[0], held)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -158,12 +164,29 @@ def seconds_per_rule(folder: Path) -> dict[str, dict[str, float]]:
 def results_of(tables: Path) -> list[dict[str, Any]]:
     """Rows of the demo's tables that are compared over seeds."""
     rows = []
-    for name in ("shape_given_keypoints", "shape_predicted_keypoints", "keypoints"):
+    for name in ("shape_given_keypoints", "shape_predicted_keypoints", "keypoint_refinement", "failures"):
         file = tables / f"{name}.csv"
         if file.is_file():
             with file.open() as lines:
                 rows += [{"table": name, **row} for row in csv.DictReader(lines)]
     return rows
+
+
+def predicted_palms(folder: Path) -> dict[str, float]:
+    """How far IntagHand's hands (val and test) are from having no palm: angles between neighbouring metacarpals, degrees.
+
+    A true hand has 11 to 15.
+    """
+    tables = [pq.read_table(file, columns=["left", "right"]) for file in sorted(folder.glob("[vt]*.parquet"))]
+    hands = [hand for table in tables for side in ("left", "right") for hand in table[side].to_pylist() if hand]
+    if not hands:
+        return {}
+    keypoints = np.array(hands, float).reshape(-1, 21, 3)
+    bones = keypoints[:, KNUCKLES] - keypoints[:, :1]
+    bones /= np.linalg.norm(bones, axis=-1, keepdims=True)
+    angles = np.degrees(np.arccos(np.clip((bones[:, 1:] * bones[:, :-1]).sum(-1), -1, 1)))
+    found = {"hands": len(keypoints), "smallest_angle": np.nanmin(angles), "median_angle": np.nanmedian(angles)}
+    return {name: round(float(value), 2) for name, value in found.items()}
 
 
 if __name__ == "__main__":

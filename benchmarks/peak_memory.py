@@ -55,7 +55,7 @@ def peak_of_all_processes(job: Callable[[], object], every_s: float = 0.2) -> fl
 
     def watch() -> None:
         while not done.wait(every_s):
-            found[0] = max(found[0], sum(map(_proportional_kibibytes, _with_descendants(os.getpid()))) / 1024)
+            found[0] = max(found[0], sum(map(proportional_kibibytes, with_descendants(os.getpid()))) / 1024)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -67,16 +67,16 @@ def peak_of_all_processes(job: Callable[[], object], every_s: float = 0.2) -> fl
     return found[0]
 
 
-def _with_descendants(process: int) -> list[int]:
+def with_descendants(process: int) -> list[int]:
     try:
         tasks = list(Path(f"/proc/{process}/task").iterdir())
         children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
         return [process]
-    return [process, *(each for child in children for each in _with_descendants(child))]
+    return [process, *(each for child in children for each in with_descendants(child))]
 
 
-def _proportional_kibibytes(process: int) -> int:
+def proportional_kibibytes(process: int) -> int:
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
