@@ -177,7 +177,11 @@ def predicted_palms(folder: Path) -> dict[str, float]:
 
     A true hand has 11 to 15.
     """
-    tables = [pq.read_table(file, columns=["left", "right"]) for file in sorted(folder.glob("[vt]*.parquet"))]
+    tables = [
+        pq.read_table(file, columns=["left", "right"])
+        for file in (folder / "val.parquet", folder / "test.parquet")
+        if file.is_file()
+    ]
     hands = [hand for table in tables for side in ("left", "right") for hand in table[side].to_pylist() if hand]
     if not hands:
         return {}
