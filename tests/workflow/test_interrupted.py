@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.checkout import Checkout, make_checkout
+
+ONE_STAGE = ("--cores", "1", "--until", "synthesize_dataset")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("externals")]
 
@@ -29,7 +32,9 @@ def heed_ctrl_c() -> None:
 def stopped(checkout: Checkout, how: signal.Signals) -> str:
     """What a run says that gets a signal, as its whole process group, while a stage is at work."""
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--until", "synthesize_dataset"]
+    command = [sys.executable, "-m", "snakemake", *ONE_STAGE]
+    logs = checkout.path / "logs"
+    shutil.rmtree(logs, ignore_errors=True)  # those of a run before would say that the stage is at work already
     text = checkout.path / "said.txt"
     with text.open("w") as output:
         run = subprocess.Popen(
@@ -41,7 +46,6 @@ def stopped(checkout: Checkout, how: signal.Signals) -> str:
             start_new_session=True,
             preexec_fn=heed_ctrl_c,  # no threads here
         )
-    logs = checkout.path / "logs"
     for _ in range(600):
         if any(file.stat().st_size for file in logs.rglob("synthesize_dataset*")) or run.poll() is not None:
             break
@@ -61,7 +65,7 @@ def test_ctrl_c_leaves_the_message_and_no_traceback(checkout):
 
 def test_the_remedy_is_the_last_word_after_a_kill(checkout):
     stopped(checkout, signal.SIGKILL)
-    refused = checkout.run(sys.executable, "-m", "snakemake", "--cores", "1", check=False)
+    refused = checkout.run(sys.executable, "-m", "snakemake", *ONE_STAGE, check=False)
     assert refused.returncode == 1
     assert "--unlock" in refused.stdout.strip().splitlines()[-1]
     assert "Traceback" not in refused.stdout
