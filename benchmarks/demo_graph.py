@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ def main() -> None:
     for run in runs:
         content["runs"].append(run_of_demo(**run))
         file.write_text(json.dumps(content, indent=1) + "\n")
-        print(json.dumps({key: value for key, value in content["runs"][-1].items() if key != "rules"}), flush=True)
+        print(
+            json.dumps({key: value for key, value in content["runs"][-1].items() if key not in ("rules", "results")}),
+            flush=True,
+        )
 
 
 def run_of_demo(commit: str, environment: dict[str, str], seed: int | None = None) -> dict[str, Any]:
@@ -91,7 +95,8 @@ def run_of_demo(commit: str, environment: dict[str, str], seed: int | None = Non
             "environment": environment,
             "exit_code": code,
             "wall_s": round(seconds, 1),
-            "peak_MiB_of_all_processes": round(peak),
+            "peak_MiB_of_all_processes": round(peak.held),
+            "MiB_at_the_peak": peak.stages,
             "second_run_has_nothing_to_do": nothing_to_do(clone, environment),
             "dvc_status_is_clean": "up to date" in asked(clone, environment, "dvc", "status"),
             "rules": seconds_per_rule(clone / "logs/benchmarks"),
@@ -103,25 +108,51 @@ def run_of_demo(commit: str, environment: dict[str, str], seed: int | None = Non
     return found
 
 
-def timed(clone: Path, environment: dict[str, str]) -> tuple[int, float, float]:
-    """Exit code, wall seconds, and the most memory (MiB) that all processes of the run held at once."""
+def timed(clone: Path, environment: dict[str, str]) -> tuple[int, float, Peak]:
+    """Exit code, wall seconds and memory of the run."""
     started = time.monotonic()
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--resources", "gpu=1"]
     with (clone / "demo.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=clone, env=with_(environment), stdout=log, stderr=log)
-    peak, done = [0.0], threading.Event()
+    peak, done = Peak(), threading.Event()
 
     def watch() -> None:
         while not done.wait(1.0):
-            held = sum(map(proportional_kibibytes, with_descendants(process.pid))) / 1024
-            peak[0] = max(peak[0], held)
+            peak.look(with_descendants(process.pid))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     code = process.wait()
     done.set()
     watcher.join()
-    return code, time.monotonic() - started, peak[0]
+    return code, time.monotonic() - started, peak
+
+
+@dataclass
+class Peak:
+    """The most memory (MiB) that all processes of a run held at once, and which stages held how much of it then."""
+
+    held: float = 0.0
+    stages: dict[str, int] = field(default_factory=dict)
+
+    def look(self, processes: list[int]) -> None:
+        each = {process: proportional_kibibytes(process) / 1024 for process in processes}
+        if sum(each.values()) > self.held:
+            self.held = sum(each.values())
+            found: dict[str, float] = defaultdict(float)
+            for process, held in each.items():
+                found[stage_of(process)] += held
+            self.stages = {name: round(held) for name, held in sorted(found.items(), key=lambda item: -item[1])}
+
+
+def stage_of(process: int) -> str:
+    """The stage that a process runs, else the name of its program."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+    except OSError:
+        return "ended"
+    stages = [word for word in words if word.startswith("stages.")]
+    return stages[0].removeprefix("stages.") if stages else Path(words[0]).name
 
 
 def with_(environment: dict[str, str]) -> dict[str, str]:
