@@ -10,4 +10,4 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("im2hands.reconstructor"), name)
+    return getattr(import_module("im2hands.photographs.reconstructor"), name)

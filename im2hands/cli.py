@@ -22,11 +22,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps sub-commands even while there is one."""
-
-
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -40,7 +35,7 @@ def configure(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the difference")] = False,
 ) -> None:
     """Merge a preset into params.yaml and print what changed."""
-    from im2hands.configure import configure_params
+    from im2hands.config.presets import configure_params
 
     for line in configure_params(preset, params, dry_run=dry_run):
         typer.echo(line)
@@ -52,7 +47,8 @@ def check_data(
     images: Annotated[int, typer.Option(help="images of each split that are decoded")] = 200,
 ) -> None:
     """Look whether dataset and hand model are complete and of the right version; exit code 1 if something is missing."""
-    from im2hands.config import SPLITS, read_params
+    from im2hands.config.choices import SPLITS
+    from im2hands.config.params import read_params
     from im2hands.datasets.check import check_data as look
 
     dataset = read_params(params).dataset
@@ -108,7 +104,7 @@ def reconstruct(
     at_once: Annotated[int, typer.Option(help="photographs in work at the same time, a process each")] = 1,
 ) -> None:
     """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
-    from im2hands.own_images import Settings, reconstruct_images
+    from im2hands.photographs.command import Settings, reconstruct_images
 
     settings = Settings(
         model,
@@ -196,7 +192,9 @@ def import_preprocessed(
     params: Annotated[Path, typer.Option(help="the parameter file of the checkout")] = Path("params.yaml"),
 ) -> None:
     """Take over what the original scripts preprocessed, without executing anything from it."""
-    from im2hands.config import SPLITS, read_params, resolve_option
+    from im2hands.config.choices import SPLITS
+    from im2hands.config.options import resolve_option
+    from im2hands.config.params import read_params
     from im2hands.datasets.preprocessed import ImportSettings
     from im2hands.datasets.preprocessed import import_preprocessed as import_folder
 

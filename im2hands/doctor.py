@@ -15,21 +15,15 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from im2hands.config import Params, read_params
+from im2hands.config.params import Params, read_params
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.findings import Found
 from im2hands.io.hand_model_folder import hand_model_files
+from im2hands.networks.catalogue import NETWORKS
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
 """What the demo needs."""
-NETWORKS = {
-    "halo": "halo",
-    "intaghand": "intaghand",
-    "initial_occupancy": "initial_occupancy",
-    "keypoint_refinement": "keypoint_refinement",
-    "refined_occupancy": "refined_occupancy",
-}
 BUILT_IN = ("data/raw/synthetic", "data/hand_model")
 EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes"}
 
@@ -173,8 +167,8 @@ def _hand_model(folder: Path) -> Found:
 
 
 def _weights(folder: Path, params: Params) -> Iterator[Found]:
-    for network, section in NETWORKS.items():
-        given = getattr(params.training, section).weights
+    for network in NETWORKS:
+        given = getattr(params.training, network).weights
         place = given or f"models/{network}"
         whole = all((folder / place / name).is_file() for name in ("model.safetensors", "card.json"))
         if whole:

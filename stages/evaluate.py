@@ -1,6 +1,6 @@
 """Stage `evaluate`: every metric of every hand of a mesh shard, by both protocols."""
 
-from im2hands.config import Evaluate
+from im2hands.config.sections import Evaluate
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet

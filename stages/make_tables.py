@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from im2hands.config import MakeTables
+from im2hands.config.sections import MakeTables
 from im2hands.evaluation.comparisons import ablation_table, by_difficulty, paired_differences, sources_of
 from im2hands.evaluation.cost import cost_table
 from im2hands.evaluation.failure_table import failure_table

@@ -1,6 +1,6 @@
 """Stage `train_halo`: train HALO, occupancy of a hand from its keypoints; goes on where a killed run stopped."""
 
-from im2hands.config_training import HaloTraining
+from im2hands.config.training import HaloTraining
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device
 from im2hands.training.halo import train_halo

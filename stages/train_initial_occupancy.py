@@ -1,7 +1,7 @@
 """Stage `train_initial_occupancy`: occupancy from keypoints and the image; goes on where a killed run stopped."""
 
-from im2hands.config_base import Behaviour
-from im2hands.config_training import InitialOccupancyTraining
+from im2hands.config.choices import Behaviour
+from im2hands.config.training import InitialOccupancyTraining
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device
 from im2hands.training.initial_occupancy import train_initial_occupancy

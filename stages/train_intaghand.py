@@ -1,7 +1,7 @@
 """Stage `train_intaghand`: train IntagHand, both hands' meshes from a photograph; goes on where a killed run stopped."""
 
-from im2hands.config_base import Behaviour
-from im2hands.config_training import IntagHandTraining
+from im2hands.config.choices import Behaviour
+from im2hands.config.training import IntagHandTraining
 from im2hands.datasets.two_hand_item import AugmentationRanges
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device

@@ -1,7 +1,7 @@
 """Stage `train_keypoint_refinement`: train the network that refines keypoints; goes on where a killed run stopped."""
 
-from im2hands.config_base import Behaviour
-from im2hands.config_training import KeypointRefinementTraining
+from im2hands.config.choices import Behaviour
+from im2hands.config.training import KeypointRefinementTraining
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device
 from im2hands.training.keypoint_refinement import train_keypoint_refinement

@@ -1,7 +1,7 @@
 """Stage `train_refined_occupancy`: occupancy of both hands that see each other; goes on where a killed run stopped."""
 
-from im2hands.config_base import Behaviour
-from im2hands.config_training import RefinedOccupancyTraining
+from im2hands.config.choices import Behaviour
+from im2hands.config.training import RefinedOccupancyTraining
 from im2hands.io.stage import stage_main
 from im2hands.training.gpu import claim_device
 from im2hands.training.loop import LoopSettings

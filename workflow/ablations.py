@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import resolve_option, validate_params
+from im2hands.config.options import resolve_option
+from im2hands.config.params import validate_params
 from im2hands.io.atomic import atomic_path, write_text
 from workflow.paths import PERTURBED, REFINED_FROM, TRUE_KEYPOINTS, shard_names
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from im2hands.io.atomic import write_text
+from im2hands.io.sources import sources
 from workflow.parameters import dvc_params
 from workflow.paths import (
     BUILT_IN_HAND,
@@ -45,7 +46,6 @@ from workflow.paths import (
     results,
     splits_of,
 )
-from workflow.sources import sources
 
 DVC_YAML = "dvc.yaml"
 HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. How it works: docs/workflow.md\n"

@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from im2hands.config import SPLITS, resolve_option
+from im2hands.config.choices import SPLITS
+from im2hands.config.options import resolve_option
 
 READS: dict[str, tuple[str, ...]] = {
     "write_hand_model": (),

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from workflow.dvc_stages import DVC_YAML, dvc_yaml
 from workflow.notes import CHECK, JobNotes, Tracked, Unseen
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import Layout, as_array, flat
@@ -26,8 +26,8 @@ ANCHORS = Layout(
         [
             ("frame_id", pa.int64()),
             ("draws", pa.int64()),
-            *((side.value, pa.list_(pa.float32())) for side in (Side.LEFT, Side.RIGHT)),
-            *((f"{side.value}_reason", pa.string()) for side in (Side.LEFT, Side.RIGHT)),
+            *((side.value, pa.list_(pa.float32())) for side in SIDES),
+            *((f"{side.value}_reason", pa.string()) for side in SIDES),
         ]
     ),
 )
@@ -79,7 +79,7 @@ class AnchorSet:
         row = self._row(frame_id, ["draws", Side.LEFT.value, Side.RIGHT.value])
         if not 0 <= draw < row["draws"]:
             raise IndexError(f"draw {draw} of {row['draws']}")
-        hands = (as_array(row[side.value], np.float32, (row["draws"], -1, 3)) for side in (Side.LEFT, Side.RIGHT))
+        hands = (as_array(row[side.value], np.float32, (row["draws"], -1, 3)) for side in SIDES)
         return np.stack([hand[draw] for hand in hands])
 
     def reasons(self, frame_id: int) -> dict[Side, str | None]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import implausible
 from im2hands.hands.joints import JointOrder, reorder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.arrays import number_array
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
@@ -59,7 +59,7 @@ def external_keypoints(
     keypoints = np.full((len(frames), 2, 21, 3), np.nan)
     reasons: list[str | None] = [NOT_GIVEN] * len(frames)
     for place, row in rows.items():
-        hands = np.stack([_hand(path, row, side) for side in sorted(Side, key=lambda side: side.index)])
+        hands = np.stack([_hand(path, row, side) for side in SIDES])
         hands = reorder(hands * METRES[unit], ORDERS[order], JointOrder.STANDARD)
         keypoints[place] = frames[place].camera.to_world(hands) if frame == "camera" else hands
         reasons[place] = _problem(hands)

@@ -17,7 +17,7 @@ from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.datasets.two_hand_item import Augmentation, tinted, warped
 from im2hands.geometry.cameras import Camera
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
 
@@ -101,7 +101,7 @@ class FrameSet:
                 f"{images}: holds {len(self.crops)} crops for the {len(table)} frames of {frames}; run normalize_images again."
             )
         hand_table = HandTable.read(hands, list(HAND_COLUMNS))
-        names = [tuple(hand_id(*key, side) for side in (Side.LEFT, Side.RIGHT)) for key in table.pair_keys]
+        names = [tuple(hand_id(*key, side) for side in SIDES) for key in table.pair_keys]
         fitted = np.array([all(name in hand_table.rows for name in pair) for pair in names])
         self.frame_ids: Int[np.ndarray, " frames"] = np.flatnonzero(fitted & self.crops.usable())
         if not len(self.frame_ids):

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from im2hands.datasets.audit import AUDIT, Audit, Finding, Reason, RowBuffer, Unusable, require_few_damaged
 from im2hands.datasets.image_files import find_image, image_size, inspect_image, resizing
 from im2hands.datasets.interhand26m import AnnotatedImage, Cameras, InterHand26M, hand_fit
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.geometry.cameras import Camera, crop_intrinsics
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.progress import progress
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,15 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.audit import AUDIT, REMEDIES, Audit, Finding, Reason, RowBuffer, Unusable
 from im2hands.datasets.frames import FrameTable, hand_id, pair_id
 from im2hands.datasets.interhand26m import HandFit, InterHand26M, annotated_joints, hand_fit
-from im2hands.datasets.parallel import chunks
 from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.io.parallel import chunks
 from im2hands.io.progress import progress
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 
@@ -137,8 +138,8 @@ def fit_hands(
     frames: FrameTable,
     models: Mapping[Side, HandModel],
     suspicious_joint_distance_mm: float,
-    angle_clamp: Literal["published", "consistent"] = "consistent",
-    degenerate_hands: Literal["published", "consistent"] = "consistent",
+    angle_clamp: Behaviour = "consistent",
+    degenerate_hands: Behaviour = "consistent",
 ) -> tuple[pa.Table, Audit]:
     """Both hands (HANDS) of every pose that a kept frame shows, and the audit.
 
@@ -174,8 +175,8 @@ def pose_fits(
     joints: Mapping[Pair, Any],
     models: Mapping[Side, HandModel],
     suspicious_joint_distance_mm: float,
-    angle_clamp: Literal["published", "consistent"] = "consistent",
-    degenerate_hands: Literal["published", "consistent"] = "consistent",
+    angle_clamp: Behaviour = "consistent",
+    degenerate_hands: Behaviour = "consistent",
 ) -> tuple[pa.Table, Audit]:
     """What `fit_hands` gives, from fits that were read: (capture, frame_idx) -> side -> fit, for every pose of `frames`.
 

@@ -25,12 +25,12 @@ from im2hands.datasets.frames import Frame, FrameTable, hand_id
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.image_files import find_image, read_image
 from im2hands.datasets.interhand26m import InterHand26M
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.surface_maps import SurfaceMaps, decode_dense_map, decode_masks
 from im2hands.geometry.cameras import CROP_SIZE, HAND_SHARE, Affine, Camera, square_crop
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.tables import Layout, Provenance, ShardWriter, as_array
 
 IMAGES = Layout(
@@ -56,8 +56,6 @@ IMAGES = Layout(
 
 JPEG_QUALITY = 95
 FRAMES_PER_TASK = 8
-SIDES = (Side.LEFT, Side.RIGHT)
-"""Order of arrays that hold both hands: `Side.index`."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets import preprocessed_halo, preprocessed_intaghand
 from im2hands.datasets.audit import require_few_damaged
 from im2hands.datasets.frames import write_index
@@ -37,8 +38,8 @@ class ImportSettings:
     dataset: str
     shards: Mapping[str, int]
     hand_model: str = ""
-    angle_clamp: Literal["published", "consistent"] = "consistent"
-    degenerate_hands: Literal["published", "consistent"] = "consistent"
+    angle_clamp: Behaviour = "consistent"
+    degenerate_hands: Behaviour = "consistent"
     masks: bool = True
     dense_maps: bool = True
     max_unreadable_fraction: float = 0.0

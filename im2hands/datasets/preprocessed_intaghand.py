@@ -36,7 +36,7 @@ from im2hands.geometry.cameras import CROP_SIZE
 from im2hands.geometry.mesh_files import read_points
 from im2hands.geometry.rotations import matrix_to_axis_angle
 from im2hands.hands.model import HandModel
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.atomic import atomic_path
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.pickles import array_names, load_pickle
@@ -205,7 +205,7 @@ def _maps(place: Path, name: str, masks: bool, dense_maps: bool) -> dict[str, by
     return columns
 
 
-_BY_LABEL = [MASK_CHANNELS[side] for side in (Side.LEFT, Side.RIGHT)]
+_BY_LABEL = [MASK_CHANNELS[side] for side in SIDES]
 """Channels in the order of the labels 1 and 2 of mask_png."""
 
 

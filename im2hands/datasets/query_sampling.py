@@ -15,14 +15,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
-from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.queries import EVALUATION_QUERIES, QUERIES, SETS, Quantisation, stored_normals
 from im2hands.geometry.inside import InsideTest, Rule
 from im2hands.geometry.mesh import is_watertight
@@ -32,6 +32,7 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
+from im2hands.io.parallel import ordered_map
 from im2hands.io.tables import Layout, Provenance, ShardWriter
 
 CUBE = 0.55
@@ -56,9 +57,7 @@ class Sampling:
     quantisation: Quantisation = field(default_factory=Quantisation)
 
     @classmethod
-    def of_params(
-        cls, sigma_mm: float, margin_mm: float, label_rule: Literal["published", "consistent"], seed: int
-    ) -> Sampling:
+    def of_params(cls, sigma_mm: float, margin_mm: float, label_rule: Behaviour, seed: int) -> Sampling:
         return cls(sigma_mm * MILLIMETRE, margin_mm * MILLIMETRE, RULES[label_rule], seed)
 
 

@@ -12,12 +12,12 @@ Source: IntagHand (CVPR 2022), training data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.heat_maps import HEAT_MAP_SIZE, draw_heat_maps, pass_through_jpeg, stack_files
 from im2hands.geometry.cameras import Affine, Camera, apply_affine
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
@@ -153,7 +153,7 @@ class TwoHandItem:
 def two_hand_item(
     sample: TwoHandSample,
     augmentation: Augmentation = Augmentation(),
-    heat_maps: Literal["published", "consistent"] = "consistent",
+    heat_maps: Behaviour = "consistent",
 ) -> TwoHandItem:
     """The training item of a sample under a given augmentation."""
     size = sample.image.shape[0]

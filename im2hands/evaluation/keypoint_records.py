@@ -31,7 +31,7 @@ from im2hands.evaluation.keypoint_metrics import (
     root_offset_error,
 )
 from im2hands.hands.joints import JOINT_NAMES, MIDDLE_BASE, WRIST
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 
@@ -47,7 +47,6 @@ PROTOCOLS = {
 """Name in columns -> how a hand is laid over the true one. `knuckle_scaled` is IntagHand's protocol; `wrist_unscaled` is what a
 network sees of keypoints that were moved onto the true wrist."""
 ROOTS = {"wrist": WRIST, "knuckle": MIDDLE_BASE}
-SIDES = (Side.LEFT, Side.RIGHT)
 AIMS_AT: dict[str, Truth] = {"model": "model", "refined": "model"}
 """Sources whose keypoints are, or are trained to be, model joints, as all perturbed ones are.
 Others aim at regressed joints."""

@@ -29,9 +29,9 @@ from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh, is_watertight
 from im2hands.geometry.surface import sample_surface
 from im2hands.hands.bone_frames import PALM_UNIT
+from im2hands.hands.frames import PalmFrame
 from im2hands.io.hashing import seed_of
 from im2hands.reconstruction.failures import Reason, mesh_problem
-from im2hands.reconstruction.placement import PalmFrame
 
 MM = PALM_UNIT * 1e3
 """Millimetres of one palm unit."""

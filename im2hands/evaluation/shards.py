@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.evaluation.metrics import SampledSurface
@@ -21,10 +20,11 @@ from im2hands.evaluation.penetration import Method, Penetration, penetration
 from im2hands.evaluation.protocols import Reconstruction, TrueHand, evaluate_hand
 from im2hands.geometry.cameras import CROP_SIZE, Camera
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
-from im2hands.reconstruction.placement import PalmFrame
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.reconstruction.storage import SurfaceShard
 from im2hands.reconstruction.surfaces import View
 

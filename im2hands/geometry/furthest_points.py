@@ -6,12 +6,12 @@ Source: PointNet++ (NeurIPS 2017), section 3.2; the rule of the kernel that Im2H
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.io.errors import DataError
 
 DEAD_BALL = 1e-3
@@ -22,7 +22,7 @@ MOST_THREADS = 512
 
 @torch.no_grad()
 def furthest_points(
-    points: Float[Tensor, "batch n 3"], count: int, fps_dead_ball: Literal["published", "consistent"] = "consistent"
+    points: Float[Tensor, "batch n 3"], count: int, fps_dead_ball: Behaviour = "consistent"
 ) -> Integer[Tensor, "batch count"]:
     """Indices of `count` points of each cloud: the first one, then always the one furthest from all picked so far.
 

@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS, WRIST, JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour, Unfolding, unfold
+from im2hands.hands.unfolding import Unfolding, unfold
 from im2hands.io.errors import DataError
 
 PALM_UNIT = 0.4

@@ -50,3 +50,7 @@ class Side(Enum):
             return values
         signs = np.asarray(signs, values.dtype) if isinstance(values, np.ndarray) else values.new_tensor(signs)
         return values * signs
+
+
+SIDES = (Side.LEFT, Side.RIGHT)
+"""The order of arrays that hold both hands, that of `Side.index`."""

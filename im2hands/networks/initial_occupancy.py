@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.frames import attention_coordinates, other_hands_points
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.attention import QueryImageAttention, SharedTokens
 from im2hands.networks.bone_decoders import (
     PUBLISHED_LENGTH_HIDDEN,

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures

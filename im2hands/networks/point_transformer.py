@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.furthest_points import furthest_points
 from im2hands.geometry.neighbours import gathered, nearest_points
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.vector_attention import PairMaps, QueryTerms, terms_of_neighbours, vector_attention
 
 NEIGHBOURS = 16

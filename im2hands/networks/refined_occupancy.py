@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.feature_sampling import sample_features
 from im2hands.hands.frames import anchors_centre, refinement_coordinates
-from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.networks.cross_attention import AnchorTerms, QueryDecoder
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
@@ -39,8 +39,6 @@ SUMMARY = 128
 PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_ANCHOR_BLOCKS, PUBLISHED_QUERY_WIDTH = (120, 256), 3, 200
 SHARPNESS = 8.0
 """Logit per initial occupancy at the start from the initial field: a sure point is at 0.98, and changes in between double."""
-ORDER = (Side.LEFT, Side.RIGHT)
-"""In which hands are encoded, for running statistics, and their places in the anchors' labels."""
 LEVEL = 0.45
 """Occupancy at the published surface."""
 OPTIONS = ("depth_reference", "penetration_frame", "penetration_context", "fps_dead_ball", "feature_lookup")
@@ -132,7 +130,7 @@ class RefinedOccupancyNetwork(nn.Module):
         self.heat_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
         self.dense_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
         self.anchor_encoder = PointTransformer(
-            IMAGE_CHANNELS + len(ORDER), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
+            IMAGE_CHANNELS + len(SIDES), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
         )
         self.decoder = QueryDecoder(code, query_width, image_features=IMAGE_CHANNELS)
         self.context = nn.Linear(2 * (code + SUMMARY), code) if context else None
@@ -183,13 +181,13 @@ class RefinedOccupancyNetwork(nn.Module):
         camera: CameraBatch,
     ) -> EncodedPair:
         """`encode` from what both image encoders saw."""
-        missing = [side.value for side in ORDER if side not in anchors]
+        missing = [side.value for side in SIDES if side not in anchors]
         if missing:
             raise DataError(f"refined occupancy needs anchors of both hands; give those of the {missing[0]} hand too.")
         image, summary = self.image_map(features), self.image_summary(features)
         centre, inputs = self.anchor_inputs(image, anchors, camera)
         encoded = dict(
-            zip(ORDER, self.anchor_encoder.each([inputs[side] for side in ORDER], self.shared_statistics), strict=True)
+            zip(SIDES, self.anchor_encoder.each([inputs[side] for side in ORDER], self.shared_statistics), strict=True)
         )
         codes = self.in_context({side: each.code for side, each in encoded.items()}, summary)
         attention = self.decoder.attention
@@ -222,9 +220,9 @@ class RefinedOccupancyNetwork(nn.Module):
         places = {side: refinement_coordinates(points).to(image.dtype) for side, points in seen.items()}
         centre = anchors_centre(torch.cat(list(places.values()), dim=1))
         inputs = {}
-        for place, side in enumerate(ORDER):
+        for place, side in enumerate(SIDES):
             centred, looked_up = places[side] - centre, self._looked_up(image, seen[side], camera)
-            label = looked_up.new_zeros(*looked_up.shape[:2], len(ORDER))
+            label = looked_up.new_zeros(*looked_up.shape[:2], len(SIDES))
             label[..., place] = 1
             inputs[side] = centred, torch.cat([looked_up, label], dim=-1)
         return centre, inputs

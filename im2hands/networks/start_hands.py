@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from im2hands.geometry.rotations import rotation_of_axes
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 
 REDUCED_CHANNELS, MAP_SIDE = 16, 8
 MOST_DEVIATIONS = 2.5
@@ -89,9 +89,7 @@ class StartHands(nn.Module):
         """The same of the numbers alone: those of the left hand, of the right hand, and of the right hand's offset."""
         place = self.offset + self.offset_spread * within(numbers[:, -PLACE:])
         starts = {}
-        for side, of_side in zip(
-            sorted(Side, key=lambda each: each.index), numbers[:, :-PLACE].chunk(2, 1), strict=True
-        ):
+        for side, of_side in zip(SIDES, numbers[:, :-PLACE].chunk(2, 1), strict=True):
             axes, shape, view = of_side.split([AXES, len(self.components), VIEW], dim=1)
             mesh = self.mean[side.index] + torch.tensordot(within(shape), self.components[:, side.index], 1)
             turned = side.mirror_points(mesh @ self.placement(axes.unflatten(1, (2, 3))).mT)

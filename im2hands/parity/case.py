@@ -120,12 +120,12 @@ Run = Callable[["Golden", "GoldenFolder"], Iterator[Comparison]]
 class Case:
     """A kind of golden file.
 
-    signature: fields that only this kind has.  run: compares every output field; None while the network is not built.
+    signature: fields that only this kind has.  run: compares every output field.
     """
 
     name: str
     signature: frozenset[str]
-    run: Run | None = None
+    run: Run
 
 
 @dataclass

@@ -20,24 +20,22 @@ from jaxtyping import Float, Int
 from im2hands.datasets.anchors import ANCHORS, anchors_row
 from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.frames import shard_range
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import QueryPoints
 from im2hands.geometry.isosurface import EMPTY, FULL, Field, Surface, extract_surfaces, subdivision
 from im2hands.geometry.surface import sample_surface
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.tables import Provenance, ShardWriter
+from im2hands.io.threads import one_thread
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import EncodedPair, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch, query_points_in_camera
-from im2hands.reconstruction.placement import PalmFrame
-from im2hands.training.determinism import one_thread
-from im2hands.training.frame_batches import frame_batch
 
-SIDES = (Side.LEFT, Side.RIGHT)
-"""Hands of a frame as a field's items; `Side.index`."""
 POINTS = 512
 """Anchors of a hand and draw, published."""
 BONE_RADIUS = 0.008

@@ -13,12 +13,12 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.keypoints import LARGEST_DISTANCE, implausible
 from im2hands.geometry.isosurface import EMPTY, FULL, NOT_FINITE, OVERGROWN
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.bone_frames import CanonicalHands, canonical_frames
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 
 LARGEST_MESH = 1.0
 """Metres: the longest side of the box around a hand's mesh; a stretched hand is 0.2 m long, the searched box 0.44 m."""

@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.bone_frames import PALM_UNIT
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
-from im2hands.reconstruction.placement import PalmFrame
 
 THUMB, FINGER = (0.14, 0.11, 0.05, 0.03), (0.046, 0.044, 0.045, 0.024)
 FLESH = np.array([0.0, *THUMB, *FINGER, *FINGER, *FINGER, *FINGER])

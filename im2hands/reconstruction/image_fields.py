@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.frames import PalmFrames
 from im2hands.hands.sides import Side
+from im2hands.networks.catalogue import ImageMethod
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
@@ -31,8 +31,6 @@ from im2hands.reconstruction.anchors import (
     anchors_of,
 )
 from im2hands.reconstruction.surfaces import Field, HandInput, View
-
-ImageMethod = Literal["initial", "im2hands"]
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from functools import lru_cache
 
 import numpy as np
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.queries import EvaluationQueries
+from im2hands.hands.frames import PalmFrame, query_points
 from im2hands.hands.joints import WRIST
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.reconstruction.failures import Reason, bone_frames
 from im2hands.reconstruction.fields import BoneField
-from im2hands.reconstruction.placement import Behaviour, PalmFrame, query_points
 from im2hands.reconstruction.surfaces import HandInput, View
 
 TRUE_KEYPOINTS = "keypoints_model"
@@ -94,7 +95,7 @@ def bone_inputs(
     keypoints: predicted ones of the split, None for the true ones.  alignment: where predicted hands stand, see
     `datasets.keypoints.aligned`.  from_photographs: whether every frame gives a reconstruction of its own even with true
     keypoints; with predicted ones it does anyway.
-    angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
+    angle_clamp: see `canonical_frames`.  query_frame: see `frames.query_points`.
     Hands that cannot be reconstructed are kept, with the reason (see `failures`). Raises DataError
     if no hand has evaluation points.
     """

@@ -11,6 +11,7 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment
 from im2hands.hands.model_files import load_hand_models
 from im2hands.io.errors import ConfigError
+from im2hands.networks.catalogue import METHODS
 from im2hands.networks.halo import load_halo
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.reconstruction.anchors import AnchorSettings
@@ -19,11 +20,6 @@ from im2hands.reconstruction.inputs import BoneInputs, HaloFields
 from im2hands.reconstruction.predicted_hands import predicted_surfaces
 from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruct_pairs
 
-METHODS = ("halo", "intaghand", "initial", "im2hands")
-WITHOUT_IMAGE = {"halo"}
-"""Methods that look at keypoints alone."""
-OF_WHOLE_PAIRS = {"im2hands"}
-"""Methods that make no hand without the other one."""
 PAIRS_PER_BATCH = {"halo": 4, "initial": 2, "im2hands": 2}
 """Pairs that are extracted together on a CPU; a GPU takes GPU_FACTOR times as many. Bounds the memory, changes no value."""
 GPU_FACTOR = 4
@@ -67,7 +63,7 @@ def surfaces_of(
         fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
     else:
         raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
-    if method in OF_WHOLE_PAIRS:
+    if METHODS[method].needs_both_hands:
         inputs = inputs.of_whole_pairs()
     on_cpu = device.type == "cpu"
     together = PAIRS_PER_BATCH[method] * (1 if on_cpu else GPU_FACTOR)

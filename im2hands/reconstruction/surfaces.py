@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.geometry.isosurface import (
     EMPTY,
     FULL,
@@ -28,9 +27,10 @@ from im2hands.geometry.isosurface import (
     subdivision,
 )
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.sides import Side
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.reconstruction.failures import mesh_problem
-from im2hands.reconstruction.placement import PalmFrame
 
 CONTROL_EVERY = 32
 """Of the evaluation points whose side the surface search tells, one in so many is asked all the same."""

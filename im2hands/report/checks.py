@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from im2hands.networks.catalogue import TITLES
 from im2hands.report.curves import read_log
-from im2hands.report.facts import METHOD_NAMES, number
+from im2hands.report.facts import number
 
 LEAST_IOU = 75.0
 """Per cent of mesh IoU that HALO reaches when the keypoints are those of the hand model."""
@@ -49,7 +50,7 @@ def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
     for method, start in STARTS_FROM.items():
         if method in overlap and start in overlap:
             yield Check(
-                f"{METHOD_NAMES[method]}: mesh IoU at most {LARGEST_STEP_DOWN:.0f} points below {METHOD_NAMES[start]}",
+                f"{TITLES[method]}: mesh IoU at most {LARGEST_STEP_DOWN:.0f} points below {TITLES[start]}",
                 f"{number(overlap[method], 1)} % after {number(overlap[start], 1)} %",
                 bool(overlap[method] >= overlap[start] - LARGEST_STEP_DOWN),
             )
@@ -75,7 +76,7 @@ def _of_trainings(models: Sequence[str | os.PathLike]) -> Iterator[Check]:
         if len(losses) > count:
             begin, end = losses.iloc[:count].mean(), losses.iloc[-count:].mean()
             yield Check(
-                f"{METHOD_NAMES.get(folder.name, folder.name)}: the training loss falls",
+                f"{TITLES.get(folder.name, folder.name)}: the training loss falls",
                 f"{end:.4g} over the last fifth of the steps, {begin:.4g} over the first",
                 bool(end < begin),
             )

@@ -12,38 +12,38 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour, ImageEncoderMode
 from im2hands.datasets import frame_items, occupancy_items, queries, two_hand_item
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import CheckpointError
 from im2hands.io.hashing import sha256_file
 from im2hands.io.threads import threads_for
 from im2hands.networks import attention, bone_decoders, image_encoder, initial_occupancy
+from im2hands.networks.frame_batches import FrameBatch
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
 from im2hands.networks.initial_occupancy import NAME, POINT_FEATURES, EncodedImages, InitialOccupancyNetwork
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.model_folder import WEIGHTS
-from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses
+from im2hands.training import checkpoints, determinism, frame_steps, frozen_encoder, loop, losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.determinism import deterministic_torch, seed_torch
-from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
+from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import intersection_over_union, upstream_parameters
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.losses import occupancy_loss
 from im2hands.training.trained_model import write_trained_model
 
-EncoderMode = Literal["trained", "frozen"]
 THRESHOLD = 0.5
 CPU = torch.device("cpu")
 DATA_OPTIONS = ("angle_clamp", "degenerate_hands", "label_rule")
@@ -57,7 +57,7 @@ CODE = (
     occupancy_items,
     queries,
     two_hand_item,
-    frame_batches,
+    frame_steps,
     frozen_encoder,
     losses,
     checkpoints,
@@ -142,7 +142,7 @@ def train_initial_occupancy(
     validation_points: int,
     depth_reference: Behaviour = "consistent",
     penetration_frame: Behaviour = "consistent",
-    image_encoder: EncoderMode = "trained",
+    image_encoder: ImageEncoderMode = "trained",
     image_attention: bool = True,
     augmentation: bool = False,
     device: torch.device = CPU,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets import frame_items, two_hand_item
 from im2hands.datasets.surface_maps import rest_coordinates
 from im2hands.datasets.two_hand_item import AugmentationRanges
@@ -41,7 +42,6 @@ from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.intaghand_items import (
-    HeatMaps,
     IntagHandBatch,
     IntagHandSteps,
     IntagHandValidation,
@@ -180,7 +180,7 @@ def train_intaghand(
     widths: Sequence[int] = PUBLISHED_WIDTHS,
     edge_loss_from: float = 0.25,
     augmentation: AugmentationRanges | None = PUBLISHED_RANGES,
-    heat_maps: HeatMaps = "consistent",
+    heat_maps: Behaviour = "consistent",
     start_components: int = 0,
     dropout: float = PUBLISHED_DROPOUT,
     decoder_from: float = 0.0,

@@ -13,7 +13,7 @@ from im2hands.datasets.occupancy_items import evenly_spaced
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.geometry.rotations import rotation_of_axes
 from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.hand_graphs import USED_LEVELS
 from im2hands.networks.intaghand import CROP, HandGraphs
 from im2hands.networks.start_hands import StartStatistics
@@ -48,8 +48,7 @@ def start_statistics(
     projections = torch.cat([best_projection(true.placed(side), true.vertices_2d[side]) for side in Side])
 
     def coarse(points: Float[Tensor, "*batch 778 3"]) -> Float[Tensor, "*batch 2 nodes 3"]:
-        sides = sorted(Side, key=lambda side: side.index)
-        return torch.stack([graphs[side].pooled(points, USED_LEVELS - 1) for side in sides], -3)
+        return torch.stack([graphs[side].pooled(points, USED_LEVELS - 1) for side in SIDES], -3)
 
     return StartStatistics(
         coarse(mean),

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour, ImageEncoderMode
 from im2hands.datasets import frame_items, two_hand_item
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.hands import frames as hand_frames
-from im2hands.hands.unfolding import Behaviour
 from im2hands.io.hashing import sha256_file
 from im2hands.io.tables import file_card
 from im2hands.networks import attention, graph_blocks, image_encoder, keypoint_refinement
@@ -38,7 +38,6 @@ from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.trained_model import write_trained_model
 
 InitialWeights = Literal["published", "identity"]
-ImageEncoderMode = Literal["trained", "frozen"]
 CPU = torch.device("cpu")
 DROPOUT = {"published": 0.01, "identity": 0.0}
 """By initial weights: dropping a unit that carries a coordinate would move joints by centimetres."""

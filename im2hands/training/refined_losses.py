@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 
 PENETRATION_WEIGHT = 0.001
 """Of the sum, in the published loss."""

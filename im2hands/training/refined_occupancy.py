@@ -19,13 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour, ImageEncoderMode
 from im2hands.datasets import anchors, frame_items, occupancy_items, queries, two_hand_item
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.geometry import feature_sampling, furthest_points, neighbours
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.io.errors import ConfigError
 from im2hands.io.hashing import sha256_file
 from im2hands.io.threads import threads_for
@@ -39,17 +39,18 @@ from im2hands.networks import (
     refined_occupancy,
     vector_attention,
 )
+from im2hands.networks.frame_batches import FrameBatch
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.networks.refined_occupancy import LEVEL, NAME, EncodedPair, RefinedOccupancyNetwork
-from im2hands.training import checkpoints, determinism, frame_batches, frozen_encoder, loop, losses, refined_losses
+from im2hands.training import checkpoints, determinism, frame_steps, frozen_encoder, loop, losses, refined_losses
 from im2hands.training.checkpoints import CheckpointFolder, fingerprint, without_length
 from im2hands.training.curves import COLUMNS
 from im2hands.training.determinism import deterministic_torch, seed_torch
-from im2hands.training.frame_batches import FrameBatch, FrameSteps, FrameValidation, LabelledFrames
+from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder, require_no_augmentation
 from im2hands.training.halo import upstream_parameters
-from im2hands.training.initial_occupancy import DATA_OPTIONS, THRESHOLD, EncoderMode, features_of, occupancy_scores
+from im2hands.training.initial_occupancy import DATA_OPTIONS, THRESHOLD, features_of, occupancy_scores
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
 from im2hands.training.losses import occupancy_loss
 from im2hands.training.refined_losses import PENETRATION_WEIGHT, WEIGHT_DECAY, learning_rate, optimiser, penetration
@@ -76,7 +77,7 @@ CODE = (
     occupancy_items,
     queries,
     two_hand_item,
-    frame_batches,
+    frame_steps,
     frozen_encoder,
     losses,
     refined_losses,
@@ -202,7 +203,7 @@ def train_refined_occupancy(
     penetration_reduction: Behaviour = "consistent",
     fps_dead_ball: Behaviour = "consistent",
     feature_lookup: Behaviour = "consistent",
-    image_encoder: EncoderMode = "trained",
+    image_encoder: ImageEncoderMode = "trained",
     initial_weights: InitialWeights = "published",
     anchor_widths: Sequence[int] = refined_occupancy.PUBLISHED_ANCHOR_WIDTHS,
     anchor_blocks: int = refined_occupancy.PUBLISHED_ANCHOR_BLOCKS,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from im2hands.config import Options, Params, json_schema, read_params, resolve_option, validate_params
+from im2hands.config.options import Options, resolve_option
+from im2hands.config.params import Params, json_schema, read_params, validate_params
 from im2hands.io.errors import ConfigError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

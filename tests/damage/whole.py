@@ -27,7 +27,7 @@ from im2hands.parity.weights_rule import rule_weights
 from im2hands.reconstruction.storage import MESHES
 from tests.datasets.made_up_interhand import made_up_interhand
 from tests.datasets.preprocessed_folders import write_intaghand_folder
-from tests.reconstruction.own_photograph import Scene
+from tests.photographs.own_photograph import Scene
 
 ROOT = Path(__file__).parents[2]
 

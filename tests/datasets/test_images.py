@@ -15,14 +15,13 @@ from im2hands.datasets.images import CropSet, CropSettings, crop_image, hands_cr
 from im2hands.datasets.surface_maps import SurfaceMaps, rest_coordinates
 from im2hands.geometry.cameras import apply_affine, invert_affine
 from im2hands.hands.model_files import builtin_hand_models
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
 from tests.naive.crop import exact_bilinear, naive_crop
 
 MODELS = builtin_hand_models()
-SIDES = (Side.LEFT, Side.RIGHT)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from im2hands.config import PerturbKeypoints
+from im2hands.config.sections import PerturbKeypoints
 from im2hands.datasets.frames import FRAMES, FrameTable
 from im2hands.datasets.hands import HANDS, SHAPES, HandTable
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints

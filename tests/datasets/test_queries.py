@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from im2hands.config import SampleEvaluationQueries, SampleQueries
+from im2hands.config.sections import SampleEvaluationQueries, SampleQueries
 from im2hands.datasets.hands import HANDS, SHAPES
 from im2hands.datasets.queries import SETS, EvaluationQueries, Quantisation, QuerySet
 from im2hands.datasets.query_sampling import (

@@ -11,7 +11,7 @@ from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.geometry.cameras import Camera
 from im2hands.geometry.mesh import Mesh
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.tables import Provenance
 from im2hands.reconstruction.inputs import NO_VIEW, bone_inputs, evaluated_frames
 
@@ -114,7 +114,7 @@ def test_every_method_stands_for_the_same_frames(small_data, frame_set, tmp_path
     path = tmp_path / "keypoints.parquet"
     table = small_data.hand_table
     joints = np.stack([np.stack([table.array("keypoints_model")[table.rows[f"5_{frame // 2}_{side.value}"]]
-                                 for side in sorted(Side, key=lambda side: side.index)]) for frame in range(6)])  # fmt: skip
+                                 for side in SIDES]) for frame in range(6)])  # fmt: skip
     joints[3] = np.nan
     reasons = [None, None, None, "nothing seen", None, None]
     write_keypoints(path, [f"5_{i // 2}" for i in range(6)], joints, reasons, Provenance({"source": "made up"}))

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from im2hands.config import External, MakeTables
+from im2hands.config.sections import External, MakeTables
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.evaluation.records import read_records
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_mesh, write_mesh
 from im2hands.hands.joints import JointOrder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.stage import stage_main
 from im2hands.reconstruction.external import NO_FILE
 from im2hands.reconstruction.storage import read_surfaces
@@ -103,10 +103,7 @@ def keypoint_file(data, path, order="standard", scale=1.0) -> np.ndarray:
         )
     path.write_text(json.dumps(rows))
     return np.array(
-        [
-            [true[table.rows[f"{frame.pair_id}_{side.value}"]] for side in sorted(Side, key=lambda side: side.index)]
-            for frame in data.frame_table
-        ]
+        [[true[table.rows[f"{frame.pair_id}_{side.value}"]] for side in SIDES] for frame in data.frame_table]
     )
 
 

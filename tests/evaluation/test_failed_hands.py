@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from im2hands.config import MakeTables
+from im2hands.config.sections import MakeTables
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import LARGEST_HAND, KeypointTable
 from im2hands.evaluation.failure_table import KEYPOINTS_ALONE, failure_table, kind_of

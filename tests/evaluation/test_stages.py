@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from im2hands.config import Evaluate, MakeTables, Reconstruct
+from im2hands.config.sections import Evaluate, MakeTables, Reconstruct
 from im2hands.datasets.hands import HandTable
 from im2hands.evaluation.records import RECORDS, read_records
 from im2hands.geometry.mesh import is_watertight

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from im2hands.hands.frames import PalmFrames
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.acceleration import COMPILED_TOLERANCE, MIXED_TOLERANCE, accelerated, full_float32
 from im2hands.networks.halo import HaloNetwork
 from im2hands.networks.initial_occupancy import (
@@ -20,7 +20,7 @@ from im2hands.networks.initial_occupancy import (
 )
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera
 from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import CASE, SIDES, camera_of, hands_of, network_of
+from im2hands.parity.cases.init_occ import CASE, camera_of, hands_of, network_of
 from im2hands.parity.network_fields import golden_image
 from im2hands.training.losses import occupancy_loss
 from tests.naive.initial_occupancy import naive_occupancy, naive_penetration

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from im2hands.cli import app
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError, DataError
 from im2hands.networks.acceleration import full_float32
 from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_graph
@@ -43,7 +43,6 @@ FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE, mano_forward.
 TOLERANCES = [(torch.float32, 2e-4), (torch.float64, 1e-11)]
 """Single precision is itself up to 4e-5 away from double precision in the gradients of this deep network."""
 WIDTHS = (64, 32, 32, 32)
-SIDES = (Side.LEFT, Side.RIGHT)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import JOINT_NAMES, JointOrder, reorder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.acceleration import full_float32
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, joint_graph, load_keypoint_refinement
@@ -30,7 +30,6 @@ from tests.naive.keypoint_refinement import naive_refinement
 
 FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-11)]
-SIDES = (Side.LEFT, Side.RIGHT)
 
 
 def small_network(dtype: torch.dtype = torch.float32, **options) -> KeypointRefinementNetwork:

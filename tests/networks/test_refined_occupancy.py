@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.networks.acceleration import full_float32
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
@@ -17,7 +17,7 @@ from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
+from im2hands.parity.cases.init_occ import camera_of, hands_of
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights

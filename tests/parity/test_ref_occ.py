@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from im2hands.hands.sides import SIDES
 from im2hands.parity.case import Comparison, Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of, training_batch
+from im2hands.parity.cases.init_occ import camera_of, hands_of, training_batch
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import compare_probe, golden_image
 from im2hands.training.losses import occupancy_loss

@@ -10,8 +10,8 @@ import pytest
 
 from im2hands import own_images
 from im2hands.cli import main
-from im2hands.reconstructor import Reconstructor
-from tests.reconstruction.own_photograph import Scene
+from im2hands.photographs.reconstructor import Reconstructor
+from tests.photographs.own_photograph import Scene
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from im2hands.datasets.frames import FRAMES, FrameTable
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import write_mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
@@ -31,7 +32,6 @@ from im2hands.reconstruction.external import (
     has_triangles_of,
 )
 from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
-from im2hands.reconstruction.placement import PalmFrame
 from im2hands.reconstruction.storage import read_surfaces, write_surfaces
 from im2hands.reconstruction.surfaces import EMPTY, HandInput
 

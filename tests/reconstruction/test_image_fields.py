@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config import Evaluate, Reconstruct
+from im2hands.config.sections import Evaluate, Reconstruct
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.queries import EvaluationQueries
@@ -20,6 +20,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.refined_occupancy import NAME, OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
@@ -27,7 +28,6 @@ from im2hands.reconstruction.anchors import NO_POINTS, AnchorSettings, AnchorWor
 from im2hands.reconstruction.image_fields import ImageFields
 from im2hands.reconstruction.inputs import COLUMNS, BoneInputs, bone_inputs, evaluated_frames
 from im2hands.reconstruction.storage import read_surfaces
-from im2hands.training.frame_batches import frame_batch
 from stages import evaluate, reconstruct
 from tests.training.occupancy_frames import SAMPLING, write_initial, write_queries
 from tests.training.two_hand_frames import TwoHandSplit, make_split

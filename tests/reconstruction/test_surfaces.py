@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from im2hands.geometry.isosurface import FULL, NOT_FINITE
 from im2hands.geometry.mesh import is_watertight
+from im2hands.hands.frames import PalmFrame, query_points
 from im2hands.hands.sides import Side
-from im2hands.reconstruction.placement import PalmFrame, query_points
 from im2hands.reconstruction.surfaces import EMPTY, Extraction, HandInput, reconstruct_hands, reconstruct_pairs
 
 CENTRES = np.array([[0.1, 0.05, -0.02], [-0.2, 0.1, 0.0], [0.0, 0.0, 0.15], [0.05, -0.25, 0.1]])

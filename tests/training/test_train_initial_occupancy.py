@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import InitialOccupancyTraining
+from im2hands.config.training import InitialOccupancyTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError, ConfigError, DataError, Im2HandsError
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.halo import NAME as HALO
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.networks.hand_graphs import build_hand_graph
@@ -31,7 +32,7 @@ from im2hands.networks.intaghand import NAME as INTAGHAND
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.two_hands import query_points_in_camera
-from im2hands.training.frame_batches import FrameSteps, FrameValidation, LabelledFrames, frame_batch
+from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder
 from im2hands.training.initial_occupancy import (
     InitialOccupancyTask,

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import IntagHandTraining
+from im2hands.config.training import IntagHandTraining
 from im2hands.datasets.two_hand_item import Augmentation, AugmentationRanges
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.rotations import angle_between, axis_angle_to_matrix
 from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError, Im2HandsError
 from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_intaghand, project
 from im2hands.training.determinism import seed_torch
@@ -142,9 +142,8 @@ def test_start_hands_span_the_training_hands(frames):
     graphs = {side: new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4).graph(side) for side in Side}
     found = start_statistics(frames, graphs, 20, 0.0)
     batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))])
-    sides = sorted(Side, key=lambda side: side.index)
-    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in sides])
-    hands = torch.cat([side.mirror_points(graphs[side].pooled(batch.true.vertices[side], 2)) for side in sides])
+    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in SIDES])
+    hands = torch.cat([side.mirror_points(graphs[side].pooled(batch.true.vertices[side], 2)) for side in SIDES])
     shapes = (hands @ hand_frames(joints) - found.mean[0]).flatten(1).double()
     used = found.components[:, 0].flatten(1).double()
     used = used[used.any(dim=1)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import KeypointRefinementTraining
+from im2hands.config.training import KeypointRefinementTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.hands.frames import RefinementKeypoints

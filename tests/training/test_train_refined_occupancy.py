@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import RefinedOccupancyTraining
+from im2hands.config.training import RefinedOccupancyTraining
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import ConfigError, DataError, Im2HandsError
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
-from im2hands.training.frame_batches import FrameSteps, LabelledFrames
+from im2hands.training.frame_steps import FrameSteps, LabelledFrames
 from im2hands.training.loop import LoopSettings
 from im2hands.training.refined_occupancy import RefinedOccupancyTask, StoredAnchors, train_refined_occupancy
 from stages import train_refined_occupancy as stage
@@ -104,7 +104,7 @@ def test_a_batch_has_one_of_the_stored_draws_of_each_frame(files):
     for step in range(24):
         batch = steps[step]
         for row, place in enumerate(batch.frame_index.tolist()):
-            drawn = np.stack([batch.anchors[side][row].numpy() for side in (Side.LEFT, Side.RIGHT)])
+            drawn = np.stack([batch.anchors[side][row].numpy() for side in SIDES])
             matches = [np.array_equal(drawn, stored.anchors(int(ids[place]), draw)) for draw in range(2)]
             assert sum(matches) == 1
             seen.add((place, matches.index(True)))

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from im2hands.config import Options, validate_params
+from im2hands.config.options import Options
+from im2hands.config.params import validate_params
 from workflow.ablations import ABLATIONS, CODE, FOLDER, MAKES, changed_params, prepare, text_of
 from workflow.parameters import READS
 

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from im2hands.config import json_schema
+from im2hands.config.params import json_schema
 from workflow.params_schema import SCHEMA, schema_text
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,8 @@ import sys
 
 sys.path.insert(0, str(workflow.basedir))
 
-from im2hands.config import SPLITS, validate_params
+from im2hands.config.choices import SPLITS
+from im2hands.config.params import validate_params
 from workflow import paths
 from workflow.ablations import ABLATIONS
 from workflow.dvc_stages import edges
@@ -11,7 +12,7 @@ from workflow.interpreter import opencv_arithmetic, put_on_path
 from workflow.notes import watch_jobs
 from workflow.parameters import arguments
 from workflow.record import after_success
-from workflow.sources import sources
+from im2hands.io.sources import sources
 from workflow.threads import lift_gpu_limit, share_of_cores, training_threads
 
 validate(config, "../schemas/params.schema.yaml")

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import torch
 
-from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.synthetic.annotations import (
     SPLIT_FILES,
     AnnotatedFrame,
@@ -42,6 +41,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json, write_bytes, write_json, write_text
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest, seed_of, sha256_file
+from im2hands.io.parallel import ordered_map
 
 NAME = "im2hands synthetic stand-in"
 END_OF_JPEG = b"\xff\xd9"

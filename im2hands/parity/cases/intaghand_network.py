@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.attention import QueryImageAttention, SelfAttention
 from im2hands.networks.graph_blocks import GraphBlock, GraphLayer
 from im2hands.networks.hand_graphs import HandGraph, build_hand_graph
@@ -35,7 +35,6 @@ from im2hands.training.intaghand_losses import (
 )
 
 DERIVED = "decoder.dense_coor"
-SIDES = (Side.LEFT, Side.RIGHT)
 MEAN_CHANNELS = 32
 
 

@@ -19,13 +19,13 @@ import torch
 from im2hands.datasets.frames import Frame, FrameTable, index_frames
 from im2hands.datasets.heat_maps import HEAT_MAP_SIZE, draw_heat_maps, jpeg_round_trip
 from im2hands.datasets.image_files import read_image
-from im2hands.datasets.images import SIDES, CropSettings, crop_image, hands_crop
+from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.interhand26m import HandFit, InterHand26M, hand_fit
 from im2hands.datasets.two_hand_item import Augmentation, TwoHandItem, TwoHandSample, two_hand_item
 from im2hands.geometry.cameras import Affine, Camera
 from im2hands.geometry.rotations import axis_angle_to_matrix
 from im2hands.hands.model import HandModel
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder, tolerance_of
 from im2hands.parity.cases.mano_forward import stand_in_models
 

@@ -32,21 +32,20 @@ from im2hands.datasets.keypoints import LARGEST_HAND, KeypointTable, implausible
 from im2hands.geometry.cameras import Camera
 from im2hands.geometry.mesh_files import read_points
 from im2hands.hands.joints import JointOrder, reorder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.arrays import number_array, read_npy
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
 from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_rows
-from im2hands.keypoint_sources.landmark_files import PictureLandmarks, check_palm, is_landmarks, landmarks_of
-from im2hands.keypoint_sources.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
+from im2hands.photographs.landmark_files import PictureLandmarks, check_palm, is_landmarks, landmarks_of
+from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
 
 Format = Literal["table", "json", "interhand", "array", "ply", "landmarks"]
 FORMATS = ("table", "json", "interhand", "array", "ply", "landmarks")
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
 UNNAMED = ""
 """Name of the picture of a file that holds one entry and no name."""
-SIDES = sorted(Side, key=lambda side: side.index)
 Hands = Float[np.ndarray, "2 21 3"]
 
 

@@ -1,22 +1,12 @@
-"""The parameters of the whole pipeline: one class per section of `params.yaml`, one description per key.
-
-The JSON schema in `workflow/schemas/` is generated from these classes, and a test fails when the two differ. Every rule of
-the DAG is given the section it reads, so that changing a key re-runs what depends on it and nothing else.
-"""
+"""The sections of `params.yaml` but those of the trainings: one class per section, one description per key."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from im2hands.config_base import Behaviour, Choice, Fraction, Section
-from im2hands.config_training import Training
-from im2hands.io.documents import read_yaml
-from im2hands.io.errors import ConfigError, DataError
-
-SPLITS = ("train", "val", "test")
+from im2hands.config.base import Fraction, Section
 
 
 class PerSplit(Section):
@@ -36,47 +26,6 @@ class Dataset(Section):
     )
     hand_model: str = Field(
         description="folder with MANO_LEFT and MANO_RIGHT as .pkl or .npz; data/hand_model is built in"
-    )
-
-
-class Options(Section):
-    """Named behaviours that differ between the published code and a consistent one; `compat` follows the key of that name."""
-
-    angle_clamp: Choice = Field(
-        description="bone angles: published clamps acos (no angle below 0.0014 rad), consistent uses atan2"
-    )
-    degenerate_hands: Choice = Field(
-        description="hands without a palm frame: published computes what the formulas give, consistent rejects with a reason"
-    )
-    label_rule: Choice = Field(
-        description="occupancy labels: published is ray parity that loses points on edges, consistent the winding number"
-    )
-    query_frame: Choice = Field(
-        description="palm frame of query points: published takes the true keypoints, consistent the keypoints in use"
-    )
-    depth_reference: Choice = Field(
-        description="depth that query points are relative to: published the first query of a call, consistent the wrist"
-    )
-    penetration_frame: Choice = Field(
-        description="other hand's points in the penetration loss: published keeps palm coordinates, consistent moves them"
-    )
-    penetration_context: Choice = Field(
-        description="context of the penetration loss: published encodes it twice, consistent once"
-    )
-    penetration_reduction: Choice = Field(
-        description="penetration loss: published is a sum over points and batch, consistent a mean"
-    )
-    joint_regressors: Choice = Field(
-        description="heads of keypoint refinement: published uses the left hand's for both, consistent one per hand"
-    )
-    fps_dead_ball: Choice = Field(
-        description="anchor selection: published never picks anchors within 31.6 mm of the common centre, consistent may"
-    )
-    feature_lookup: Choice = Field(
-        description="image features at points: published mixes two pixel conventions, consistent looks up pixel centres"
-    )
-    heat_maps: Choice = Field(
-        description="heat map targets: published through JPEG files and resizing, consistent drawn from augmented joints"
     )
 
 
@@ -236,90 +185,3 @@ class MakeReport(Section):
     contact_sheet_images: PositiveInt = Field(description="crops on the contact sheet")
     gallery_pairs: PositiveInt = Field(description="hand pairs shown with pictures: best, median and worst by rule")
     viewer_pairs: PositiveInt = Field(description="hand pairs in the interactive view")
-
-
-class Params(Section):
-    """The whole of params.yaml."""
-
-    seed: int = Field(ge=0, description="master seed; every sample's own seed is made of it and the sample's id")
-    dataset: Dataset = Field(description="where the data are; changing these two settings replaces the built-in set")
-    compat: Behaviour = Field(description="default of every named option: as published, or consistent")
-    options: Options = Field(description="named options; the value compat follows the key above")
-    synthesize_dataset: SynthesizeDataset = Field(description="the built-in synthetic dataset")
-    index_frames: IndexFrames = Field(description="selection of two-hand frames")
-    fit_hands: FitHands = Field(description="hand meshes and keypoints from the fits")
-    normalize_images: NormalizeImages = Field(description="crops of both hands")
-    sample_queries: SampleQueries = Field(description="labelled query points for training")
-    sample_evaluation_queries: SampleEvaluationQueries = Field(
-        description="labelled points and surfaces for evaluation"
-    )
-    training: Training = Field(description="one section per network")
-    perturb_keypoints: PerturbKeypoints = Field(description="true keypoints with noise, as a keypoint source")
-    generate_anchors: GenerateAnchors = Field(
-        description="points on the initial surfaces that refined occupancy starts from"
-    )
-    results: Results = Field(description="method -> keypoint sources that its meshes are made from")
-    external: dict[ExternalName, External] = Field(
-        description="name -> another system; external_NAME is then a method, a keypoint source, or both"
-    )
-    reconstruct: Reconstruct = Field(description="meshes of the test split")
-    evaluate: Evaluate = Field(description="metrics of every mesh")
-    make_tables: MakeTables = Field(description="result tables")
-    make_report: MakeReport = Field(description="the HTML report")
-
-    @model_validator(mode="after")
-    def _shards_hold_something(self) -> Params:
-        for section in (self.normalize_images, self.sample_queries):
-            for split in ("train", "val"):
-                if section.shards[split] < 1:
-                    raise ValueError(f"{type(section).__name__}: shards.{split} must be at least 1")
-        return self
-
-    @model_validator(mode="after")
-    def _external_sources_exist(self) -> Params:
-        for name in self.external:
-            if name.endswith("_refined"):
-                raise ValueError(f"external.{name}: `_refined` at the end of a name is kept for refined keypoints")
-        for method, sources in self.results:
-            for source in sources:
-                name = source.removeprefix("external_").removesuffix("_refined")
-                if source.startswith("external_") and (name not in self.external or not self.external[name].keypoints):
-                    raise ValueError(
-                        f"results.{method}: {source} needs a file of keypoints in external.{name}.keypoints"
-                    )
-        return self
-
-
-def resolve_option(params: dict[str, Any], name: str) -> Behaviour:
-    """The behaviour of a named option: its own value, or that of `compat`."""
-    try:
-        chosen = params["options"][name]
-    except KeyError:
-        raise ConfigError(f"params.yaml: there is no option `{name}`; see the section `options`.") from None
-    return params["compat"] if chosen == "compat" else chosen
-
-
-def read_params(path: str | Path = "params.yaml") -> Params:
-    """The validated content of params.yaml. Raises ConfigError that names the key."""
-    try:
-        content = read_yaml(path, "parameter file")
-    except DataError as error:
-        raise ConfigError(str(error)) from None
-    return validate_params(content, path)
-
-
-def validate_params(content: Any, path: str | Path = "params.yaml") -> Params:
-    """Parameters as a validated object. Raises ConfigError with the first mistake and how many there are."""
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        first, *others = error.errors()
-        place = ".".join(str(part) for part in first["loc"])
-        more = f" ({len(others)} more mistakes)" if others else ""
-        raise ConfigError(f"{path}: {place}: {first['msg']}{more}.") from None
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema (2020-12) of params.yaml: every key required and described, no other key allowed."""
-    schema = Params.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

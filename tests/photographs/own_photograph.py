@@ -10,7 +10,7 @@ import numpy as np
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.geometry.cameras import Camera
-from tests.reconstruction.one_photograph import photographs, write_models
+from tests.photographs.one_photograph import photographs, write_models
 
 
 class Scene:

@@ -17,10 +17,10 @@ from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.tables import Provenance
-from im2hands.keypoint_sources.keypoint_files import UNNAMED, read_keypoints
-from im2hands.keypoint_sources.landmarks import palm_size
-from im2hands.keypoint_sources.plausible_hands import bend_to_the_back, joint_order
-from tests.keypoint_sources.hands import two_hands
+from im2hands.photographs.keypoint_files import UNNAMED, read_keypoints
+from im2hands.photographs.landmarks import palm_size
+from im2hands.photographs.plausible_hands import bend_to_the_back, joint_order
+from tests.photographs.hands import two_hands
 
 HANDS = two_hands(3)
 CAMERA = Camera(np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]]), np.eye(3), np.zeros(3))

@@ -17,7 +17,7 @@ from im2hands.geometry.cameras import Camera
 from im2hands.hands.sides import Side
 from im2hands.io.arrays import number_array
 from im2hands.io.errors import DataError
-from im2hands.keypoint_sources.landmarks import Axes, Landmarks, keypoints_from_landmarks
+from im2hands.photographs.landmarks import Axes, Landmarks, keypoints_from_landmarks
 
 SHAPES = {"pixels": (21, 2), "relative": (21, 3)}
 PALMS = (0.04, 0.15)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.sources import WITHOUT_EFFECT, sources
+from im2hands.io.sources import WITHOUT_EFFECT, sources
 
 ROOT = Path(__file__).parents[2]
 

@@ -38,6 +38,11 @@ class Photograph:
     file: Path
     read: Callable[[], Image]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a camera or keypoint file may call it."""
+        return self.file.name, self.file.stem, self.name
+
 
 def photographs(paths: Sequence[str | os.PathLike]) -> Iterator[Photograph]:
     """The pictures of files, folders (not those below them) and videos, in order; equal names get a number.

@@ -14,9 +14,13 @@ from pathlib import Path
 PACKAGES = ("im2hands", "stages")
 NO_DATA = {".py", ".pyc", ".md", ""}
 # Modules whose content reaches no output: parameters arrive by value through the rules, the others only talk to people.
-CONFIG = {"im2hands/config.py", "im2hands/config_base.py", "im2hands/config_training.py"}
-DOOR = "im2hands/__init__.py"  # version and the names that users import; no stage takes anything from it
-WITHOUT_EFFECT = frozenset({*CONFIG, DOOR, "im2hands/io/errors.py", "im2hands/io/progress.py"})
+WITHOUT_EFFECT = (
+    "im2hands/config/",
+    "im2hands/__init__.py",  # version and the names that users import; no stage takes anything from it
+    "im2hands/io/errors.py",
+    "im2hands/io/progress.py",
+    "im2hands/io/sources.py",
+)
 
 
 def sources(stage: str, root: Path | str = ".") -> list[str]:
@@ -35,7 +39,7 @@ def sources(stage: str, root: Path | str = ".") -> list[str]:
             waiting.extend(_imported_files(root, file))
     folders = {str(Path(file).parent) for file in found if file.startswith("im2hands/")} - {"im2hands"}
     data = {file for folder in folders for file in _package_data(root, folder)}
-    return sorted((found - WITHOUT_EFFECT) | data)
+    return sorted({file for file in found if not file.startswith(WITHOUT_EFFECT)} | data)
 
 
 @cache

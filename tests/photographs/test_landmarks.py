@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from im2hands.geometry.cameras import Camera, project
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model_files import builtin_hand_models
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.keypoint_sources.landmarks import (
+from im2hands.photographs.landmarks import (
     Landmarks,
     keypoints_from_landmarks,
     palm_size,
@@ -147,7 +147,7 @@ def test_both_hands_share_the_error_of_an_assumed_palm():
         hand = true_hand(11, side)
         hands[side] = hand - hand[WRIST] + [0.06 * (1 if side is Side.RIGHT else -1), 0, 0.7]
     landmarks = {side: seen(hand) for side, hand in hands.items()}
-    true = np.stack([turned.to_world(hands[side]) for side in sorted(Side, key=lambda side: side.index)])
+    true = np.stack([turned.to_world(hands[side]) for side in SIDES])
     palm = palm_size(hands[Side.LEFT])
     assert error_mm(keypoints_from_landmarks(landmarks, turned, palm), true) < 0.1
     found = keypoints_from_landmarks(landmarks, turned, 1.05 * palm)

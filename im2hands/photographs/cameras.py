@@ -1,8 +1,7 @@
-"""Cameras and keypoints that a user gives for pictures.
+"""Cameras that a user gives for pictures.
 
 A camera file is a frame table of ours, or JSON with one entry, or one per picture under the picture's name (with or without
-suffix): `K` (3 x 3), or `focal` and `princpt` (two numbers each); `R` and `t` (m), world to camera, may be left out. Keypoint
-files are those of `keypoint_files`; their frame is the world that `R` and `t` start from.
+suffix): `K` (3 x 3), or `focal` and `princpt` (two numbers each); `R` and `t` (m), world to camera, may be left out.
 """
 
 from __future__ import annotations
@@ -13,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from im2hands.datasets.frames import FrameTable
-from im2hands.datasets.keypoints import KeypointTable
-from im2hands.datasets.photographs import Photograph, exif_focal
 from im2hands.geometry.cameras import Camera, checked_rotation
 from im2hands.io.arrays import number_array
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
-from im2hands.keypoint_sources.keypoint_files import read_keypoints, with_palm
+from im2hands.photographs.files import Photograph, exif_focal
 
 AUTO = "auto"
 ASSUMED_VIEW = 60.0
@@ -30,7 +26,6 @@ ASSUMED_VIEW = 60.0
 MOST_PIXELS, FARTHEST = 1e7, 1e4
 """Of a focal length or centre, and of a camera's place (m); numbers beyond them are of a damaged file."""
 CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
-KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
 
 
 def camera_source(text: str) -> CameraOf:
@@ -50,33 +45,6 @@ def camera_source(text: str) -> CameraOf:
         return lambda photograph, _: rows.table[rows.of(photograph)].camera
     content = read_json(text, "camera file")
     return lambda photograph, _: _camera(_entry(content, photograph, text, {"K", "focal"}), text)
-
-
-def keypoint_source(
-    path: str, camera: str, order: str | None = None, unit: str | None = None, palm: float | None = None
-) -> KeypointsOf:
-    """path, order, unit: as of `read_keypoints`.  palm: of landmarks, m, instead of what the file says.
-    camera: as of `camera_source`; for a table of ours the frame table of its split.
-    """
-    found = read_keypoints(path, unit=unit, order=order)
-    if palm is not None:
-        found = with_palm(found, palm)
-    if found.format != "table":
-        return lambda photograph, seen: found.keypoints(_names(photograph), seen)
-    table = KeypointTable.read(path)
-    if Path(camera).suffix != ".parquet":
-        raise DataError(f"{path}: a keypoint table has no file names; give the split's frame table as --camera.")
-    rows = FrameRows(camera)
-    table.require_frames([rows.table[row].pair_id for row in range(len(rows.table))], camera)
-    keypoints = table.keypoints()
-
-    def of(photograph: Photograph, seen: Camera) -> np.ndarray:
-        row = rows.of(photograph)
-        if not table.usable[row]:
-            raise DataError(f"{path}: has no keypoints of {photograph.file} ({table.reasons[row]}).")
-        return keypoints[row]
-
-    return of
 
 
 class FrameRows:
@@ -112,17 +80,12 @@ def _simple(focal: float, shape: tuple[int, ...]) -> Camera:
     return Camera(intrinsics, np.eye(3), np.zeros(3))
 
 
-def _names(photograph: Photograph) -> tuple[str, ...]:
-    """What a file may call the picture."""
-    return photograph.file.name, photograph.file.stem, photograph.name
-
-
 def _entry(content: Any, photograph: Photograph, path: str, keys: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold an object, not a {type(content).__name__}; see docs/own-images.md.")
     if keys & set(content):
         return content
-    for name in _names(photograph):
+    for name in photograph.names:
         if isinstance(content.get(name), dict):
             return content[name]
     raise DataError(f"{path}: neither {' nor '.join(sorted(keys))} nor an entry {photograph.file.name} is in it.")

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from im2hands.config_base import Fraction, Section
+from im2hands.config.base import Fraction, Section
+from im2hands.config.choices import ImageEncoderMode
 
 GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), which then takes the place of the training"
 
@@ -58,9 +59,6 @@ class ImageNetworkTraining(Section):
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
         description="auto: bf16-mixed on a GPU that has it, else 32"
     )
-
-
-ImageEncoderMode = Literal["trained", "frozen"]
 
 
 class IntagHandLossWeights(Section):

@@ -12,14 +12,14 @@ from PIL import Image
 
 from im2hands import own_images
 from im2hands.datasets.images import CropSettings
-from im2hands.datasets.photographs import Photograph, exif_focal
 from im2hands.geometry.cameras import square_crop
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST, JointOrder
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
+from im2hands.photographs.files import Photograph, exif_focal
 from im2hands.reconstruction.predicted_hands import placed
-from tests.reconstruction.own_photograph import Scene, result
+from tests.photographs.own_photograph import Scene, result
 from tests.reconstruction.rest_prediction import prediction
 
 BOX = (40, 50, 200, 190)

@@ -12,7 +12,7 @@ import torch
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.keypoint_sources.keypoint_files import read_keypoints
+from im2hands.photographs.keypoint_files import read_keypoints
 
 PAGE = (Path(__file__).parents[2] / "docs/own-images.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

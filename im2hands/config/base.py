@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Behaviour = Literal["published", "consistent"]
-Choice = Literal["compat", "published", "consistent"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,29 +22,28 @@ from torch import Tensor
 
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import implausible
-from im2hands.datasets.parallel import ordered_stream
 from im2hands.evaluation.penetration import Penetration, penetration
 from im2hands.geometry.cameras import Affine, Camera
 from im2hands.geometry.isosurface import FULL, subdivision
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_fit import FittedHand, fit_hand_model
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.keypoint_sources.plausible_hands import OTHER_SIDE, bend_to_the_back
+from im2hands.io.parallel import ordered_stream
+from im2hands.networks.catalogue import METHODS, ImageMethod
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.networks.two_hands import query_points_in_camera
-from im2hands.reconstruction.anchors import SIDES, AnchorSettings, ImagedField, ImagedHand
+from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
+from im2hands.reconstruction.anchors import AnchorSettings, ImagedField, ImagedHand
 from im2hands.reconstruction.failures import Reason, bone_frames
 from im2hands.reconstruction.hand_extent import extent
-from im2hands.reconstruction.image_fields import ImageMethod, imaged_pair
-from im2hands.reconstruction.placement import PalmFrame
+from im2hands.reconstruction.image_fields import imaged_pair
 from im2hands.reconstruction.surfaces import Extraction, HandInput, reconstruct_hands
 
-FOLDERS: dict[ImageMethod, str] = {"initial": "initial_occupancy", "im2hands": "refined_occupancy"}
-THRESHOLDS: dict[ImageMethod, float] = {"initial": 0.5, "im2hands": 0.45}
 NO_POINTS = np.zeros((0, 3))
 _reconstructor: Reconstructor
 """Of a worker process of `Reconstructor.reconstruct_many`."""
@@ -153,12 +152,14 @@ class Reconstructor:
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.
         Raises DataError if the network is missing, CheckpointError if the folder holds another one.
         """
-        if method not in FOLDERS:
-            raise DataError(f"there is no method {method!r} for single photographs; use {' or '.join(FOLDERS)}.")
+        if method not in get_args(ImageMethod):
+            raise DataError(
+                f"there is no method {method!r} for single photographs; use {' or '.join(get_args(ImageMethod))}."
+            )
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
-        network, _ = load(Path(models, FOLDERS[method]), device)
-        return cls(network, Extraction("default", resolution, THRESHOLDS[method]), AnchorSettings(), seed)
+        network, _ = load(Path(models, METHODS[method].network), device)
+        return cls(network, Extraction("default", resolution, METHODS[method].threshold), AnchorSettings(), seed)
 
     def reconstruct(
         self,

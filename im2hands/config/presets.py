@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from im2hands.config import validate_params
+from im2hands.config.params import validate_params
 from im2hands.io.atomic import write_text
 from im2hands.io.documents import not_yaml, read_yaml_text
 from im2hands.io.errors import ConfigError, DataError

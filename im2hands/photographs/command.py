@@ -19,8 +19,6 @@ from jaxtyping import Float, UInt8
 
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import aligned, implausible
-from im2hands.datasets.parallel import ordered_stream
-from im2hands.datasets.photographs import Photograph, number_of_photographs, photographs
 from im2hands.geometry.cameras import Camera, square_crop
 from im2hands.geometry.mesh_files import WRITABLE, write_mesh, write_scene
 from im2hands.hands.joints import WRIST
@@ -29,14 +27,17 @@ from im2hands.hands.model_files import builtin_hand_models, load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import atomic_folder, require_writable, write_bytes, write_json
 from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWritableError
+from im2hands.io.parallel import ordered_stream
 from im2hands.io.progress import progress
-from im2hands.keypoint_sources.given import AUTO, camera_source, guessed_focal, keypoint_source
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
+from im2hands.photographs.files import Photograph, number_of_photographs, photographs
+from im2hands.photographs.keypoints import keypoint_source
+from im2hands.photographs.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
-from im2hands.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
 from im2hands.report.pictures import View, backdrop, from_the_right, over, painted, render
 
 RESULT, PREDICTED = "result.json", "intaghand"

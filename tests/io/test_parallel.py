@@ -10,8 +10,8 @@ from functools import partial
 import cv2
 import pytest
 
-from im2hands.datasets.parallel import chunks, ordered_map, ordered_stream
 from im2hands.io.errors import DataError, Im2HandsError
+from im2hands.io.parallel import chunks, ordered_map, ordered_stream
 
 
 def square_later(number):

@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 from im2hands.datasets.frame_items import FrameSet
-from tests.reconstruction.one_photograph import photographs, write_models
+from tests.photographs.one_photograph import photographs, write_models
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from im2hands.config import read_params
-from im2hands.configure import configure_params
+from im2hands.config.params import read_params
+from im2hands.config.presets import configure_params
 from im2hands.io.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

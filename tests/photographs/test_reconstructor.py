@@ -14,14 +14,14 @@ from im2hands.geometry.cameras import Camera
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.model_fit import fit_hand_model
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
+from im2hands.photographs.reconstructor import FOLDERS, Reconstructor, hand_inputs, photograph_crop
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageFields
 from im2hands.reconstruction.surfaces import reconstruct_hands
-from im2hands.reconstructor import FOLDERS, Reconstructor, hand_inputs, photograph_crop
-from tests.reconstruction.one_photograph import photographs, write_models
+from tests.photographs.one_photograph import photographs, write_models
 
 METHODS = ["initial", "im2hands"]
 
@@ -151,8 +151,8 @@ def test_confidence_falls_where_the_hands_are_not(hands):
 def test_crops_from_keypoints_are_those_of_training(data):
     """The box of the joints with their flesh is that of the hand model's vertices, to 4 % and 6 of 256 pixels."""
     table = HandTable.read(data.hands, ["vertices", "keypoints_model"])
-    keypoints = np.stack([table.array("keypoints_model")[table.sides.index(side)] for side in (Side.LEFT, Side.RIGHT)])
-    vertices = np.stack([table.array("vertices")[table.sides.index(side)] for side in (Side.LEFT, Side.RIGHT)])
+    keypoints = np.stack([table.array("keypoints_model")[table.sides.index(side)] for side in SIDES])
+    vertices = np.stack([table.array("vertices")[table.sides.index(side)] for side in SIDES])
     for frame in data.frame_table:
         points = np.concatenate(
             [extent(hand.keypoints, hand.frame, frame.camera) for hand in hand_inputs(keypoints.astype(float))]

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from im2hands.datasets.photographs import read_photograph
 from im2hands.geometry.mesh_files import read_mesh
 from im2hands.hands.joints import JointOrder
-from im2hands.keypoint_sources.landmarks import palm_size
-from tests.reconstruction.own_photograph import result
+from im2hands.photographs.files import read_photograph
+from im2hands.photographs.landmarks import palm_size
+from tests.photographs.own_photograph import result
 
 
 def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):

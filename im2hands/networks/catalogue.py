@@ -1,0 +1,45 @@
+"""The networks and the methods that reconstruct with them: the one place that knows their names.
+
+A network is trained into `models/<name>/`; a method makes meshes with a network. Imports nothing heavy, so that the workflow
+can read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+NETWORKS = {
+    "halo": "HALO",
+    "intaghand": "IntagHand",
+    "initial_occupancy": "Initial occupancy",
+    "keypoint_refinement": "Keypoint refinement",
+    "refined_occupancy": "Refined occupancy (Im2Hands)",
+}
+"""Name -> title."""
+ImageMethod = Literal["initial", "im2hands"]
+"""Methods with a field that looks at the photograph."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """network: whose weights it uses.  threshold: published occupancy at the surface, None for a method without a field.
+
+    sees_image: whether it looks at the photograph.  needs_both_hands: whether it makes no hand without the other one.
+    """
+
+    title: str
+    network: str
+    threshold: float | None = 0.5
+    sees_image: bool = True
+    needs_both_hands: bool = False
+
+
+METHODS = {
+    "halo": Method("HALO", "halo", sees_image=False),
+    "intaghand": Method("IntagHand", "intaghand", threshold=None),
+    "initial": Method("Initial occupancy", "initial_occupancy"),
+    "im2hands": Method("Im2Hands", "refined_occupancy", threshold=0.45, needs_both_hands=True),
+}
+TITLES = {**NETWORKS, **{name: method.title for name, method in METHODS.items()}}
+"""Of networks and methods."""
