@@ -21,12 +21,12 @@ import yaml
 from im2hands.config.choices import SPLITS
 from im2hands.io.atomic import write_text
 from im2hands.io.sources import sources
+from im2hands.networks.catalogue import NETWORKS
 from workflow.parameters import dvc_params
 from workflow.paths import (
     BUILT_IN_HAND,
     MODEL_FILES,
     NETWORK_OF,
-    NETWORKS,
     PERTURBED,
     SYNTHETIC,
     TABLES,
@@ -46,6 +46,7 @@ from workflow.paths import (
     results,
     splits_of,
 )
+from workflow.trainings import TRAININGS
 
 DVC_YAML = "dvc.yaml"
 HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. How it works: docs/workflow.md\n"
@@ -96,11 +97,6 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ["data/queries_eval"],
         ("gather_evaluation_queries",),
     )
-    both = _frames("train", "val")
-    queries = ["data/queries/train", "data/queries/val"]
-    halo = ["data/hands/train.parquet", "data/hands/val.parquet", *queries]
-    found["train_halo"] = _training(config, "halo", halo)
-    found["train_intaghand"] = _training(config, "intaghand", [*both, hand_model])
     keypoints = keypoint_files(config)
     found["predict_keypoints"] = Stage(
         [
@@ -118,10 +114,6 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         found["import_keypoints"] = Stage(
             ["data/frames/test.parquet", *dict.fromkeys(given)], _folders(keypoints["import_keypoints"])
         )
-    predictions = [f"data/keypoints/intaghand/{split}.parquet" for split in ("train", "val")]
-    found["train_keypoint_refinement"] = _training(
-        config, "keypoint_refinement", [*both, *predictions, *model_files("intaghand")]
-    )
     found["refine_keypoints"] = Stage(
         [
             *_frames("test"),
@@ -133,19 +125,12 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ],
         _folders(keypoints["refine_keypoints"]),
     )
-    found["train_initial_occupancy"] = _training(
-        config, "initial_occupancy", [*both, *queries, *model_files("halo"), *model_files("intaghand")]
-    )
     if is_trained(config, "refined_occupancy"):
         splits = splits_of(config, "generate_anchors")
         found["generate_anchors"] = Stage(
             [*_frames(*splits), *model_files("initial_occupancy")], ["data/anchors"], ("gather_anchors",)
         )
-    found["train_refined_occupancy"] = _training(
-        config,
-        "refined_occupancy",
-        [*both, *queries, "data/anchors/train", "data/anchors/val", *model_files("initial_occupancy")],
-    )
+    found |= {f"train_{network}": _training(config, network) for network in TRAININGS}
     for_results, made_here, made_elsewhere = (
         [f"results/{method}/{source}" for method, source in chosen(config)]
         for chosen in (results, reconstructed, imported)
@@ -268,11 +253,14 @@ def _entry(name: str, stage: Stage) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value}
 
 
-def _training(config: Mapping[str, Any], network: str, deps: list[str]) -> Stage:
+def _training(config: Mapping[str, Any], network: str) -> Stage:
     """The stage that trains a network, or takes the weights that were given for it."""
-    given = given_weights(config, network)
+    given, training = given_weights(config, network), TRAININGS[network]
+    read = [file.removesuffix("/manifest.json") for file in training.files().values()]
+    starts = [file for start in training.starts_from.values() for file in model_files(start)]
+    hand_model = ["${dataset.hand_model}"] if training.hand_model else []
     return Stage(
-        deps if given is None else [f"{given}/{name}" for name in WEIGHTS],
+        [*read, *hand_model, *starts] if given is None else [f"{given}/{name}" for name in WEIGHTS],
         [f"models/{network}/{name}" for name in MODEL_FILES if name != "metrics.json"],
         file=None if given is None else "use_given_weights",
         metrics=[f"models/{network}/metrics.json"],

@@ -10,3 +10,5 @@ Behaviour = Literal["published", "consistent"]
 Choice = Literal["compat", "published", "consistent"]
 """Of a named option in params.yaml: `compat` follows the key of that name."""
 ImageEncoderMode = Literal["trained", "frozen"]
+OccupancyLoss = Literal["mse", "bce"]
+Schedule = Literal["constant", "cosine", "published"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from im2hands.config.base import Fraction, Section
-from im2hands.config.choices import ImageEncoderMode
+from im2hands.config.choices import ImageEncoderMode, OccupancyLoss, Schedule
 
 GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), which then takes the place of the training"
 
@@ -19,7 +19,7 @@ class HaloTraining(Section):
     points_per_hand: PositiveInt = Field(description="query points per hand and step")
     lr: PositiveFloat = Field(description="learning rate of Adam")
     schedule: Literal["constant", "cosine"] = Field(description="learning rate over the steps")
-    loss: Literal["mse", "bce"] = Field(description="mse of the occupancy is published; bce of the largest bone logit")
+    loss: OccupancyLoss = Field(description="mse of the occupancy is published; bce of the largest bone logit")
     initial_weights: Literal["published", "geometric"] = Field(
         description="published: random; geometric: every bone starts as a soft ball, which learns many times faster"
     )
@@ -48,7 +48,7 @@ class ImageNetworkTraining(Section):
     steps: PositiveInt = Field(description="optimiser steps")
     batch_frames: PositiveInt = Field(description="frames, each with both hands, per step")
     lr: PositiveFloat = Field(description="learning rate of Adam")
-    schedule: Literal["constant", "cosine", "published"] = Field(description="learning rate over the steps")
+    schedule: Schedule = Field(description="learning rate over the steps")
     augmentation: bool = Field(description="IntagHand's random turns, scales, tints and mirroring of frames")
     weight_average: float = Field(
         ge=0, lt=1, description="the kept weights are a running mean with this decay; 0, the last ones, is published"

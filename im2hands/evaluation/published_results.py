@@ -11,6 +11,8 @@ from importlib import resources
 
 import pandas as pd
 
+from im2hands.evaluation.tables import Beside
+
 HEADING = "Published by the authors, not measured here"
 COLUMNS = {"iou_percent": "IoU (%)", "chamfer_mm": "Chamfer (mm)", "mpjpe_mm": "MPJPE (mm)"}
 DIGITS = {"iou_percent": ".1f", "chamfer_mm": ".2f", "mpjpe_mm": ".3f"}
@@ -31,6 +33,11 @@ def published_note(table: str) -> str:
         f"Source: {'; '.join(sorted(sources))}. Comparable with rows of this run only as far as the protocol card says so. "
         f"Unknown: {content['unknown']}."
     )
+
+
+def beside(table: str) -> Beside:
+    """The published numbers that belong below a table of ours."""
+    return Beside(HEADING, published_rows(table), published_note(table))
 
 
 def notes_of_all() -> str:

@@ -6,12 +6,10 @@ a longer run of otherwise equal parameters continues.
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,19 +22,13 @@ from im2hands.networks.published.reader import safe_load
 LAST, FINISHED = "last.ckpt", "finished.ckpt"
 
 
-def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code: Iterable[ModuleType]) -> str:
-    """Hash of all that decides the weights but the number of steps.
+def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code: Mapping[str, str]) -> str:
+    """Hash of all that decides the weights.
 
-    parameters: without that number (`without_length`), so that a finished run can be made longer.
-    sources: role -> SHA-256 of an input.  code: the modules whose text counts as the code version.
+    parameters: without the number of steps where a finished run may be made longer.  sources: role -> SHA-256 of an input.
+    code: file -> SHA-256.
     """
-    texts = {module.__name__: inspect.getsource(module) for module in code}
-    return digest({"parameters": dict(parameters), "sources": dict(sources), "code": texts})
-
-
-def without_length(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without `steps`, unless the learning rate follows from it: only then is a longer run another run."""
-    return {name: value for name, value in parameters.items() if name != "steps" or parameters["schedule"] == "cosine"}
+    return digest({"parameters": dict(parameters), "sources": dict(sources), "code": dict(code)})
 
 
 class CheckpointFolder:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.io.errors import ConfigError
+from im2hands.networks.frame_batches import FrameBatch
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures, normalise
 
 KEPT: Mapping[str, tuple[int, ...]] = {"backbone": (3,), "of_heat_maps": (0, 3), "of_dense_maps": (0, 3)}
@@ -70,6 +71,28 @@ class FrozenEncoder:
             self._room -= size
             self._kept[frame] = parts
         return parts
+
+
+def features_of(
+    batch: FrameBatch, encoder: ImageEncoder, frozen: tuple[FrozenEncoder, FrozenEncoder] | None, training: bool
+) -> ImageFeatures:
+    """What an image encoder, trained or frozen, sees in a batch of the training or of the validation frames."""
+    if frozen is None:
+        return encoder(batch.images)
+    return frozen[0 if training else 1].features(batch.frame_index)
+
+
+def frozen_encoders(
+    image_encoder: str,
+    encoder: ImageEncoder,
+    sets: tuple[FrameSet, FrameSet],
+    device: torch.device,
+    maps: Mapping[str, Sequence[int]],
+) -> tuple[FrozenEncoder, FrozenEncoder] | None:
+    """The maps of the training and of the validation frames; None for an encoder that is trained."""
+    if image_encoder != "frozen":
+        return None
+    return FrozenEncoder(encoder, sets[0], device, maps=maps), FrozenEncoder(encoder, sets[1], device, maps=maps)
 
 
 def require_no_augmentation(image_encoder: str, augmentation: bool, section: str) -> None:

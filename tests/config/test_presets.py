@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from im2hands.cli import app
 from im2hands.config.params import read_params
 from im2hands.config.presets import configure_params
 from im2hands.io.errors import ConfigError
@@ -36,7 +38,8 @@ def test_shipped_parameters_are_the_demo_preset(params):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_give_valid_parameters(params, name):
-    configure_params(name, params)
+    result = CliRunner().invoke(app, ["configure", name, "--params", str(params)])
+    assert result.exit_code == 0, result.output
     read_params(params)
 
 

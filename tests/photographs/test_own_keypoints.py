@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from im2hands import own_images
 from im2hands.datasets.images import CropSettings
 from im2hands.geometry.cameras import square_crop
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST, JointOrder
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
+from im2hands.photographs import command
 from im2hands.photographs.files import Photograph, exif_focal
 from im2hands.reconstruction.predicted_hands import placed
 from tests.photographs.own_photograph import Scene, result
@@ -50,7 +50,7 @@ class Bent:
 @pytest.fixture
 def intaghand(monkeypatch) -> AtRest:
     network = AtRest()
-    monkeypatch.setattr(own_images, "load_intaghand", lambda folder, device: (network, None))
+    monkeypatch.setattr(command, "load_intaghand", lambda folder, device: (network, None))
     return network
 
 
@@ -77,7 +77,7 @@ def test_without_a_box_the_network_looks_twice(run, tmp_path, intaghand):
 
 
 def test_refined_keypoints_keep_their_wrists(run, scene: Scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(own_images, "load_keypoint_refinement", lambda folder, device: (Bent(), None))
+    monkeypatch.setattr(command, "load_keypoint_refinement", lambda folder, device: (Bent(), None))
     code, text = run(refine_keypoints=True, method="initial")
     assert code == 0, text
     found = result(tmp_path / "out/photograph")

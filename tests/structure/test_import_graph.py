@@ -80,11 +80,11 @@ def test_package_files_only_hold_a_docstring():
 
 
 def test_files_stay_readable():
-    """A file of much more than 400 lines wants to be two."""
+    """A file of more than 400 lines wants to be two."""
     long = {
         str(file.relative_to(ROOT)): count
         for folder in ("im2hands", "stages", "workflow")
         for file in (ROOT / folder).rglob("*.py")
-        if (count := len(file.read_text().splitlines())) > 440
+        if (count := len(file.read_text().splitlines())) > 400
     }
     assert not long

@@ -1,4 +1,4 @@
-"""A made-up occupancy dataset that trains in seconds: balls of different sizes instead of hands."""
+"""Made-up data that train in seconds: balls of different sizes instead of hands, and a few frames of two hands."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import pyarrow as pa
 import pytest
 
 from im2hands.datasets.hands import HANDS
+from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.queries import QUERIES, SETS, Quantisation
+from im2hands.hands.model_files import write_hand_model_folder
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance, ShardWriter, write_parquet
+from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
+from tests.training.two_hand_frames import make_split
+from tests.training.untrained import write_halo, write_intaghand
 
 POINTS = {"near_surface": 1024, "uniform_cube": 512, "uniform_hand": 1024}
 
@@ -85,3 +90,26 @@ def balls(tmp_path_factory) -> Path:
     write_split(folder, "train", 12)
     write_split(folder, "val", 4)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_hands(tmp_path_factory) -> dict[str, Path]:
+    """Everything that the trainings on photographs read, by the names of their inputs: 4 training and 2 validation frames."""
+    folder = tmp_path_factory.mktemp("two_hands")
+    write_hand_model_folder(folder / "hand_model")
+    found = {"hand_model": folder / "hand_model", "intaghand": write_intaghand(folder / "intaghand")}
+    for split, poses in (("train", 2), ("val", 1)):
+        data = make_split(folder, split, poses, maps=True)
+        queries = write_queries(data)
+        if split == "train":
+            found["halo"] = write_halo(folder / "halo", LabelledHands(queries, data.hands))
+            found["initial"] = write_initial(folder / "initial", data, queries)
+        found |= {
+            f"{split}_frames": data.frames,
+            f"{split}_hands": data.hands,
+            f"{split}_images": data.images,
+            f"{split}_queries": queries,
+            f"{split}_anchors": write_split_anchors(data, found["initial"]),
+            f"{split}_predictions": data.keypoints("noisy"),
+        }
+    return found

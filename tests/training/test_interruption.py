@@ -1,6 +1,6 @@
 """SIGTERM: exit code 143, one sentence, and the same command ends with the bits of an undisturbed training.
 
-The same of the other networks: `test_a_preempted_run...` in their files.
+The same of the other networks: `test_every_training.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import pytest
 from im2hands.datasets.occupancy_items import TrainingSteps
 from im2hands.training import interruption
 from im2hands.training.halo import HaloTask
-from tests.training.stopping import ends_as_preempted, terminated_at
-from tests.training.test_train_halo import outputs, run
+from tests.training.stopping import asked_items, ends_as_preempted, terminated_at
+from tests.training.test_train_halo import run
+from tests.training.trained import outputs
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,7 @@ def test_the_step_at_hand_is_saved(balls, undisturbed, tmp_path, monkeypatch, ca
     )
     assert index - 2 <= step <= index + 1
     assert not (tmp_path / "model").exists()
-    asked = []
-    original = TrainingSteps.__getitem__
-    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, i: asked.append(i) or original(self, i))
+    asked = asked_items(monkeypatch, TrainingSteps)
     run(balls, tmp_path)
     assert asked == list(range(step, 25))
     assert outputs(tmp_path) == outputs(undisturbed)
@@ -60,7 +59,7 @@ def test_loader_processes_outlive_the_signal(balls, undisturbed, tmp_path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(HaloTask, "on_train_batch_start", signal_all)
-        sentence = ends_as_preempted(lambda: run(balls, tmp_path, workers=2), capsys)
+        sentence = ends_as_preempted(lambda: run(balls, tmp_path, loaders=2), capsys)
     assert "interrupted at step 5 of 25; the same command goes on from there" in sentence
     run(balls, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed)

@@ -1,11 +1,10 @@
-"""Training of initial occupancy: it starts at HALO's field, learns, and a killed run ends as an undisturbed one.
+"""Training of initial occupancy: it starts at HALO's field and learns.
 
 Also what all trainings on frames share: batches, validation frames, the frozen encoder and given weights.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -15,100 +14,44 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config.training import InitialOccupancyTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.two_hand_item import Augmentation
-from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError, ConfigError, DataError, Im2HandsError
+from im2hands.io.errors import CheckpointError, DataError
 from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.halo import NAME as HALO
-from im2hands.networks.halo import HaloNetwork, load_halo
-from im2hands.networks.hand_graphs import build_hand_graph
+from im2hands.networks.halo import load_halo
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.initial_occupancy import POINT_FEATURES, load_initial_occupancy
-from im2hands.networks.intaghand import NAME as INTAGHAND
-from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
-from im2hands.networks.model_folder import ModelCard, write_model
+from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder
-from im2hands.training.initial_occupancy import (
-    InitialOccupancyTask,
-    occupancy_scores,
-    started_from,
-    train_initial_occupancy,
-)
+from im2hands.training.initial_occupancy import INITIAL_OCCUPANCY, InitialOccupancyTask, started_from
 from im2hands.training.loop import LoopSettings
+from im2hands.training.losses import occupancy_scores
 from im2hands.training.trained_model import use_given_weights
-from stages import train_initial_occupancy as stage
-from tests.training.occupancy_frames import write_queries
-from tests.training.stopping import ends_as_preempted, terminated_at
-from tests.training.two_hand_frames import make_split
+from tests.training import trained as small
+from tests.training.trained import curves, trained
 
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
-LOOP = {"steps": 5, "validate_every": 2, "learning_rate": 1e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
-OTHERS = {
-    "batch_frames": 2,
-    "points_per_hand": 64,
-    "uniform_share": 0.5,
-    "validation_frames": 2,
-    "validation_points": 256,
-    "image_encoder": "frozen",
-}
 MAPS = ("backbone", "of_heat_maps", "of_dense_maps")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
-    """Everything that the training reads; HALO's field is made of soft balls."""
-    folder = tmp_path_factory.mktemp("two_hands")
-    found: dict[str, Path] = {"halo": folder / "halo", "intaghand": folder / "intaghand"}
-    for name, poses in (("train", 2), ("val", 1)):
-        data = make_split(folder, name, poses)
-        found |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-        found[f"{name}_queries"] = write_queries(data)
-    torch.manual_seed(0)
-    halo = HaloNetwork(width=24)
-    halo.decoders.start_as_balls(LabelledHands(found["train_queries"], found["train_hands"]).bone_centres())
-    halo.decoders.layers[-1].bias.data += 1
-    write_model(found["halo"], halo.state_dict(), card(HALO, halo))
-    graphs = {side: build_hand_graph(np.asarray(model.faces)) for side, model in builtin_hand_models().items()}
-    intaghand = IntagHandNetwork(graphs, torch.rand(778, 3), encoder="resnet10_narrow", widths=(8, 8, 8, 8))
-    write_model(found["intaghand"], intaghand.state_dict(), card(INTAGHAND, intaghand))
-    return found
-
-
-def card(name: str, network: HaloNetwork | IntagHandNetwork) -> ModelCard:
-    return ModelCard(name, network.architecture, {"kind": "trained"}, "none", "none", metrics={"val_iou": 0.5})
+@pytest.fixture
+def files(two_hands) -> dict[str, Path]:
+    return two_hands
 
 
 def run(files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    return train_initial_occupancy(
-        **files | {name: changes.pop(name) for name in list(changes) if name in files},
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **OTHERS | changes,
-    )
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
-
-
-def curves(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "model/curves.csv").open()))
+    return trained(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, files, folder, **changes)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(files, tmp_path_factory) -> Path:
+def undisturbed(two_hands, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(files, folder)
+    run(two_hands, folder)
     return folder
 
 
@@ -246,11 +189,6 @@ def test_frozen_maps_give_the_scores_of_the_images(files, split):
     assert not torch.allclose(others, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_frozen_encoder_excludes_augmentation(files, tmp_path):
-    with pytest.raises(ConfigError, match=r"training\.initial_occupancy: .*augmentation: false"):
-        run(files, tmp_path, augmentation=True)
-
-
 # ---- training
 
 
@@ -290,8 +228,8 @@ def test_outputs(undisturbed):
 def test_it_learns(files, tmp_path):
     """The loss on the training frames falls far below that of HALO's field, and their IoU rises."""
     same = {f"val_{name}": files[f"train_{name}"] for name in ("frames", "hands", "images", "queries")}
-    start = run(files, tmp_path / "start", steps=1, validate_every=1, learning_rate=1e-12, **same)
-    end = run(files, tmp_path / "end", steps=60, validate_every=60, learning_rate=3e-3, **same)
+    start = run(files, tmp_path / "start", steps=1, validate_every=1, lr=1e-12, **same)
+    end = run(files, tmp_path / "end", steps=60, validate_every=60, lr=3e-3, **same)
     assert end["val_loss"] < 0.6 * start["val_loss"]
     assert end["val_iou"] > start["val_iou"] + 0.05
     before, after = (load_initial_occupancy(tmp_path / name / "model")[0] for name in ("start", "end"))
@@ -301,32 +239,6 @@ def test_it_learns(files, tmp_path):
             (weight - weights[name]).abs().max() > 1e-3 for name, weight in getattr(after, part).named_parameters()
         )
     assert after.decoders["left"].layers[2].weight[..., -19:].abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("step", [1, 3])
-def test_an_interrupted_run_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, step):
-    original = FrameSteps.__getitem__
-
-    def stop(self, index):
-        if index == step:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FrameSteps, "__getitem__", stop)
-        with pytest.raises(ConnectionAbortedError):
-            run(files, tmp_path)
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patch:
-        terminated_at(patch, FrameSteps, 1)
-        sentence = ends_as_preempted(lambda: run(files, tmp_path), capsys)
-    assert "train_initial_occupancy: interrupted at step " in sentence
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
 
 
 def test_a_trained_encoder_with_augmentation(files, tmp_path):
@@ -363,29 +275,6 @@ def test_scores_are_means_over_both_hands():
     assert scores["val_loss"].tolist() == pytest.approx([errors])
 
 
-def test_stage_passes_its_parameters(files, tmp_path, monkeypatch):
-    """Every key of the section and both options arrive under their names."""
-    arrived = {}
-    monkeypatch.setattr(stage, "train_initial_occupancy", lambda **arguments: arrived.update(arguments) or {})
-    loop = {
-        "steps": 5,
-        "validate_every": 2,
-        "lr": 0.5,
-        "schedule": "published",
-        "gradient_clip": 1.0,
-        "precision": "32",
-    }
-    others = OTHERS | {"image_attention": False, "augmentation": False}
-    section = InitialOccupancyTraining(weights=None, weight_average=0.5, **loop, **others)
-    options = {"depth_reference": "published", "penetration_frame": "consistent"}
-    names = {name: str(path) for name, path in files.items()}
-    stage.main(**names, checkpoints="c", output=str(tmp_path), seed=7, params=section, **options)
-    settings = arrived["settings"]
-    assert (settings.seed, settings.learning_rate, settings.schedule, settings.steps) == (7, 0.5, "published", 5)
-    expected = others | options | names
-    assert {name: arrived[name] for name in expected} == expected
-
-
 # ---- given weights
 
 
@@ -407,11 +296,3 @@ def test_unfit_given_weights_are_refused(files, tmp_path):
     with pytest.raises(CheckpointError, match="import the weights into another"):
         use_given_weights(own, HALO, own)
     assert not (tmp_path / "halo").exists()
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
-    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(files, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
-    metrics = run(files, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1)
-    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,78 +10,37 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config.training import RefinedOccupancyTraining
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.hands.sides import SIDES, Side
-from im2hands.io.errors import ConfigError, DataError, Im2HandsError
+from im2hands.io.errors import ConfigError, DataError
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.training.frame_steps import FrameSteps, LabelledFrames
 from im2hands.training.loop import LoopSettings
-from im2hands.training.refined_occupancy import RefinedOccupancyTask, StoredAnchors, train_refined_occupancy
-from stages import train_refined_occupancy as stage
-from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
-from tests.training.stopping import ends_as_preempted, terminated_at
-from tests.training.two_hand_frames import make_split
+from im2hands.training.refined_occupancy import REFINED_OCCUPANCY, RefinedOccupancyTask, StoredAnchors
+from tests.training import trained as small
+from tests.training.occupancy_frames import write_initial
+from tests.training.trained import curves, trained
 
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
-LOOP = {"steps": 5, "validate_every": 2, "learning_rate": 2e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
-SIZES = {"anchor_widths": (8, 12), "anchor_blocks": 1, "query_width": 8}
-OTHERS = {
-    "batch_frames": 2,
-    "points_per_hand": 64,
-    "uniform_share": 0.5,
-    "validation_frames": 2,
-    "validation_points": 256,
-    "image_encoder": "frozen",
-    "initial_weights": "initial_field",
-    "shared_statistics": True,
-    **SIZES,
-}
 MODES = ["published", "consistent"]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
-    """Everything that the training reads."""
-    folder = tmp_path_factory.mktemp("two_hands")
-    found: dict[str, Path] = {}
-    for name, poses in (("train", 2), ("val", 1)):
-        data = make_split(folder, name, poses)
-        queries = write_queries(data)
-        found.setdefault("initial", write_initial(folder / "initial", data, queries))
-        found |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-        found |= {f"{name}_queries": queries, f"{name}_anchors": write_split_anchors(data, found["initial"])}
-    return found
+@pytest.fixture
+def files(two_hands) -> dict[str, Path]:
+    return two_hands
 
 
 def run(files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    return train_refined_occupancy(
-        **files | {name: changes.pop(name) for name in list(changes) if name in files},
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **OTHERS | changes,
-    )
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
-
-
-def curves(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "model/curves.csv").open()))
+    return trained(REFINED_OCCUPANCY, small.REFINED_OCCUPANCY, files, folder, **changes)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(files, tmp_path_factory) -> Path:
+def undisturbed(two_hands, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(files, folder)
+    run(two_hands, folder)
     return folder
 
 
@@ -163,36 +121,10 @@ def test_it_learns_and_leaves_the_initial_network_alone(files, tmp_path):
 
 def test_it_starts_at_the_initial_field(files, tmp_path):
     """A step of no length: but for the points between the levels 0.45 and 0.5, it and the refined one agree."""
-    metrics = run(files, tmp_path, steps=1, validate_every=1, learning_rate=1e-12, weight_decay=0.0)
-    other = run(files, tmp_path / "random", steps=1, validate_every=1, learning_rate=1e-12, initial_weights="published")
+    metrics = run(files, tmp_path, steps=1, validate_every=1, lr=1e-12, weight_decay=0.0)
+    other = run(files, tmp_path / "random", steps=1, validate_every=1, lr=1e-12, initial_weights="published")
     assert metrics["val_iou"] == pytest.approx(metrics["val_initial_iou"], abs=0.02)
     assert other["val_iou"] != pytest.approx(metrics["val_initial_iou"], abs=0.04)
-
-
-@pytest.mark.parametrize("step", [1, 3])
-def test_interrupted_run_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, step):
-    original = FrameSteps.__getitem__
-
-    def stop(self, index):
-        if index == step:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FrameSteps, "__getitem__", stop)
-        with pytest.raises(ConnectionAbortedError):
-            run(files, tmp_path)
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patch:
-        terminated_at(patch, FrameSteps, 1)
-        sentence = ends_as_preempted(lambda: run(files, tmp_path), capsys)
-    assert "train_refined_occupancy: interrupted at step " in sentence
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
 
 
 def test_trained_encoder_and_augmentation(files, tmp_path):
@@ -202,7 +134,7 @@ def test_trained_encoder_and_augmentation(files, tmp_path):
     name = "resnet.conv1.weight"
     assert not torch.equal(after.image_encoder.state_dict()[name], before.image_encoder.state_dict()[name])
     assert torch.equal(after.initial.image_encoder.state_dict()[name], before.image_encoder.state_dict()[name])
-    assert float(curves(tmp_path)[0]["learning_rate"]) == pytest.approx(LOOP["learning_rate"])
+    assert float(curves(tmp_path)[0]["learning_rate"]) == pytest.approx(small.REFINED_OCCUPANCY["lr"])
 
 
 # ---- options
@@ -213,7 +145,7 @@ def task_of(files, **changes) -> RefinedOccupancyTask:
     first, _ = load_initial_occupancy(files["initial"])
     architecture = dict(first.architecture)
     options = {name: changes.pop(name) for name in OPTIONS if name in changes}
-    network = RefinedOccupancyNetwork(architecture.pop("encoder"), architecture, **SIZES, dropout=0.0, **options)
+    network = RefinedOccupancyNetwork(architecture.pop("encoder"), architecture, **small.SIZES, dropout=0.0, **options)
     network.start_from_initial(first)
     settings = LoopSettings(steps=9, validate_every=9, learning_rate=1e-4, schedule="published")
     return RefinedOccupancyTask(network, settings, **changes)
@@ -262,37 +194,6 @@ def test_initial_network_of_another_depth_reference_is_refused(files, tmp_path):
         run(files, tmp_path, depth_reference="published")
 
 
-def test_a_frozen_encoder_excludes_augmentation(files, tmp_path):
-    with pytest.raises(ConfigError, match="augmentation"):
-        run(files, tmp_path, augmentation=True)
-
-
-def test_stage_passes_its_parameters(files, tmp_path, monkeypatch):
-    """Every key of the section and every option arrives under its name."""
-    given = {}
-    monkeypatch.setattr(stage, "train_refined_occupancy", lambda **arguments: given.update(arguments) or {})
-    loop = {
-        "steps": 5,
-        "validate_every": 2,
-        "lr": 0.5,
-        "schedule": "published",
-        "gradient_clip": 1.0,
-        "precision": "32",
-    }
-    others = OTHERS | {"weight_decay": 0.5, "penetration_weight": 0.25, "context": False, "augmentation": False}
-    section = RefinedOccupancyTraining(weights=None, weight_average=0.5, **loop, **others)
-    options = {name: "published" for name in (*OPTIONS, "penetration_reduction")}
-    names = {name: str(path) for name, path in files.items()}
-    stage.main(**names, checkpoints="c", output=str(tmp_path), seed=7, params=section, **options)
-    assert (given["settings"].seed, given["settings"].learning_rate, given["settings"].schedule) == (
-        7,
-        0.5,
-        "published",
-    )
-    expected = others | options | {"anchor_widths": list(others["anchor_widths"])}
-    assert {name: given[name] for name in expected} == expected
-
-
 class _Split:
     """The paths of the training split, as far as `write_initial` asks."""
 
@@ -312,11 +213,3 @@ def _first_hand(hand):
 
 def _first_camera(batch):
     return replace(batch.camera, **{name: tensor[:1] for name, tensor in vars(batch.camera).items()})
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
-    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(files, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
-    metrics = run(files, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1)
-    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -14,9 +14,10 @@ from workflow.parameters import arguments
 from workflow.record import after_success
 from im2hands.io.sources import sources
 from workflow.threads import lift_gpu_limit, share_of_cores, training_threads
+from workflow.trainings import TRAININGS
 
 validate(config, "../schemas/params.schema.yaml")
-validate_params(config)
+PARAMS = validate_params(config)
 put_on_path()
 lift_gpu_limit(workflow)
 
@@ -54,15 +55,6 @@ def named_files(wildcards, input):
         for name, files in input.items()
         if name != "code" and not name.endswith("files") and files
     )
-
-
-def both_splits(**patterns):
-    """Inputs of a training: `train_NAME` and `val_NAME` for every pattern with {split}."""
-    return {
-        f"{split}_{name}": pattern.format(split=split)
-        for name, pattern in patterns.items()
-        for split in ("train", "val")
-    }
 
 
 def keypoint_file(wildcards):

@@ -21,7 +21,7 @@ TRACKED |= {
         rules.gather_evaluation_queries.output.manifest,
     ),
     **{
-        f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in paths.NETWORKS
+        f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in TRAININGS
     },
     **paths.keypoint_files(config),
     "reconstruct": [
