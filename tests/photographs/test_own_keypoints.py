@@ -55,7 +55,7 @@ def intaghand(monkeypatch) -> AtRest:
 
 
 def test_predicted_keypoints_stand_where_the_box_says(run, scene: Scene, tmp_path, intaghand):
-    code, text = run(keypoints="intaghand", box=",".join(map(str, BOX)), method="initial")
+    code, text = run(keypoints="intaghand", box=",".join(map(str, BOX)), method="initial", model=scene.models)
     assert code == 0, text
     settings = CropSettings()
     affine = square_crop(np.array([BOX[:2], BOX[2:]], float), settings.size, settings.hand_share)

@@ -23,7 +23,7 @@ ROOMS = (
 )
 BESIDE = {"reconstruction": {"training"}, "photographs": {"training", "parity"}}
 """Rooms further up that a room does not enter all the same: whoever uses networks needs no trainer."""
-MODULES = {"doctor": ("io", "config"), "cli": (*ROOMS, "doctor")}
+MODULES = {"doctor": ("io", "config", "networks"), "cli": (*ROOMS, "doctor")}
 
 
 def imported_rooms(file: Path) -> set[str]:
