@@ -187,7 +187,7 @@ class RefinedOccupancyNetwork(nn.Module):
         image, summary = self.image_map(features), self.image_summary(features)
         centre, inputs = self.anchor_inputs(image, anchors, camera)
         encoded = dict(
-            zip(SIDES, self.anchor_encoder.each([inputs[side] for side in ORDER], self.shared_statistics), strict=True)
+            zip(SIDES, self.anchor_encoder.each([inputs[side] for side in SIDES], self.shared_statistics), strict=True)
         )
         codes = self.in_context({side: each.code for side, each in encoded.items()}, summary)
         attention = self.decoder.attention
@@ -216,7 +216,7 @@ class RefinedOccupancyNetwork(nn.Module):
         camera: CameraBatch,
     ) -> tuple[Float[Tensor, "batch 1 3"], dict[Side, tuple[Tensor, Tensor]]]:
         """Centre of all anchors, and each hand's centred anchors (batch, points, 3) and features (batch, points, 34)."""
-        seen = {side: camera.from_world(anchors[side]) for side in ORDER}
+        seen = {side: camera.from_world(anchors[side]) for side in SIDES}
         places = {side: refinement_coordinates(points).to(image.dtype) for side, points in seen.items()}
         centre = anchors_centre(torch.cat(list(places.values()), dim=1))
         inputs = {}
