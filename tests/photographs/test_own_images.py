@@ -12,7 +12,7 @@ from im2hands.geometry.mesh_files import read_mesh
 from im2hands.hands.joints import JointOrder
 from im2hands.photographs.files import read_photograph
 from im2hands.photographs.landmarks import palm_size
-from tests.photographs.own_photograph import result
+from tests.photographs.own_photograph import Scene, result
 
 
 def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):

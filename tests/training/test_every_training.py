@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from im2hands.datasets.occupancy_items import TrainingSteps
 from im2hands.io.errors import ConfigError, Im2HandsError
+from im2hands.io.sources import sources
 from im2hands.io.stage import stage_main
 from im2hands.training import run as run_module
 from im2hands.training.frame_steps import FrameSteps
@@ -35,17 +36,18 @@ from tests.training.trained import balls_inputs, outputs, trained
 
 @dataclass(frozen=True)
 class Training:
-    """steps: the class of its training batches.  stops: steps at which it is stopped."""
+    """steps: the class of its training batches.  stops: steps at which it is stopped.  code: a file that it is made of."""
 
     recipe: Recipe
     section: dict[str, Any]
     steps: type[Dataset]
     stops: tuple[int, ...] = (1, 3)
+    code: str = "im2hands/hands/frames.py"
 
 
 TRAININGS = {
-    "halo": Training(HALO, small.HALO, TrainingSteps, (4, 17)),
-    "intaghand": Training(INTAGHAND, small.INTAGHAND, IntagHandSteps, (2,)),
+    "halo": Training(HALO, small.HALO, TrainingSteps, (4, 17), "im2hands/datasets/queries.py"),
+    "intaghand": Training(INTAGHAND, small.INTAGHAND, IntagHandSteps, (2,), "im2hands/hands/joints.py"),
     "initial_occupancy": Training(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, FrameSteps),
     "keypoint_refinement": Training(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, RefinementSteps),
     "refined_occupancy": Training(REFINED_OCCUPANCY, small.REFINED_OCCUPANCY, FrameSteps),
@@ -114,17 +116,15 @@ def test_a_longer_run_that_would_have_gone_another_way_says_so(training, inputs,
 
 
 def test_other_code_starts_anew(training, inputs, undisturbed, tmp_path, monkeypatch, capsys):
-    """Whichever file of those that its rule follows: here how palm frames are made, between a kill and the next start."""
+    """Code is every file that the stage's rule follows; one of them is edited between a kill and the next start."""
     edited = tmp_path / "project"
     shutil.copytree(PROJECT / "im2hands", edited / "im2hands", ignore=shutil.ignore_patterns("__pycache__"))
-    file = edited / "im2hands/hands/frames.py"
+    file = edited / training.code
     file.write_text(file.read_text() + "\n# edited\n")
     before, after = code_of(training.recipe), code_of(training.recipe, edited)
-    follows = "im2hands/hands/frames.py" in before
-    assert follows == (training.recipe is not HALO)  # HALO's frames are in the hand table
-    assert (before == after) != follows
-    if not follows:
-        return
+    assert [name for name in before if before[name] != after[name]] == [training.code]
+    stage = f"stages/train_{training.recipe.name}.py"
+    assert {*before, stage} >= set(sources(stage, PROJECT))
     with monkeypatch.context() as patch:
         interrupted_at(patch, training.steps, training.stops[-1])
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
