@@ -6,8 +6,8 @@
 Write it again after a change of a stage's imports, of the table below, or of which splits and folders params.yaml names. The
 Snakefile remains the one graph that schedules work; a test compares this projection with it.
 
-It is a table and not computed: on a fresh checkout, `snakemake --detailed-summary` (9.27.1) lists no inputs for files that do not
-exist yet.
+It is a table and not computed: on a fresh checkout, `snakemake --detailed-summary` (9.27.1) lists no inputs for files that are
+still to be made.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ their projections."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,10 @@ from im2hands.networks.hand_graphs import USED_LEVELS
 from im2hands.networks.intaghand import CROP, HandGraphs
 from im2hands.networks.start_hands import StartStatistics
 from im2hands.training.intaghand_items import IntagHandBatch, TwoHandFrames
+from im2hands.training.intaghand_losses import TrueHands
 
 MOST_FRAMES = 256
+FRAMES_AT_ONCE = 8
 TURNS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """In-plane turns of every frame whose hands are looked at, in shares of the largest one of augmentation."""
 PALM = (WRIST, *FINGER_BASES)
@@ -35,11 +38,9 @@ def start_statistics(
 
     components: how many; fewer are zero if the frames have no more.
     """
-    chosen = evenly_spaced(len(frames), MOST_FRAMES)
-    batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in chosen])
-    true = batch.true
+    true, both_joints = true_hands(frames, evenly_spaced(len(frames), MOST_FRAMES))
     hands = torch.cat([side.mirror_points(true.vertices[side]) for side in Side])
-    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in Side])
+    joints = torch.cat([side.mirror_points(both_joints[:, side.index]) for side in Side])
     frame_of_hand = hand_frames(joints)
     mean, directions = principal_components(hands @ frame_of_hand, components)
     turns = [largest_turn * share for share in TURNS]
@@ -57,6 +58,23 @@ def start_statistics(
         *_mean_and_spread(offsets),
         *_mean_and_spread(projections),
     )
+
+
+def true_hands(frames: TwoHandFrames, chosen: Sequence[int]) -> tuple[TrueHands, Float[Tensor, "frames 2 21 3"]]:
+    """The true hands of some frames, and their joints. A few frames at a time: images and maps of all fill the memory."""
+    vertices, pixels, offsets, joints = ({side: [] for side in Side}, {side: [] for side in Side}, [], [])
+    for start in range(0, len(chosen), FRAMES_AT_ONCE):
+        some = chosen[start : start + FRAMES_AT_ONCE]
+        batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in some])
+        for side in Side:
+            vertices[side].append(batch.true.vertices[side])
+            pixels[side].append(batch.true.vertices_2d[side])
+        offsets.append(batch.true.root_offset)
+        joints.append(batch.joints)
+    true = TrueHands(
+        *({side: torch.cat(each[side]) for side in Side} for each in (vertices, pixels)), torch.cat(offsets)
+    )
+    return true, torch.cat(joints)
 
 
 def hand_frames(joints: Float[Tensor, "hands 21 3"]) -> Float[Tensor, "hands 3 3"]:
