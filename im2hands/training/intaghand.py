@@ -154,6 +154,7 @@ def _data(job: Job) -> Data:
             "steps_per_epoch": steps.steps_per_epoch,
             "validation_frames": len(validation.chosen),
             "augmentation": None if ranges is None else asdict(ranges),
+            "loss_weights": {**WEIGHTS, **section.loss_weights.model_dump()},
         },
         metrics={"val_frames": len(validation.chosen)},
         made_of={"dataset": file_card(inputs.train_frames)["provenance"]["parameters"].get("dataset", "unknown")},

@@ -257,6 +257,7 @@ def test_outputs(undisturbed):
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands" and card["compat"] == {"heat_maps": "consistent"}
+    assert card["parameters"]["loss_weights"] == {**WEIGHTS, **small.INTAGHAND["loss_weights"]}
     assert card["metrics"] == metrics and set(metrics) == {"step", "steps", "val_loss", "val_mpjpe", "val_frames"}
     rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
