@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from im2hands.io.errors import ConfigError
+
 NETWORKS = {
     "halo": "HALO",
     "intaghand": "IntagHand",
@@ -41,5 +43,14 @@ METHODS = {
     "initial": Method("Initial occupancy", "initial_occupancy"),
     "im2hands": Method("Im2Hands", "refined_occupancy", threshold=0.45, needs_both_hands=True),
 }
+
+
+def method_of(name: str) -> Method:
+    """The method of a name. Raises ConfigError for an unknown one."""
+    if name not in METHODS:
+        raise ConfigError(f"there is no reconstruction method {name!r}; available: {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
 TITLES = {**NETWORKS, **{name: method.title for name, method in METHODS.items()}}
 """Of networks and methods."""

@@ -10,8 +10,7 @@ import torch
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment
 from im2hands.hands.model_files import load_hand_models
-from im2hands.io.errors import ConfigError
-from im2hands.networks.catalogue import METHODS
+from im2hands.networks.catalogue import method_of
 from im2hands.networks.halo import load_halo
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.reconstruction.anchors import AnchorSettings
@@ -52,6 +51,7 @@ def surfaces_of(
     anchors: how refined occupancy draws them.  alignment: of IntagHand's meshes.  threads: worker processes on a CPU; the
     result does not depend on them.  Raises ConfigError for an unknown method, and what reading its weights raises, at once.
     """
+    known = method_of(method)
     if method == "intaghand":
         network, _ = load_intaghand(files.model, device)
         frames = FrameSet(files.frames, files.hands, files.images)
@@ -59,11 +59,9 @@ def surfaces_of(
     if method == "halo":
         load_halo(files.model)
         fields = HaloFields(files.model, str(device))
-    elif method in METHODS:
-        fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
     else:
-        raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
-    if METHODS[method].needs_both_hands:
+        fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
+    if known.needs_both_hands:
         inputs = inputs.of_whole_pairs()
     on_cpu = device.type == "cpu"
     together = PAIRS_PER_BATCH[method] * (1 if on_cpu else GPU_FACTOR)

@@ -124,7 +124,7 @@ def test_other_code_starts_anew(training, inputs, undisturbed, tmp_path, monkeyp
     before, after = code_of(training.recipe), code_of(training.recipe, edited)
     assert [name for name in before if before[name] != after[name]] == [training.code]
     stage = f"stages/train_{training.recipe.name}.py"
-    assert {*before, stage} >= set(sources(stage, PROJECT))
+    assert {*before, stage, "im2hands/io/stage.py"} >= set(sources(stage, PROJECT))
     with monkeypatch.context() as patch:
         interrupted_at(patch, training.steps, training.stops[-1])
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):

@@ -22,7 +22,7 @@ from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_
 from im2hands.training.determinism import seed_torch
 from im2hands.training.intaghand import INTAGHAND, new_network
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
-from im2hands.training.intaghand_losses import HandTruth, projection_term, with_given_projection
+from im2hands.training.intaghand_losses import WEIGHTS, HandTruth, projection_term, with_given_projection
 from im2hands.training.intaghand_start import best_projection, both_ways, hand_frames, start_statistics, turned
 from tests.training import trained as small
 from tests.training.trained import trained
