@@ -14,6 +14,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place_in_order)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 def place_in_order(item: pytest.Item) -> int:
     group = item.get_closest_marker("xdist_group")
     return LONGEST_FIRST.index(group.args[0]) if group else len(LONGEST_FIRST)

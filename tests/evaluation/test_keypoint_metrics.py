@@ -17,7 +17,6 @@ from im2hands.evaluation.keypoint_metrics import (
     WRIST_UNSCALED,
     joint_errors,
     mean_error,
-    metric_offset,
     point_errors,
     root_offset_error,
 )
@@ -109,13 +108,6 @@ def test_offset_between_hands_is_measured_apart_from_each_hand():
     np.testing.assert_allclose(error, 0, atol=1e-9)
     moved = root_offset_error(left[:, 0], right[:, 0] + [0, 0.003, 0.004], left[:, 0], right[:, 0])
     np.testing.assert_allclose(moved, 5)
-
-
-def test_normalised_offset_becomes_metric_by_the_true_size():
-    true = np.zeros((1, 21, 3))
-    true[0, 9, 0] = 0.19
-    other = true / 2
-    np.testing.assert_allclose(metric_offset(np.array([[0.095, 0, 0]]), true, other), [[(0.19 + 0.095) / 2, 0, 0]])
 
 
 def perfect_detector(seed: int = 0) -> tuple[InterHandTruth, HeatMapPrediction]:

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from im2hands.cli import app
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError, DataError
-from im2hands.networks.acceleration import full_float32
 from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_graph
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand, project
@@ -37,6 +36,7 @@ from im2hands.parity.cases.intaghand_network import (
     published_weights,
 )
 from tests.naive.intaghand import naive_decode, naive_inter_hand, spelt_out
+from tests.networks.comparing import full_float32
 from tests.networks.test_hand_graphs import published_content
 
 FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE, mano_forward.CASE))
@@ -421,7 +421,6 @@ def test_weights_without_their_graphs_are_refused(weights, graph_folder, tmp_pat
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_gives_the_reference_numbers(golden, golden_run):
     network = copy.deepcopy(golden_run[0]).cuda()
     with torch.no_grad(), full_float32():

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.networks.acceleration import full_float32
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
@@ -23,6 +22,7 @@ from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.refined_losses import learning_rate, optimiser, penetration
 from tests.naive.refined_occupancy import naive_refined
+from tests.networks.comparing import full_float32
 
 FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 MODES = ["published", "consistent"]
@@ -338,16 +338,7 @@ def test_labels_survive_batch_statistics_that_both_hands_share(shared):
 @torch.no_grad()
 @pytest.mark.parametrize(
     "device",
-    [
-        pytest.param("cpu", marks=pytest.mark.slow),
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-            ],
-        ),
-    ],
+    [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)],
 )
 def test_any_device_gives_the_reference_numbers(device):
     """Full float32: the ninth and tenth neighbour of a query are as near as 1.5e-5, too near for TF32."""

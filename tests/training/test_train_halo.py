@@ -187,7 +187,6 @@ def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["32", "auto", "16-mixed"])
 def test_training_on_a_gpu(balls, tmp_path, precision):
     settings = {"steps": 200, "validate_every": 100, "lr": 1e-2, "width": 16, "precision": precision}
