@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,24 +20,12 @@ from im2hands.evaluation.keypoint_metrics import (
     root_offset_error,
 )
 from im2hands.io.errors import DataError
-from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases import mano_forward
 from im2hands.parity.cases.metrics import CASE, errors_of, hands_of
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE, mano_forward.CASE))
+from tests.reference import FOLDER
 
 
 def joints(seed: int, samples: int = 4) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.05, (samples, 21, 3))
-
-
-def test_golden_numbers():
-    golden = FOLDER.find(CASE.name)
-    comparisons = list(CASE.run(golden, FOLDER))
-    assert len(comparisons) == 23
-    assert not [comparison for comparison in comparisons if not comparison.passed]
-    inputs_only = {"seed", "mano_model_seed", "left_gt_joints_kinematic", "right_gt_joints_kinematic"}
-    assert set(golden.unused) == inputs_only
 
 
 def test_kinematic_joints_as_truth_give_another_number():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +10,12 @@ from torch import Tensor, nn
 
 from im2hands.networks.image_encoder import DEPTHS, ImageEncoder, MapDecoder, normalise
 from im2hands.networks.published import initial_occupancy as published
-from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases.init_occ import CASE
 from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
 from tests.networks.comparing import full_float32
+from tests.reference import FOLDER
 
-GOLDEN = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,)).find(CASE.name)
+GOLDEN = FOLDER.find("init_occ")
 
 
 @pytest.fixture(scope="module")

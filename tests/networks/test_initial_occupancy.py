@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +14,14 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.halo import HaloNetwork
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera
-from im2hands.parity.case import Golden, GoldenFolder
+from im2hands.parity.case import Golden
 from im2hands.parity.cases.init_occ import CASE, camera_of, hands_of, network_of
 from im2hands.parity.network_fields import golden_image
 from im2hands.training.losses import occupancy_loss
 from tests.naive.initial_occupancy import naive_occupancy, naive_penetration
 from tests.networks.comparing import assert_same, full_float32, values_and_gradients
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 TOLERANCES = [(torch.float32, 3e-5), (torch.float64, 1e-11)]
 OPTIONS = ["published", "consistent"]
 COMPILED_TOLERANCE, MIXED_TOLERANCE = 1e-5, 0.02

@@ -25,8 +25,7 @@ from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published import intaghand as published
 from im2hands.networks.published.importing import export_weights, import_weights
 from im2hands.networks.published.reader import read_published
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases import mano_forward
+from im2hands.parity.case import Golden
 from im2hands.parity.cases.intaghand_network import (
     CASE,
     compare_hands,
@@ -38,8 +37,8 @@ from im2hands.parity.cases.intaghand_network import (
 from tests.naive.intaghand import naive_decode, naive_inter_hand, spelt_out
 from tests.networks.comparing import full_float32
 from tests.networks.test_hand_graphs import published_content
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE, mano_forward.CASE))
 TOLERANCES = [(torch.float32, 2e-4), (torch.float64, 1e-11)]
 """Single precision is itself up to 4e-5 away from double precision in the gradients of this deep network."""
 WIDTHS = (64, 32, 32, 32)

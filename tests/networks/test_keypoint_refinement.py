@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,15 +19,15 @@ from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published import keypoint_refinement as published
 from im2hands.networks.published.importing import export_weights, import_weights
 from im2hands.networks.published.reader import read_published
-from im2hands.parity.case import Golden, GoldenFolder
+from im2hands.parity.case import Golden
 from im2hands.parity.cases.kpts_ref import CASE, compare_refinement, keypoints_of, network_of, of_side, wrist_of
 from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 from tests.naive.keypoint_refinement import naive_refinement
 from tests.networks.comparing import assert_same, full_float32, values_and_gradients
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-11)]
 
 

@@ -27,12 +27,10 @@ from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
 from im2hands.networks.published import halo, initial_occupancy, keypoint_refinement, refined_occupancy
 from im2hands.networks.refined_occupancy import load_refined_occupancy
-from im2hands.parity.case import Comparison, Golden, GoldenFolder
+from im2hands.parity.case import Comparison, Golden
 from im2hands.parity.cases import halo_decoder, init_occ, intaghand_network, kpts_ref, ref_occ
-from im2hands.parity.registry import all_cases
 from im2hands.parity.weights_rule import rule_weights
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", all_cases())
+from tests.reference import FOLDER
 
 
 def command(*arguments: Any) -> Result:

@@ -17,11 +17,10 @@ from im2hands.networks.published import halo
 from im2hands.networks.published import initial_occupancy as published
 from im2hands.networks.published.importing import export_weights, import_weights
 from im2hands.networks.published.reader import read_published
-from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases.init_occ import CASE
 from im2hands.parity.weights_rule import rule_weights
+from tests.reference import FOLDER
 
-GOLDEN = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,)).find(CASE.name)
+GOLDEN = FOLDER.find("init_occ")
 ENCODER_TENSORS, DECODER_TENSORS, ALL_TENSORS = 372, 196, 848
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import query_points_in_camera
-from im2hands.parity.case import Golden, GoldenFolder
+from im2hands.parity.case import Golden
 from im2hands.parity.cases.init_occ import camera_of, hands_of
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import golden_image
@@ -23,8 +22,8 @@ from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.refined_losses import learning_rate, optimiser, penetration
 from tests.naive.refined_occupancy import naive_refined
 from tests.networks.comparing import full_float32
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 MODES = ["published", "consistent"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,6 @@ from im2hands.hands.sides import Side
 from im2hands.networks.hand_graphs import build_hand_graph
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import HandPairPrediction, PredictedHand
-from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases import mano_forward
 from im2hands.parity.cases.mano_forward import stand_in_models
 from im2hands.training.intaghand_losses import (
     HandTruth,
@@ -29,8 +26,8 @@ from im2hands.training.intaghand_losses import (
     upsampling_term,
     weighted,
 )
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (mano_forward.CASE,))
 OFFSET = torch.tensor([[0.02, -0.01, 0.03]])
 
 
