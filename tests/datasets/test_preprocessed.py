@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import Layout, ShardReader
 from tests.datasets.preprocessed_folders import write_halo_folder, write_intaghand_folder, write_joints
+from tests.hostile import Hostile
 from tests.training.two_hand_frames import TwoHandSplit, make_split
 
 SPLIT = "train"
@@ -133,14 +133,6 @@ def test_halo_folder_gives_our_queries(data, settings, tmp_path):
         np.testing.assert_array_equal(labels[cube], inside[:64])
         np.testing.assert_array_equal(labels[near], inside[64:])
         assert row["label_rule"] == "published"
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_a_hostile_pickle_is_refused_and_not_run(folder, settings, tmp_path):

@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from im2hands.cli import app
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError, DataError
 from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_graph
@@ -22,9 +19,7 @@ from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand, project
 from im2hands.networks.inter_hand_attention import InterHandAttention
 from im2hands.networks.model_folder import ModelCard, write_model
-from im2hands.networks.published import intaghand as published
 from im2hands.networks.published.importing import export_weights, import_weights
-from im2hands.networks.published.reader import read_published
 from im2hands.parity.case import Golden
 from im2hands.parity.cases.intaghand_network import (
     CASE,
@@ -358,42 +353,10 @@ def graph_folder(graph, faces, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["", "module."])
-def imported(weights, graph_folder, tmp_path_factory, request):
-    """A bare state dict, of one or several GPUs, and the model folder made from it with two different graphs."""
-    folder = tmp_path_factory.mktemp("published")
-    torch.save(OrderedDict((request.param + key, x) for key, x in weights.items()), folder / "interhand.pth")
-    command = ["import-weights", str(folder / "interhand.pth"), "--to", str(folder / "intaghand")]
-    result = CliRunner().invoke(app, [*command, "--graphs", str(graph_folder)])
-    return folder, result
-
-
-def test_layout_is_the_published_one():
-    shapes = published.LAYOUT.shapes
-    assert len(shapes) == 1093
-    trained = {key: shape for key, shape in shapes.items() if "running_" not in key and "num_batches" not in key}
-    count = {
-        part: sum(int(np.prod(s)) for key, s in trained.items() if key.startswith(part))
-        for part in ("encoder.", "mid_model.")
-    }
-    assert count == {"encoder.": 26_974_554, "mid_model.": 722_944}
-    assert sum(key.startswith("encoder.") for key in shapes) == 372
-    assert len({published.our_name(key) for key in shapes}) == 1093
-
-
-def test_import_then_export_keeps_every_bit_key_and_place(imported, weights):
-    folder, result = imported
-    assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[1:] == ["loaded: 1093 tensors", "initial: 0 tensors", "ignored: 0 tensors"]
-    export_weights(folder / "intaghand", folder / "back.pth")
-    assert list(torch.load(folder / "back.pth", weights_only=True)) == list(published.LAYOUT.shapes)
-    back = read_published(folder / "back.pth").weights
-    assert all(torch.equal(back[key], weights[key]) for key in weights)
-    assert all(back[key].dtype == weights[key].dtype for key in weights)
-
-
-def test_imported_network_stands_on_the_imported_graphs(imported, graph):
-    network, card = load_intaghand(imported[0] / "intaghand")
+def test_imported_network_stands_on_the_imported_graphs(weights, graph_folder, graph, tmp_path):
+    torch.save(weights, tmp_path / "interhand.pth")
+    list(import_weights([tmp_path / "interhand.pth"], tmp_path / "intaghand", graph_folder))
+    network, card = load_intaghand(tmp_path / "intaghand")
     assert card.origin["loaded"] == 1093
     for side, expected in two_graphs(graph).items():
         for level in range(3):

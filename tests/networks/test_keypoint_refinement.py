@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -17,12 +16,10 @@ from im2hands.io.errors import CheckpointError
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, joint_graph, load_keypoint_refinement
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published import keypoint_refinement as published
-from im2hands.networks.published.importing import export_weights, import_weights
-from im2hands.networks.published.reader import read_published
+from im2hands.networks.published.importing import export_weights
 from im2hands.parity.case import Golden
 from im2hands.parity.cases.kpts_ref import CASE, compare_refinement, keypoints_of, network_of, of_side, wrist_of
 from im2hands.parity.network_fields import golden_image
-from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 from tests.naive.keypoint_refinement import naive_refinement
 from tests.networks.comparing import assert_same, full_float32, values_and_gradients
@@ -248,67 +245,6 @@ def test_loss_counts_the_middle_base_as_root():
 
 
 # ---- published files
-
-
-@pytest.fixture(scope="module")
-def imported(golden, tmp_path_factory):
-    """A file in the published structure and the model folder made from it."""
-    folder = tmp_path_factory.mktemp("published")
-    weights = rule_weights(published.LAYOUT.shapes, int(golden["seed_weights"]))
-    state = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4}]}
-    content = {"model": weights, "optimizer": state, "epoch_it": 7, "it": 4000, "loss_val_best": np.float64(81.5)}
-    torch.save(content, folder / "model_best.pt")
-    lines = list(import_weights([folder / "model_best.pt"], folder / "model"))
-    return folder, weights, lines
-
-
-def test_layout_is_the_published_one():
-    shapes = published.LAYOUT.shapes
-    assert len(shapes) == 882
-    counted = {key: shape for key, shape in shapes.items() if "running_" not in key and "num_batches" not in key}
-    assert sum(int(np.prod(shape)) for shape in counted.values()) == 39_672_016
-
-
-def test_import_then_export_keeps_every_bit_key_and_place(imported):
-    folder, weights, lines = imported
-    assert lines[1:] == ["loaded: 882 tensors", "initial: 0 tensors", "ignored: 0 tensors"]
-    export_weights(folder / "model", folder / "back.pt")
-    back = read_published(folder / "back.pt")
-    assert list(back.weights) == list(weights)
-    assert all(torch.equal(back.weights[key], weights[key]) for key in weights)
-    assert all(back.weights[key].dtype == weights[key].dtype for key in weights)
-    assert back.notes == {"epoch_it": 7, "it": 4000}
-
-
-def test_imported_network_gives_the_reference_numbers(imported, golden, golden_run):
-    network, card = load_keypoint_refinement(imported[0] / "model")
-    assert card.compat == {"joint_regressors": "published"}
-    assert card.origin["notes"]["loss_val_best"] == 81.5
-    with torch.no_grad():
-        refined = network.refine(*golden_run[1:])
-    assert deviation_from_golden(golden, refined.left, refined.right) < 1e-5
-
-
-def test_a_data_parallel_prefix_and_missing_tensors_are_reported(imported, tmp_path):
-    weights = OrderedDict((f"module.{key}", tensor) for key, tensor in imported[1].items())
-    del weights["module.right_reg.3.bias"]
-    torch.save(weights, tmp_path / "plain.pt")
-    lines = list(import_weights([tmp_path / "plain.pt"], tmp_path / "model"))
-    assert lines[1:4] == ["loaded: 881 tensors", "initial: 1 tensors", "  right_reg.3.bias"]
-
-
-def test_training_starts_from_intaghands_image_encoder(imported, tmp_path):
-    """A file of IntagHand, by the folder's name: its encoder is taken, the rest starts at the published initial values."""
-    encoder = "image_encoder."
-    of_encoder = {key: tensor for key, tensor in imported[1].items() if key.startswith(encoder)}
-    weights = {f"module.encoder.{key.removeprefix(encoder)}": tensor for key, tensor in of_encoder.items()}
-    torch.save({**weights, "module.decoder.dense_coor": torch.ones(778, 3)}, tmp_path / "intaghand.pth")
-    lines = list(import_weights([tmp_path / "intaghand.pth"], tmp_path / "keypoint_refinement"))
-    assert "loaded: 372 tensors" in lines
-    assert "initial: 510 tensors" in lines
-    network, _ = load_keypoint_refinement(tmp_path / "keypoint_refinement")
-    state = published.to_published(network.state_dict())
-    assert all(torch.equal(state[key], tensor) for key, tensor in of_encoder.items())
 
 
 def test_published_initial_values():

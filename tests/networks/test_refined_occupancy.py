@@ -18,7 +18,6 @@ from im2hands.parity.case import Golden
 from im2hands.parity.cases.init_occ import camera_of, hands_of
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import golden_image
-from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.refined_losses import learning_rate, optimiser, penetration
 from tests.naive.refined_occupancy import naive_refined
 from tests.networks.comparing import full_float32
@@ -204,15 +203,6 @@ def test_anchors_of_both_hands_are_needed():
 def test_unknown_option_is_refused():
     with pytest.raises(ValueError, match="fps_dead_ball"):
         RefinedOccupancyNetwork("resnet18", fps_dead_ball="other")
-
-
-def test_published_layout_there_and_back():
-    """1596 tensors: same keys, same order, same bits."""
-    weights = rule_weights(published.LAYOUT.shapes, 3)
-    back = published.to_published(published.from_published(weights))
-    assert len(back) == 1596
-    assert list(back) == list(published.LAYOUT.shapes)
-    assert all(torch.equal(back[key], weights[key]) for key in back)
 
 
 def test_initial_occupancy_file_fills_both_places():
