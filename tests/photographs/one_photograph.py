@@ -21,7 +21,7 @@ def photographs(folder: Path) -> TwoHandSplit:
 def write_models(data: TwoHandSplit) -> Path:
     """A folder of models as the workflow leaves it; refined occupancy starts at the initial field."""
     folder = data.folder / "models"
-    first, _ = load_initial_occupancy(write_initial(folder / "initial_occupancy", data, write_queries(data)))
+    first, _ = load_initial_occupancy(write_initial(folder / "initial_occupancy", data.hands, write_queries(data)))
     torch.manual_seed(1)
     sizes = {name: value for name, value in first.architecture.items() if name != "encoder"}
     network = RefinedOccupancyNetwork(first.architecture["encoder"], sizes, (8, 12), 1, 8)

@@ -64,7 +64,7 @@ def queries(data) -> Path:
 @pytest.fixture(scope="module")
 def models(data) -> dict[str, Path]:
     """Untrained networks; the refined one gives nearly the initial field, moved by anchors and image."""
-    folders = {"initial": write_initial(data.folder / "initial", data, write_queries(data))}
+    folders = {"initial": write_initial(data.folder / "initial", data.hands, write_queries(data))}
     first, _ = load_initial_occupancy(folders["initial"])
     torch.manual_seed(1)
     sizes = {name: value for name, value in first.architecture.items() if name != "encoder"}

@@ -31,12 +31,12 @@ def write_queries(data: TwoHandSplit) -> Path:
     return shard.parent / "manifest.json"
 
 
-def write_initial(folder: Path, data: TwoHandSplit, queries: Path, depth_reference: str = "consistent") -> Path:
+def write_initial(folder: Path, hands: Path, queries: Path, depth_reference: str = "consistent") -> Path:
     """Folder of an untrained initial network whose fields are soft balls about the bones, and a little of the image."""
     torch.manual_seed(0)
     options = {"depth_reference": depth_reference, "penetration_frame": "consistent"}
     network, balls = InitialOccupancyNetwork("resnet10_narrow", width=24, **options), HaloNetwork(width=24)
-    balls.decoders.start_as_balls(LabelledHands(queries, data.hands).bone_centres())
+    balls.decoders.start_as_balls(LabelledHands(queries, hands).bone_centres())
     for decoder in network.decoders.values():
         decoder.load_state_dict(widened(balls, POINT_FEATURES))
         with torch.no_grad():
