@@ -16,7 +16,6 @@ from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import IMAGES
 from im2hands.datasets.preprocessed import ImportSettings, import_preprocessed
 from im2hands.datasets.queries import QUERIES, Quantisation
-from im2hands.hands.model_files import write_hand_model_folder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
@@ -31,13 +30,6 @@ SPLIT = "train"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TwoHandSplit:
     return make_split(tmp_path_factory.mktemp("data"), SPLIT, poses=2, maps=True)
-
-
-@pytest.fixture(scope="module")
-def hand_model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("hand")
-    write_hand_model_folder(folder)
-    return folder
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from im2hands.hands.joints import JOINT_NAMES, JointOrder, reorder
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, joint_graph, load_keypoint_refinement
-from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published import keypoint_refinement as published
 from im2hands.networks.published.importing import export_weights
 from im2hands.parity.case import Golden
@@ -24,6 +23,7 @@ from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 from tests.naive.keypoint_refinement import naive_refinement
 from tests.networks.comparing import assert_same, full_float32, values_and_gradients
 from tests.reference import FOLDER
+from tests.training.untrained import write_network
 
 TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-11)]
 
@@ -264,15 +264,7 @@ def test_published_initial_values():
 
 def test_other_sizes_have_no_published_layout(tmp_path):
     network = small_network()
-    card = ModelCard(
-        network="keypoint_refinement",
-        architecture=network.architecture,
-        origin={"kind": "trained"},
-        dataset="none",
-        licence="none",
-        compat={"joint_regressors": "consistent"},
-    )
-    write_model(tmp_path / "model", network.state_dict(), card)
+    write_network(tmp_path / "model", "keypoint_refinement", network, joint_regressors="consistent")
     again, _ = load_keypoint_refinement(tmp_path / "model")
     assert again.joint_regressors == "consistent"
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in network.state_dict().items())

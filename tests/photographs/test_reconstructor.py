@@ -16,8 +16,9 @@ from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.model_fit import fit_hand_model
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
+from im2hands.networks.catalogue import METHODS as METHODS_OF
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
-from im2hands.photographs.reconstructor import FOLDERS, Reconstructor, hand_inputs, photograph_crop
+from im2hands.photographs.reconstructor import Reconstructor, hand_inputs, photograph_crop
 from im2hands.reconstruction.hand_extent import extent
 from im2hands.reconstruction.image_fields import ImageFields
 from im2hands.reconstruction.surfaces import reconstruct_hands
@@ -61,7 +62,7 @@ def test_the_workflow_gives_the_same_meshes_for_the_same_crop_and_keypoints(reco
     method = reconstructor._for(2)[2]
     given = [type(hand)(**{**vars(hand), "pair_id": "pair", "frame_ids": (0,)}) for hand in hand_inputs(item.keypoints)]
     fields = ImageFields(
-        method, str(models / FOLDERS[method]), data.frames, data.hands, data.images, 0, reconstructor.anchors
+        method, str(models / METHODS_OF[method].network), data.frames, data.hands, data.images, 0, reconstructor.anchors
     )
     wanted = reconstruct_hands(fields, given, reconstructor.extraction)
     made = reconstructor.reconstruct_crop(item.image, np.eye(2, 3), item.camera, hand_inputs(item.keypoints))
