@@ -125,3 +125,9 @@ def finished(balls, two_hands, tmp_path_factory) -> Callable[[str], Path]:
         return folder
 
     return folder_of
+
+
+@pytest.fixture
+def undisturbed_halo(finished) -> Path:
+    """Made before the test disturbs anything."""
+    return finished("halo")

@@ -30,26 +30,25 @@ def run(balls: Path, folder: Path, **changes) -> dict:
     return trained(HALO, small.HALO, balls_inputs(balls), folder, **changes)
 
 
-def test_outputs(finished):
-    undisturbed = finished("halo")
-    card = json.loads((undisturbed / "model/card.json").read_text())
-    metrics = json.loads((undisturbed / "model/metrics.json").read_text())
+def test_outputs(undisturbed_halo):
+    card = json.loads((undisturbed_halo / "model/card.json").read_text())
+    metrics = json.loads((undisturbed_halo / "model/metrics.json").read_text())
     assert card["dataset"] == "balls"
     assert card["compat"] == {"angle_clamp": "consistent", "label_rule": "consistent"}
     assert card["metrics"] == metrics
     assert set(metrics) == {"step", "steps", "val_iou", "val_loss", "val_hands", "val_set"}
-    network, _ = load_halo(undisturbed / "model")
+    network, _ = load_halo(undisturbed_halo / "model")
     assert network.architecture["width"] == 8
-    assert [p.name for p in (undisturbed / "checkpoints").iterdir()] == ["finished.ckpt"]
-    assert list((undisturbed / "logs").glob("events.out.tfevents.*"))
-    assert [int(row["step"]) for row in curves(undisturbed)] == list(range(1, 26))
+    assert [p.name for p in (undisturbed_halo / "checkpoints").iterdir()] == ["finished.ckpt"]
+    assert list((undisturbed_halo / "logs").glob("events.out.tfevents.*"))
+    assert [int(row["step"]) for row in curves(undisturbed_halo)] == list(range(1, 26))
 
 
-def test_training_is_repeatable(balls, finished, tmp_path):
+def test_training_is_repeatable(balls, undisturbed_halo, tmp_path):
     """Two loader processes or none, global generators used or not: the same bytes in every output."""
     torch.rand(3)
     run(balls, tmp_path, loaders=2)
-    assert outputs(tmp_path) == outputs(finished("halo"))
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 def test_it_fits_one_shape_closely(tmp_path):
@@ -68,12 +67,12 @@ def test_both_losses_and_both_initialisations_fall(balls, tmp_path, loss):
 
 
 @pytest.mark.parametrize("step", [10, 24])
-def test_interrupted_training_ends_with_the_same_bits(balls, finished, tmp_path, monkeypatch, step):
+def test_interrupted_training_ends_with_the_same_bits(balls, undisturbed_halo, tmp_path, monkeypatch, step):
     """At a validation and at the last step; others: test_every_training.py."""
     stopped_at(monkeypatch, TrainingSteps, step, lambda: run(balls, tmp_path))
     assert not (tmp_path / "model").exists()
     run(balls, tmp_path)
-    assert outputs(tmp_path) == outputs(finished("halo"))
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(balls, tmp_path):
@@ -85,31 +84,31 @@ def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(balls, tmp_
     assert [row["val_loss"] for row in rows[0]] != [row["val_loss"] for row in rows[1]]
 
 
-def test_half_written_checkpoint_is_not_taken(balls, finished, tmp_path, monkeypatch, capsys):
+def test_half_written_checkpoint_is_not_taken(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
     stopped_at(monkeypatch, TrainingSteps, 17, lambda: run(balls, tmp_path))
     last = tmp_path / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:2000])
     (tmp_path / "checkpoints/.last.x.part.ckpt").write_bytes(b"left over")
     run(balls, tmp_path)
     assert "Starting afresh" in capsys.readouterr().err
-    assert outputs(tmp_path) == outputs(finished("halo"))
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["finished.ckpt"]
 
 
-def test_checkpoint_of_other_parameters_is_not_taken(balls, finished, tmp_path, monkeypatch, capsys):
+def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
     stopped_at(monkeypatch, TrainingSteps, 17, lambda: run(balls, tmp_path, lr=1e-3))
     run(balls, tmp_path)
     assert "belongs to other parameters" in capsys.readouterr().err
-    assert outputs(tmp_path) == outputs(finished("halo"))
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
-def test_finished_training_is_trained_anew_when_forced(balls, finished, tmp_path, monkeypatch):
+def test_finished_training_is_trained_anew_when_forced(balls, undisturbed_halo, tmp_path, monkeypatch):
     """Its archived state must not make a forced run return the old model at once."""
     run(balls, tmp_path)
     asked = asked_items(monkeypatch, TrainingSteps)
     run(balls, tmp_path)
     assert asked == list(range(25))
-    assert outputs(tmp_path) == outputs(finished("halo"))
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 PARAMS = small.HALO | {"steps": 120, "gradient_clip": 1.0}
