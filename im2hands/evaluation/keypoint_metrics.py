@@ -19,8 +19,6 @@ from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.io.errors import DataError
 
 MILLIMETRES = 1000.0
-NORMALISED_BONE = 0.095
-"""Mean distance from wrist to middle knuckle in the units of IntagHand's network (nominal metres)."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +115,6 @@ def root_offset_error(
     predicted = np.asarray(predicted_right, np.float64) - np.asarray(predicted_left, np.float64)
     true = np.asarray(true_right, np.float64) - np.asarray(true_left, np.float64)
     return np.linalg.norm(predicted - true, axis=-1) * MILLIMETRES
-
-
-def metric_offset(
-    offset: Float[np.ndarray, "samples 3"],
-    true_left: Float[np.ndarray, "samples 21 3"],
-    true_right: Float[np.ndarray, "samples 21 3"],
-) -> Float[np.ndarray, "samples 3"]:
-    """IntagHand's offset between the hands (its units) in metres, by the true scale, which a report has to say.
-
-    true_*: true joints (m); their mean distance from wrist to middle knuckle is 0.095 in the network's units.
-    """
-    scale = (_reference_bone(true_left) + _reference_bone(true_right)) / 2 / NORMALISED_BONE
-    return np.asarray(offset, np.float64) * scale[:, None]
 
 
 def _reference_bone(joints: Float[np.ndarray, "samples 21 3"]) -> Float[np.ndarray, " samples"]:

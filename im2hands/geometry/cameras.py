@@ -110,9 +110,3 @@ def crop_intrinsics(intrinsics: Float[np.ndarray, "3 3"], affine: Affine) -> Flo
 def apply_affine(affine: Affine, pixels: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
     """Pixels after an affine map."""
     return pixels @ affine[:, :2].T + affine[:, 2]
-
-
-def invert_affine(affine: Affine) -> Affine:
-    """The map back. Raises numpy.linalg.LinAlgError if there is none."""
-    inverse = np.linalg.inv(affine[:, :2])
-    return np.column_stack([inverse, -inverse @ affine[:, 2]])

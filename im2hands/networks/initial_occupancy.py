@@ -203,32 +203,6 @@ class InitialOccupancyNetwork(nn.Module):
         return hand.points.to(dtype), hand.bone_from_palm.to(dtype), hand.bone_lengths.to(dtype)
 
 
-class InitialOccupancyField(nn.Module):
-    """The field of one side with tensors only as arguments, as `torch.export` and other runtimes want it.
-
-    forward: palm-frame points (batch, n, 3), their camera coordinates with relative depth (`seen_by`), bone frames, bone
-    lengths, keys and values of the encoded images -> occupancy (batch, n).
-    """
-
-    def __init__(self, network: InitialOccupancyNetwork, side: Side) -> None:
-        super().__init__()
-        self.point_encoder = network.point_encoders[side.value]
-        self.attention = network.image_attention[side.value].attention
-        self.decoders = network.decoders[side.value]
-
-    def forward(
-        self,
-        points: Float[Tensor, "batch n 3"],
-        seen: Float[Tensor, "batch n 3"],
-        bone_from_palm: Float[Tensor, "batch 16 4 4"],
-        bone_lengths: Float[Tensor, "batch 16"],
-        keys: Float[Tensor, "batch heads tokens depth"],
-        values: Float[Tensor, "batch heads tokens depth"],
-    ) -> Float[Tensor, "batch n"]:
-        features = self.attention.attend_each(_coded(seen, self.point_encoder), SharedTokens(keys, values))
-        return torch.sigmoid(self.decoders.strongest(points, bone_from_palm, bone_lengths, features))
-
-
 def _coded(seen: Tensor, encoder: nn.Sequential) -> Tensor:
     with torch.autocast(seen.device.type, enabled=False):
         return torch.cat([seen, encoder(seen)], dim=-1)

@@ -65,15 +65,6 @@ def noise_at(x, y, z, seed):
     return low * (1 - c) + high * c
 
 
-@numba.njit(**COMPILE)
-def value_noise(points, seed):
-    """Value noise (0 .. 1) at many points (n, 3), in units of the lattice."""
-    values = np.empty(points.shape[0])
-    for i in range(points.shape[0]):
-        values[i] = noise_at(points[i, 0], points[i, 1], points[i, 2], seed)
-    return values
-
-
 class ShadowMap:
     """What one distant light sees of a mesh.
 

@@ -26,7 +26,7 @@ from im2hands.networks.intaghand import load_intaghand
 from im2hands.training.frozen_encoder import FrozenEncoder, features_of, frozen_encoders
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.losses import occupancy_loss, occupancy_scores
-from im2hands.training.occupancy_data import occupancy_data
+from im2hands.training.occupancy_data import OccupancyInputs, occupancy_data
 from im2hands.training.run import Data, Job, Recipe
 
 THRESHOLD = 0.5
@@ -34,17 +34,9 @@ FINEST_MAPS = {"of_heat_maps": (3,), "of_dense_maps": (3,)}
 
 
 @dataclass(frozen=True)
-class InitialOccupancyInputs:
+class InitialOccupancyInputs(OccupancyInputs):
     """*_frames, *_hands: tables.  *_images, *_queries: manifests.  halo, intaghand: model folders to start from."""
 
-    train_frames: str
-    val_frames: str
-    train_hands: str
-    val_hands: str
-    train_images: str
-    val_images: str
-    train_queries: str
-    val_queries: str
     halo: str
     intaghand: str
 

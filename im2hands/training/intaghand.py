@@ -40,19 +40,13 @@ from im2hands.training.intaghand_losses import (
 )
 from im2hands.training.intaghand_start import start_statistics
 from im2hands.training.loop import LoopSettings, NetworkTask
-from im2hands.training.run import Data, Job, Recipe
+from im2hands.training.run import Data, FrameInputs, Job, Recipe
 
 
 @dataclass(frozen=True)
-class IntagHandInputs:
+class IntagHandInputs(FrameInputs):
     """*_frames, *_hands: tables.  *_images: manifests of crops with masks and dense maps.  hand_model: folder."""
 
-    train_frames: str
-    val_frames: str
-    train_hands: str
-    val_hands: str
-    train_images: str
-    val_images: str
     hand_model: str
 
 

@@ -24,7 +24,7 @@ from im2hands.training.frozen_encoder import FrozenEncoder, frozen_encoders, req
 from im2hands.training.keypoint_inputs import KeypointBatch, KeypointFrames, RefinementSteps, RefinementValidation
 from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 from im2hands.training.loop import LoopSettings, NetworkTask
-from im2hands.training.run import Data, Job, Recipe
+from im2hands.training.run import Data, FrameInputs, Job, Recipe
 
 DROPOUT = {"published": 0.01, "identity": 0.0}
 """By initial weights: dropping a unit that carries a coordinate would move joints by centimetres."""
@@ -33,18 +33,12 @@ MAPS = {"backbone": (3,), "of_heat_maps": (3,), "of_dense_maps": (3,)}
 
 
 @dataclass(frozen=True)
-class KeypointRefinementInputs:
+class KeypointRefinementInputs(FrameInputs):
     """*_frames, *_hands, *_images: frame table, hand table and image manifest of a split.
 
     *_predictions: IntagHand's keypoints of these frames.  intaghand: model folder whose image encoder is started from.
     """
 
-    train_frames: str
-    val_frames: str
-    train_hands: str
-    val_hands: str
-    train_images: str
-    val_images: str
     train_predictions: str
     val_predictions: str
     intaghand: str

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.training.frame_steps import AnchorsOf, FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import require_no_augmentation
-from im2hands.training.run import Data, Job, upstream_parameters
+from im2hands.training.run import Data, FrameInputs, Job, upstream_parameters
+
+
+@dataclass(frozen=True)
+class OccupancyInputs(FrameInputs):
+    """*_queries: manifests of query points."""
+
+    train_queries: str
+    val_queries: str
 
 
 def occupancy_data(job: Job, network: str, anchors: Callable[[FrameSet, str], AnchorsOf | None]) -> Data:

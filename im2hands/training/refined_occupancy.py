@@ -29,7 +29,7 @@ from im2hands.training.determinism import seed_torch
 from im2hands.training.frozen_encoder import FrozenEncoder, features_of, frozen_encoders
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.losses import occupancy_loss, occupancy_scores
-from im2hands.training.occupancy_data import occupancy_data
+from im2hands.training.occupancy_data import OccupancyInputs, occupancy_data
 from im2hands.training.refined_losses import PENETRATION_WEIGHT, WEIGHT_DECAY, learning_rate, optimiser, penetration
 from im2hands.training.run import Data, Job, Recipe
 
@@ -39,20 +39,12 @@ MAPS = {"of_heat_maps": (0, 3), "of_dense_maps": (0, 3)}
 
 
 @dataclass(frozen=True)
-class RefinedOccupancyInputs:
+class RefinedOccupancyInputs(OccupancyInputs):
     """*_frames, *_hands: tables.  *_images, *_queries, *_anchors: manifests.
 
     initial: model folder of the frozen network, whose image encoder and projection also start this network's own.
     """
 
-    train_frames: str
-    val_frames: str
-    train_hands: str
-    val_hands: str
-    train_images: str
-    val_images: str
-    train_queries: str
-    val_queries: str
     train_anchors: str
     val_anchors: str
     initial: str

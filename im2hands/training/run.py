@@ -55,6 +55,18 @@ class Run:
 
 
 @dataclass(frozen=True)
+class FrameInputs:
+    """What every training on photographs reads of a split. *_frames, *_hands: tables.  *_images: manifests."""
+
+    train_frames: str
+    val_frames: str
+    train_hands: str
+    val_hands: str
+    train_images: str
+    val_images: str
+
+
+@dataclass(frozen=True)
 class Job:
     """What the parts of a recipe are given.
 

@@ -12,11 +12,7 @@ from im2hands.datasets.hands import fit_hands
 from im2hands.datasets.interhand26m import InterHand26M
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.errors import DamagedFileError, DataError
-
-
-def index(dataset, allowed=0.0):
-    dataset.write_annotations()
-    return index_frames(dataset.root, dataset.split, allowed)
+from tests.datasets.made_up_interhand import index
 
 
 def reasons(audit):
@@ -63,11 +59,11 @@ def test_valid_hand_types_stay_valid_however_they_are_written(interhand, value):
 )
 def test_values_without_a_certain_meaning_set_their_frame_aside_by_name(interhand, place, key, value, named):
     getattr(interhand, place)[2][key] = value
-    table, audit = index(interhand, allowed=1 / 6)
+    table, audit = index(interhand, max_unreadable_fraction=1 / 6)
     assert table["image_id"].to_pylist() == [700, 701, 703, 704, 705]
     assert audit.counts == {Reason.ENTRY_MALFORMED: 1}
     with pytest.raises(DataError, match=rf"1 of 6 cannot be used \(1 entry_malformed\).*{named}"):
-        index(interhand, allowed=0.1)
+        index(interhand, max_unreadable_fraction=0.1)
 
 
 def test_faults_of_single_hand_frames_are_nobodys_concern(interhand):
@@ -232,7 +228,7 @@ def test_two_pictures_of_the_same_name_are_not_chosen_from(interhand):
     for suffix in (".png", ".jpeg"):
         path.with_suffix(suffix).write_bytes(path.read_bytes())
     path.unlink()
-    assert index(interhand, allowed=0.2)[1].counts == {Reason.IMAGE_MISSING: 1}
+    assert index(interhand, max_unreadable_fraction=0.2)[1].counts == {Reason.IMAGE_MISSING: 1}
 
 
 @pytest.mark.parametrize("kind", ["data", "camera", "MANO_NeuralAnnot", "joint_3d"])
@@ -309,11 +305,11 @@ def test_a_camera_file_of_another_kind_is_refused(interhand):
 )
 def test_what_a_camera_file_lacks_is_named(interhand, remove, detail):
     remove(interhand.camera)
-    assert any(detail in text for _, text in reasons(index(interhand, allowed=0.5)[1]).values())
+    assert any(detail in text for _, text in reasons(index(interhand, max_unreadable_fraction=0.5)[1]).values())
 
 
 @pytest.mark.parametrize("key", ["campos", "camrot", "focal", "princpt"])
 def test_cameras_with_nan_are_set_aside_one_by_one(interhand, key):
     values = interhand.camera["1"][key]["400002"]
     (values[0] if key == "camrot" else values)[0] = float("nan")
-    assert reasons(index(interhand, allowed=0.2)[1]) == {702: ("camera_not_finite", "")}
+    assert reasons(index(interhand, max_unreadable_fraction=0.2)[1]) == {702: ("camera_not_finite", "")}

@@ -8,14 +8,6 @@ import numpy as np
 import pytest
 
 from im2hands.datasets.check import check_data
-from im2hands.hands.model_files import write_hand_model_folder
-
-
-@pytest.fixture(scope="module")
-def hand_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hand_model")
-    write_hand_model_folder(folder)
-    return folder
 
 
 def findings(interhand, hand_model):

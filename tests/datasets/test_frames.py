@@ -7,15 +7,10 @@ import pyarrow as pa
 import pytest
 
 from im2hands.datasets.audit import AUDIT, Reason
-from im2hands.datasets.frames import FRAMES, FrameTable, hands_of, index_frames, shard_range, write_index
+from im2hands.datasets.frames import FRAMES, FrameTable, hands_of, shard_range, write_index
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Provenance, read_parquet
-from tests.datasets.made_up_interhand import made_up_interhand
-
-
-def index(dataset, max_unreadable_fraction=0.0, **arguments):
-    dataset.write_annotations()
-    return index_frames(dataset.root, dataset.split, max_unreadable_fraction, **arguments)
+from tests.datasets.made_up_interhand import index, made_up_interhand
 
 
 def reasons(audit) -> dict[int, str]:

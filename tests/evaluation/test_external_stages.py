@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from im2hands.config.sections import External, MakeTables
+from im2hands.config.sections import External
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.evaluation.records import read_records
 from im2hands.geometry.mesh import Mesh
@@ -20,8 +20,8 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.io.stage import stage_main
 from im2hands.reconstruction.external import NO_FILE
 from im2hands.reconstruction.storage import read_surfaces
-from stages import evaluate_keypoints, import_keypoints, import_meshes, make_tables
-from tests.evaluation.test_stages import SETTINGS, model, run_evaluate, run_reconstruct, true_fields  # noqa: F401
+from stages import import_keypoints, import_meshes
+from tests.evaluation.test_stages import SETTINGS, model, run_evaluate, run_reconstruct, run_tables, true_fields  # noqa: F401
 from workflow.parameters import arguments
 
 OURS = SETTINGS.model_copy(update={"formats": ["ply"], "resolution": 64})
@@ -154,19 +154,8 @@ def test_meshes_are_moved_by_the_wrist_of_their_keypoints(small_data, exported, 
 def test_tables_have_a_row_and_the_cost_table_has_none(small_data, exported, model, tmp_path):  # noqa: F811
     meshes = run_import(small_data, exported[0], tmp_path)
     theirs = run_evaluate(small_data, meshes, tmp_path, method="external_x")
-    errors = str(tmp_path / "keypoints.parquet")
-    evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
-    timings = [str(exported[0].parents[1] / "timings/0.parquet")]
-    make_tables.main(
-        [str(exported[1]), str(theirs)],
-        [errors],
-        [],
-        timings,
-        [f"halo={model}"],
-        str(tmp_path / "tables"),
-        1,
-        MakeTables(decimals=2),
-    )
+    timings = [exported[0].parents[1] / "timings/0.parquet"]
+    run_tables(small_data, [exported[1], theirs], timings, [f"halo={model}"], tmp_path)
     shape = pd.read_parquet(tmp_path / "tables/shape_given_keypoints.parquet").set_index("method")
     assert shape.loc["external_x", "mesh_iou_percent"] == shape.loc["halo", "mesh_iou_percent"]
     assert pd.read_parquet(tmp_path / "tables/cost.parquet")["method"].tolist() == ["halo"]

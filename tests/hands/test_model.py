@@ -172,7 +172,6 @@ def test_too_many_components_and_wrong_vertices_are_named():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_same_hand_on_the_gpu():
     pose, shape, translation = parameters(7)
     here = MODELS[Side.RIGHT].pose(pose, shape, translation).vertices

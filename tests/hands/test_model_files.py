@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import types
@@ -28,6 +27,7 @@ from im2hands.hands.model_files import (
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hand_model_folder import hand_model_files
+from tests.hostile import Hostile
 from workflow import paths
 
 MODELS = builtin_hand_models()
@@ -300,14 +300,6 @@ def test_pickle_of_python_two_loads(tmp_path):
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     assert_same_model(hand_model(read_model_file(path), Side.RIGHT, "file"), MODELS[Side.RIGHT])
-
-
-class Hostile:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
 
 
 def test_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,11 +25,9 @@ from im2hands.networks.hand_graphs import (
     without_fakes,
 )
 from im2hands.networks.published.graph_files import read_graph_files, read_hand_graph
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases import intaghand_network, mano_forward
+from im2hands.parity.case import Golden
 from tests.naive.intaghand import naive_coarsening
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (intaghand_network.CASE, mano_forward.CASE))
+from tests.reference import FOLDER
 
 
 @pytest.fixture(scope="module")

@@ -5,29 +5,22 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from im2hands.cli import app
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import CheckpointError, DataError
-from im2hands.networks.acceleration import full_float32
 from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_graph
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand, project
 from im2hands.networks.inter_hand_attention import InterHandAttention
-from im2hands.networks.model_folder import ModelCard, write_model
-from im2hands.networks.published import intaghand as published
+from im2hands.networks.model_folder import write_model
 from im2hands.networks.published.importing import export_weights, import_weights
-from im2hands.networks.published.reader import read_published
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases import mano_forward
+from im2hands.parity.case import Golden
 from im2hands.parity.cases.intaghand_network import (
     CASE,
     compare_hands,
@@ -37,9 +30,10 @@ from im2hands.parity.cases.intaghand_network import (
     published_weights,
 )
 from tests.naive.intaghand import naive_decode, naive_inter_hand, spelt_out
+from tests.networks.comparing import full_float32
 from tests.networks.test_hand_graphs import published_content
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE, mano_forward.CASE))
 TOLERANCES = [(torch.float32, 2e-4), (torch.float64, 1e-11)]
 """Single precision is itself up to 4e-5 away from double precision in the gradients of this deep network."""
 WIDTHS = (64, 32, 32, 32)
@@ -307,14 +301,10 @@ def _first_places(vertices: Tensor) -> Tensor:
 # ---- model folders and published files
 
 
-def model_of(network: IntagHandNetwork) -> ModelCard:
-    return ModelCard("intaghand", network.architecture, {"kind": "trained"}, dataset="none", licence="none")
-
-
 def test_model_folder_holds_the_graphs(graph, tmp_path):
     """A trained network needs no file but its own: the graphs come back with the weights, also by `load_state_dict`."""
     network = small_network(two_graphs(graph)).eval()
-    write_model(tmp_path / "model", network.state_dict(), model_of(network))
+    write_network(tmp_path / "model", "intaghand", network)
     again, _ = load_intaghand(tmp_path / "model")
     into_another = small_network({side: graph for side in Side}, seed=5).eval()
     before = graph.laplacians[0].clone()
@@ -335,7 +325,7 @@ def test_model_folder_holds_the_graphs(graph, tmp_path):
 def test_start_hands_of_the_earlier_form_are_refused(graph, tmp_path):
     """Folders trained before start hands were turned hands hold other numbers; they are named, and what to do."""
     network = small_network(two_graphs(graph), start_components=3)
-    write_model(tmp_path / "model", network.state_dict(), model_of(network))
+    write_network(tmp_path / "model", "intaghand", network)
     assert load_intaghand(tmp_path / "model")[0].start_hands.components.shape == (3, 2, 200, 3)
     earlier = network.state_dict()
     earlier["start_hands.weights.weight"] = earlier.pop("start_hands.numbers.weight")
@@ -359,42 +349,10 @@ def graph_folder(graph, faces, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["", "module."])
-def imported(weights, graph_folder, tmp_path_factory, request):
-    """A bare state dict, of one or several GPUs, and the model folder made from it with two different graphs."""
-    folder = tmp_path_factory.mktemp("published")
-    torch.save(OrderedDict((request.param + key, x) for key, x in weights.items()), folder / "interhand.pth")
-    command = ["import-weights", str(folder / "interhand.pth"), "--to", str(folder / "intaghand")]
-    result = CliRunner().invoke(app, [*command, "--graphs", str(graph_folder)])
-    return folder, result
-
-
-def test_layout_is_the_published_one():
-    shapes = published.LAYOUT.shapes
-    assert len(shapes) == 1093
-    trained = {key: shape for key, shape in shapes.items() if "running_" not in key and "num_batches" not in key}
-    count = {
-        part: sum(int(np.prod(s)) for key, s in trained.items() if key.startswith(part))
-        for part in ("encoder.", "mid_model.")
-    }
-    assert count == {"encoder.": 26_974_554, "mid_model.": 722_944}
-    assert sum(key.startswith("encoder.") for key in shapes) == 372
-    assert len({published.our_name(key) for key in shapes}) == 1093
-
-
-def test_import_then_export_keeps_every_bit_key_and_place(imported, weights):
-    folder, result = imported
-    assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[1:] == ["loaded: 1093 tensors", "initial: 0 tensors", "ignored: 0 tensors"]
-    export_weights(folder / "intaghand", folder / "back.pth")
-    assert list(torch.load(folder / "back.pth", weights_only=True)) == list(published.LAYOUT.shapes)
-    back = read_published(folder / "back.pth").weights
-    assert all(torch.equal(back[key], weights[key]) for key in weights)
-    assert all(back[key].dtype == weights[key].dtype for key in weights)
-
-
-def test_imported_network_stands_on_the_imported_graphs(imported, graph):
-    network, card = load_intaghand(imported[0] / "intaghand")
+def test_imported_network_stands_on_the_imported_graphs(weights, graph_folder, graph, tmp_path):
+    torch.save(weights, tmp_path / "interhand.pth")
+    list(import_weights([tmp_path / "interhand.pth"], tmp_path / "intaghand", graph_folder))
+    network, card = load_intaghand(tmp_path / "intaghand")
     assert card.origin["loaded"] == 1093
     for side, expected in two_graphs(graph).items():
         for level in range(3):
@@ -421,7 +379,6 @@ def test_weights_without_their_graphs_are_refused(weights, graph_folder, tmp_pat
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_gives_the_reference_numbers(golden, golden_run):
     network = copy.deepcopy(golden_run[0]).cuda()
     with torch.no_grad(), full_float32():

@@ -128,27 +128,10 @@ BAD = {
     "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV reads no frame of this video"),
     "keypoints missing": (lambda s: {"keypoints": "none.json"}, "none.json: the keypoint file is missing"),
     "keypoints no JSON": (lambda s: {"keypoints": s.written("bad.json", "{")}, "is not valid JSON"),
-    "keypoints a list": (lambda s: {"keypoints": s.written("list.json", [1])}, "not 2 x 21 x 3"),
     "keypoints of others": (lambda s: {"keypoints": s.written("other.json", {"x.png": s.hands})}, "has no entry"),
-    "too few joints": (
-        lambda s: {"keypoints": s.written("few.json", s.hands | {"left": s.hands["left"][:20]})},
-        "left is 20 x 3, not 21 x 3 numbers",
-    ),
     "keypoints not numbers": (
         lambda s: {"keypoints": s.written("words.json", s.hands | {"right": [["a"] * 3] * 21})},
         "is no array of numbers",
-    ),
-    "centimetres": (
-        lambda s: {"keypoints": s.written("cm.json", {k: (np.array(v) * 1e2).tolist() for k, v in s.hands.items()})},
-        "in m and 30 to 500 in mm",
-    ),
-    "swapped hands": (
-        lambda s: {"keypoints": s.written("swapped.json", {"left": s.hands["right"], "right": s.hands["left"]})},
-        "left and right are exchanged",
-    ),
-    "no hand": (
-        lambda s: {"keypoints": s.written("nobody.json", {"left": None, "right": None})},
-        "keypoints of no hand",
     ),
     "all joints in one place": (
         lambda s: {"keypoints": s.written("point.json", dict.fromkeys(s.hands, [[0.0, 0, 1]] * 21))},
@@ -183,15 +166,11 @@ BAD = {
     "unknown method": (lambda s: {"method": "magic"}, "no method 'magic'"),
     "grid that is no doubling": (lambda s: {"resolution": 100}, "cannot be reached by doublings"),
     "unknown format": (lambda s: {"formats": "stl"}, "not a mesh format; use obj, ply, glb"),
-    "no refinement network": (lambda s: {"refine_keypoints": True}, "keypoint_refinement/card.json"),
     "order without a file": (
         lambda s: {"keypoints": "intaghand", "order": "mano"},
         "--order says what a keypoint file",
     ),
-    "unknown order": (lambda s: {"order": "alphabetical"}, "order 'alphabetical' must be one of standard"),
     "no palm": (lambda s: {"palm": 85}, "a palm is for landmarks"),
-    "none at once": (lambda s: {"at_once": 0}, "--at-once 0: give 1 or more"),
-    "no IntagHand": (lambda s: {"keypoints": "intaghand"}, "intaghand/card.json"),
     "box upside down": (lambda s: {"box": "10,10,5,20"}, "give left,top,right,bottom in pixels"),
     "output is a file": (lambda s: {"output": s.image}, "is a file; give a folder"),
 }
@@ -209,6 +188,7 @@ def _file(scene: Scene, name: str, content: bytes) -> Path:
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_ends_in_one_clear_sentence(run, scene, tmp_path, case):
+    """More about keypoint files: test_keypoint_files.py; about missing networks: test_own_keypoints.py."""
     make, message = BAD[case]
     options = make(scene)
     code, text = run(options.pop("image", scene.image), **options)

@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def initial(data, tmp_path_factory):
-    return write_initial(tmp_path_factory.mktemp("initial"), data, write_queries(data))
+    return write_initial(tmp_path_factory.mktemp("initial"), data.hands, write_queries(data))
 
 
 @pytest.fixture(scope="module")

@@ -47,5 +47,6 @@ def test_every_stage_explains_itself_alone(stage):
 def test_a_stage_defines_only_main(stage):
     """It reads, calls and writes; what needs a function of its own belongs to the library."""
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    assert ast.get_docstring(tree).startswith(f"Stage `{stage}`")
     defined = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert defined == ["main"]

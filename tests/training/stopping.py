@@ -21,6 +21,14 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, dataset: type, index: int) -
     monkeypatch.setattr(dataset, "__getitem__", stop)
 
 
+def stopped_at(monkeypatch: pytest.MonkeyPatch, dataset: type, index: int, train: Callable[[], object]) -> None:
+    """Runs `train` until item `index` of the training data is asked for."""
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, dataset, index)
+        with pytest.raises(ConnectionAbortedError):
+            train()
+
+
 def asked_items(monkeypatch: pytest.MonkeyPatch, dataset: type) -> list[int]:
     """A list that grows with the items of the training data that are asked for."""
     asked: list[int] = []

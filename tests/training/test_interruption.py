@@ -20,15 +20,8 @@ from tests.training.test_train_halo import run
 from tests.training.trained import outputs
 
 
-@pytest.fixture(scope="module")
-def undisturbed(balls, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(balls, folder)
-    return folder
-
-
 @pytest.mark.parametrize("index", [1, 9, 17])
-def test_the_step_at_hand_is_saved(balls, undisturbed, tmp_path, monkeypatch, capsys, index):
+def test_the_step_at_hand_is_saved(balls, undisturbed_halo, tmp_path, monkeypatch, capsys, index):
     """Whichever step the signal meets, none is done twice and none is left out, in curves, averages and weights."""
     with monkeypatch.context() as patched:
         terminated_at(patched, TrainingSteps, index)
@@ -41,10 +34,10 @@ def test_the_step_at_hand_is_saved(balls, undisturbed, tmp_path, monkeypatch, ca
     asked = asked_items(monkeypatch, TrainingSteps)
     run(balls, tmp_path)
     assert asked == list(range(step, 25))
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
-def test_loader_processes_outlive_the_signal(balls, undisturbed, tmp_path, monkeypatch, capsys):
+def test_loader_processes_outlive_the_signal(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
     """`scancel` signals every process of a job; the death of a loader would break off the step that is to be saved."""
     started = HaloTask.on_train_batch_start
 
@@ -62,11 +55,11 @@ def test_loader_processes_outlive_the_signal(balls, undisturbed, tmp_path, monke
         sentence = ends_as_preempted(lambda: run(balls, tmp_path, loaders=2), capsys)
     assert "interrupted at step 5 of 25; the same command goes on from there" in sentence
     run(balls, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 @pytest.mark.parametrize(("patience", "saved"), [(60, 20), (-1, 10)])
-def test_a_validation_may_end_if_it_is_quick(balls, undisturbed, tmp_path, monkeypatch, capsys, patience, saved):
+def test_a_validation_may_end_if_it_is_quick(balls, undisturbed_halo, tmp_path, monkeypatch, capsys, patience, saved):
     """Once it is done its whole stretch is saved; one that takes too long is given up, and the last checkpoint stands."""
     begun = HaloTask.on_validation_epoch_start
 
@@ -82,10 +75,10 @@ def test_a_validation_may_end_if_it_is_quick(balls, undisturbed, tmp_path, monke
     begins = "goes on from there" if saved == 20 else "goes on from step 10"
     assert f"interrupted at step 20 of 25; the same command {begins}." in sentence
     run(balls, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
-def test_a_signal_after_the_last_step_changes_nothing(balls, undisturbed, tmp_path, monkeypatch):
+def test_a_signal_after_the_last_step_changes_nothing(balls, undisturbed_halo, tmp_path, monkeypatch):
     """All is computed: the outputs are written and the exit code is 0."""
     ended = HaloTask.on_validation_epoch_end
 
@@ -96,7 +89,7 @@ def test_a_signal_after_the_last_step_changes_nothing(balls, undisturbed, tmp_pa
 
     monkeypatch.setattr(HaloTask, "on_validation_epoch_end", signal_self)
     run(balls, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 # ---- longer and shorter runs

@@ -38,41 +38,29 @@ from tests.training.trained import curves, trained
 MAPS = ("backbone", "of_heat_maps", "of_dense_maps")
 
 
-@pytest.fixture
-def files(two_hands) -> dict[str, Path]:
-    return two_hands
-
-
-def run(files, folder: Path, **changes) -> dict:
+def run(two_hands, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    return trained(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, files, folder, **changes)
+    return trained(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, two_hands, folder, **changes)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(two_hands, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(two_hands, folder)
-    return folder
+def frame_set(two_hands, split: str = "train") -> FrameSet:
+    return FrameSet(two_hands[f"{split}_frames"], two_hands[f"{split}_hands"], two_hands[f"{split}_images"])
 
 
-def frame_set(files, split: str = "train") -> FrameSet:
-    return FrameSet(files[f"{split}_frames"], files[f"{split}_hands"], files[f"{split}_images"])
-
-
-def labelled(files, split: str = "train", with_images: bool = False) -> LabelledFrames:
-    hands = LabelledHands(files[f"{split}_queries"], files[f"{split}_hands"])
-    return LabelledFrames(frame_set(files, split), hands, with_images)
+def labelled(two_hands, split: str = "train", with_images: bool = False) -> LabelledFrames:
+    hands = LabelledHands(two_hands[f"{split}_queries"], two_hands[f"{split}_hands"])
+    return LabelledFrames(frame_set(two_hands, split), hands, with_images)
 
 
 # ---- batches of frames
 
 
-def test_a_step_is_the_same_whoever_asks_for_it(files):
+def test_a_step_is_the_same_whoever_asks_for_it(two_hands):
     """Also after other steps; hands draw their own points, and every frame comes once per round."""
-    steps = FrameSteps(labelled(files), 2, 64, 0.5, seed=1)
+    steps = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=1)
     batches = [steps[step] for step in range(4)]
-    again = FrameSteps(labelled(files), 2, 64, 0.5, seed=1)[2]
-    other = FrameSteps(labelled(files), 2, 64, 0.5, seed=2)[2]
+    again = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=1)[2]
+    other = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=2)[2]
     for side in Side:
         assert torch.equal(again.hands[side].points, batches[2].hands[side].points)
         assert torch.equal(again.labels[side], batches[2].labels[side])
@@ -86,9 +74,9 @@ def test_a_step_is_the_same_whoever_asks_for_it(files):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_query_points_of_an_augmented_frame_stay_on_their_pixels(files, flip):
+def test_query_points_of_an_augmented_frame_stay_on_their_pixels(two_hands, flip):
     """Their labels go with them: the points of the hand that is left now are those that the right one had."""
-    frames, queries = frame_set(files), LabelledHands(files["train_queries"], files["train_hands"]).queries
+    frames, queries = frame_set(two_hands), LabelledHands(two_hands["train_queries"], two_hands["train_hands"]).queries
     item, augmentation = frames.item(1), Augmentation(angle=33.0, scale=1.05, flip=flip)
     before, after = (_with_stored_points(one, queries) for one in (item, item.augmented(augmentation)))
     affine = torch.from_numpy(augmentation.affine(256)).float()
@@ -108,8 +96,8 @@ def _pixels(batch, side: Side) -> torch.Tensor:
     return batch.camera.pixels(query_points_in_camera(batch.hands[side], batch.camera))
 
 
-def test_augmented_steps_show_other_images_of_the_same_frames(files):
-    frames = labelled(files, with_images=True)
+def test_augmented_steps_show_other_images_of_the_same_frames(two_hands):
+    frames = labelled(two_hands, with_images=True)
     plain, changed = (FrameSteps(frames, 2, 64, 0.5, seed=1, augmentation=flag)[0] for flag in (False, True))
     assert torch.equal(plain.frame_index, changed.frame_index)
     raw = np.stack([frames.frames.image(int(frame)) for frame in plain.frame_index])
@@ -118,8 +106,8 @@ def test_augmented_steps_show_other_images_of_the_same_frames(files):
     assert not torch.allclose(plain.camera.rotation, changed.camera.rotation)
 
 
-def test_validation_takes_the_first_points_of_evenly_spaced_frames(files):
-    frames = labelled(files)
+def test_validation_takes_the_first_points_of_evenly_spaced_frames(two_hands):
+    frames = labelled(two_hands)
     validation = FrameValidation(frames, most_frames=2, points_per_hand=100)
     assert len(validation) == 1
     batch = validation[0]
@@ -132,18 +120,18 @@ def test_validation_takes_the_first_points_of_evenly_spaced_frames(files):
         validation[1]
 
 
-def test_frames_without_query_points_are_named(files):
-    hands = LabelledHands(files["val_queries"], files["val_hands"])
+def test_frames_without_query_points_are_named(two_hands):
+    hands = LabelledHands(two_hands["val_queries"], two_hands["val_hands"])
     with pytest.raises(DataError, match=r"no query points of hand \S+_left .*sample_queries"):
-        LabelledFrames(frame_set(files), hands, False)
+        LabelledFrames(frame_set(two_hands), hands, False)
 
 
 # ---- the frozen encoder
 
 
-def test_frozen_maps_do_not_depend_on_room_or_neighbours(files):
+def test_frozen_maps_do_not_depend_on_room_or_neighbours(two_hands):
     """Kept or made again, alone or in a batch: the same bits, and those of the encoder itself up to rounding."""
-    frames, encoder = frame_set(files), load_intaghand(files["intaghand"])[0].image_encoder
+    frames, encoder = frame_set(two_hands), load_intaghand(two_hands["intaghand"])[0].image_encoder
     plenty = FrozenEncoder(encoder, frames, torch.device("cpu"))
     none, some = (FrozenEncoder(encoder, frames, torch.device("cpu"), budget_bytes=room) for room in (0, 2_000_000))
     asked = torch.tensor([2, 0, 3])
@@ -160,27 +148,27 @@ def test_frozen_maps_do_not_depend_on_room_or_neighbours(files):
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
-def test_a_frozen_encoder_is_intaghands_in_every_bit(files, undisturbed):
-    ours = load_initial_occupancy(undisturbed / "model")[0].image_encoder.state_dict()
-    theirs = load_intaghand(files["intaghand"])[0].image_encoder.state_dict()
+def test_a_frozen_encoder_is_intaghands_in_every_bit(two_hands, finished):
+    ours = load_initial_occupancy(finished("initial_occupancy") / "model")[0].image_encoder.state_dict()
+    theirs = load_intaghand(two_hands["intaghand"])[0].image_encoder.state_dict()
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_frozen_maps_give_the_scores_of_the_images(files, split):
+def test_frozen_maps_give_the_scores_of_the_images(two_hands, split):
     """Of the split that is asked for: the frames of training while training, else those of validation."""
-    network = started_from(files["halo"], files["intaghand"])
+    network = started_from(two_hands["halo"], two_hands["intaghand"])
     torch.manual_seed(1)
     for decoder in network.decoders.values():
         torch.nn.init.normal_(decoder.layers[2].weight[..., -POINT_FEATURES:], std=0.3)  # the image matters
     settings = LoopSettings(steps=1, validate_every=1, learning_rate=1.0)
-    sets = [frame_set(files, name) for name in ("train", "val")]
+    sets = [frame_set(two_hands, name) for name in ("train", "val")]
     frozen = tuple(FrozenEncoder(network.image_encoder, each, torch.device("cpu")) for each in sets)
     plain, cached = (
         InitialOccupancyTask(network, settings).eval(),
         InitialOccupancyTask(network, settings, frozen).eval(),
     )
-    batch = FrameValidation(labelled(files, split, with_images=True), 2, 256)[0]
+    batch = FrameValidation(labelled(two_hands, split, with_images=True), 2, 256)[0]
     cached.training = split == "train"
     with torch.no_grad():
         expected, found = plain.scores(batch)["val_loss"], cached.scores(batch)["val_loss"]
@@ -194,13 +182,16 @@ def test_frozen_maps_give_the_scores_of_the_images(files, split):
 
 @pytest.mark.parametrize("image_attention", [True, False])
 @pytest.mark.parametrize("depth_reference", ["published", "consistent"])
-def test_it_starts_at_halos_field(files, image_attention, depth_reference):
+def test_it_starts_at_halos_field(two_hands, image_attention, depth_reference):
     """Whatever the image shows, and for both hands; the encoder is IntagHand's."""
     torch.manual_seed(5)
     network = started_from(
-        files["halo"], files["intaghand"], image_attention, {"depth_reference": depth_reference}
+        two_hands["halo"], two_hands["intaghand"], image_attention, {"depth_reference": depth_reference}
     ).eval()
-    halo, batch = load_halo(files["halo"])[0], FrameSteps(labelled(files, with_images=True), 2, 64, 0.5, seed=1)[0]
+    halo, batch = (
+        load_halo(two_hands["halo"])[0],
+        FrameSteps(labelled(two_hands, with_images=True), 2, 64, 0.5, seed=1)[0],
+    )
     with torch.no_grad():
         occupancy = network(batch.images, batch.hands, batch.camera)
         for side, hand in batch.hands.items():
@@ -209,11 +200,12 @@ def test_it_starts_at_halos_field(files, image_attention, depth_reference):
             torch.testing.assert_close(occupancy[side], expected, atol=1e-6, rtol=1e-5)
     assert torch.equal(
         network.image_encoder.resnet.conv1.weight,
-        load_intaghand(files["intaghand"])[0].image_encoder.resnet.conv1.weight,
+        load_intaghand(two_hands["intaghand"])[0].image_encoder.resnet.conv1.weight,
     )
 
 
-def test_outputs(undisturbed):
+def test_outputs(finished):
+    undisturbed = finished("initial_occupancy")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
@@ -225,11 +217,11 @@ def test_outputs(undisturbed):
     assert max(scores.values()) == pytest.approx(metrics["val_iou"], rel=1e-5)
 
 
-def test_it_learns(files, tmp_path):
+def test_it_learns(two_hands, tmp_path):
     """The loss on the training frames falls far below that of HALO's field, and their IoU rises."""
-    same = {f"val_{name}": files[f"train_{name}"] for name in ("frames", "hands", "images", "queries")}
-    start = run(files, tmp_path / "start", steps=1, validate_every=1, lr=1e-12, **same)
-    end = run(files, tmp_path / "end", steps=60, validate_every=60, lr=3e-3, **same)
+    same = {f"val_{name}": two_hands[f"train_{name}"] for name in ("frames", "hands", "images", "queries")}
+    start = run(two_hands, tmp_path / "start", steps=1, validate_every=1, lr=1e-12, **same)
+    end = run(two_hands, tmp_path / "end", steps=60, validate_every=60, lr=3e-3, **same)
     assert end["val_loss"] < 0.6 * start["val_loss"]
     assert end["val_iou"] > start["val_iou"] + 0.05
     before, after = (load_initial_occupancy(tmp_path / name / "model")[0] for name in ("start", "end"))
@@ -241,17 +233,17 @@ def test_it_learns(files, tmp_path):
     assert after.decoders["left"].layers[2].weight[..., -19:].abs().max() > 1e-3
 
 
-def test_a_trained_encoder_with_augmentation(files, tmp_path):
+def test_a_trained_encoder_with_augmentation(two_hands, tmp_path):
     """The published way but for the augmentation: images in the batches, and the encoder learns."""
-    run(files, tmp_path, image_encoder="trained", augmentation=True, steps=2)
-    after, start = load_initial_occupancy(tmp_path / "model")[0], load_intaghand(files["intaghand"])[0]
+    run(two_hands, tmp_path, image_encoder="trained", augmentation=True, steps=2)
+    after, start = load_initial_occupancy(tmp_path / "model")[0], load_intaghand(two_hands["intaghand"])[0]
     assert not torch.equal(after.image_encoder.resnet.conv1.weight, start.image_encoder.resnet.conv1.weight)
 
 
 @pytest.mark.parametrize("value", ["published", "consistent"])
-def test_options_are_kept_with_the_weights(files, tmp_path, value):
+def test_options_are_kept_with_the_weights(two_hands, tmp_path, value):
     run(
-        files,
+        two_hands,
         tmp_path,
         steps=1,
         validate_every=1,
@@ -278,21 +270,21 @@ def test_scores_are_means_over_both_hands():
 # ---- given weights
 
 
-def test_given_weights_take_the_place_of_a_training(files, tmp_path):
+def test_given_weights_take_the_place_of_a_training(two_hands, tmp_path):
     """The same weights and card, the card's metrics, and curves without a row."""
-    metrics = use_given_weights(files["halo"], HALO, tmp_path / "halo")
+    metrics = use_given_weights(two_hands["halo"], HALO, tmp_path / "halo")
     assert metrics == {"val_iou": 0.5} == json.loads((tmp_path / "halo/metrics.json").read_text())
-    given, ours = load_halo(files["halo"])[0].state_dict(), load_halo(tmp_path / "halo")[0].state_dict()
+    given, ours = load_halo(two_hands["halo"])[0].state_dict(), load_halo(tmp_path / "halo")[0].state_dict()
     assert all(torch.equal(given[name], ours[name]) for name in given)
     assert len((tmp_path / "halo/curves.csv").read_text().splitlines()) == 1
 
 
-def test_unfit_given_weights_are_refused(files, tmp_path):
+def test_unfit_given_weights_are_refused(two_hands, tmp_path):
     with pytest.raises(CheckpointError, match="halo"):
-        use_given_weights(files["intaghand"], HALO, tmp_path / "halo")
+        use_given_weights(two_hands["intaghand"], HALO, tmp_path / "halo")
     with pytest.raises(DataError):
         use_given_weights(tmp_path / "nowhere", HALO, tmp_path / "halo")
-    own = shutil.copytree(files["halo"], tmp_path / "models/halo")
+    own = shutil.copytree(two_hands["halo"], tmp_path / "models/halo")
     with pytest.raises(CheckpointError, match="import the weights into another"):
         use_given_weights(own, HALO, own)
     assert not (tmp_path / "halo").exists()

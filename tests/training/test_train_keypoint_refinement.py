@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from im2hands.training.keypoint_inputs import KeypointFrames, RefinementSteps, R
 from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT
 from tests.training import trained as small
 from tests.training.stopping import interrupted_at
-from tests.training.trained import outputs, trained
+from tests.training.trained import curves, outputs, trained
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
-from tests.training.untrained import write_intaghand
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +30,13 @@ def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
 
 
 @pytest.fixture(scope="module")
-def intaghand(tmp_path_factory) -> Path:
-    """Folder of an untrained IntagHand."""
-    return write_intaghand(tmp_path_factory.mktemp("intaghand"))
+def files(splits, two_hands) -> dict[str, Path]:
+    return splits["train"].inputs() | splits["val"].inputs() | {"intaghand": two_hands["intaghand"]}
 
 
-def paths(splits: dict[str, TwoHandSplit], intaghand: Path) -> dict[str, Path]:
-    files = {"intaghand": intaghand}
-    for name, data in splits.items():
-        files |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-        files[f"{name}_predictions"] = data.keypoints("noisy")
-    return files
-
-
-def run(splits, intaghand, folder: Path, **changes) -> dict:
+def run(files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, paths(splits, intaghand), folder, **changes)
+    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **changes)
 
 
 def keypoint_frames(data: TwoHandSplit, with_images: bool = False) -> KeypointFrames:
@@ -140,14 +129,8 @@ def test_validation_is_fixed_and_holds_both_kinds(splits):
 # ---- training
 
 
-@pytest.fixture(scope="module")
-def undisturbed(splits, intaghand, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(splits, intaghand, folder)
-    return folder
-
-
-def test_outputs(undisturbed, intaghand):
+def test_outputs(finished):
+    undisturbed = finished("keypoint_refinement")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
@@ -162,7 +145,7 @@ def test_outputs(undisturbed, intaghand):
         "train_frames_without_prediction",
         "val_frames_without_prediction",
     }
-    rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
+    rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "4", "5"]
     assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
         metrics["val_loss"], rel=1e-5
@@ -171,37 +154,37 @@ def test_outputs(undisturbed, intaghand):
     assert network.architecture == {"encoder": "resnet10_narrow", "token_widths": [8], "image_channels": 4}
 
 
-def test_a_frozen_encoder_is_intaghands_in_every_bit(undisturbed, intaghand):
-    ours = load_keypoint_refinement(undisturbed / "model")[0].image_encoder.state_dict()
-    theirs = load_intaghand(intaghand)[0].image_encoder.state_dict()
+def test_a_frozen_encoder_is_intaghands_in_every_bit(finished, two_hands):
+    ours = load_keypoint_refinement(finished("keypoint_refinement") / "model")[0].image_encoder.state_dict()
+    theirs = load_intaghand(two_hands["intaghand"])[0].image_encoder.state_dict()
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
-def test_scores_before_the_first_step_are_those_of_the_given_keypoints(splits, intaghand, tmp_path):
+def test_scores_before_the_first_step_are_those_of_the_given_keypoints(files, tmp_path):
     """With a learning rate of next to nothing the identity start stays: before and after refinement agree."""
-    metrics = run(splits, intaghand, tmp_path, steps=1, lr=1e-12)
+    metrics = run(files, tmp_path, steps=1, lr=1e-12)
     assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
     assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
     assert 5 < metrics["val_in_jpe"] < 25 < 2 * metrics["val_perturbed_in_jpe"]
 
 
-def test_noise_is_refined_away_on_a_tiny_set(splits, intaghand, tmp_path):
+def test_noise_is_refined_away_on_a_tiny_set(files, tmp_path):
     """Perturbed keypoints of the four training poses come out closer to the truth than they went in."""
-    same = {"train": splits["train"], "val": splits["train"]}
-    metrics = run(same, intaghand, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
+    same = {name.replace("train", "val"): path for name, path in files.items() if name.startswith("train")}
+    metrics = run(files | same, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
     assert metrics["val_perturbed_jpe"] < 0.85 * metrics["val_perturbed_in_jpe"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("initial_weights", ["identity", "published"])
-def test_a_trained_encoder_with_augmentation_resumes_too(splits, intaghand, tmp_path, monkeypatch, initial_weights):
+def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkeypatch, initial_weights):
     options = {"image_encoder": "trained", "augmentation": True, "initial_weights": initial_weights, "steps": 4}
-    run(splits, intaghand, tmp_path / "whole", **options)
+    run(files, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         interrupted_at(patch, RefinementSteps, 3)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(splits, intaghand, tmp_path / "broken", **options)
-    run(splits, intaghand, tmp_path / "broken", **options)
+            run(files, tmp_path / "broken", **options)
+    run(files, tmp_path / "broken", **options)
     assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
 
 
@@ -217,7 +200,7 @@ def test_a_trained_encoder_with_augmentation_resumes_too(splits, intaghand, tmp_
         ("none usable", "has usable keypoints; predict them again"),  # with predicted_share 1
     ],
 )
-def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
+def test_bad_predictions(splits, files, tmp_path, damage, sentence):
     data, reasons = splits["train"], [None] * 8
     keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
     if damage == "other frames":
@@ -227,7 +210,7 @@ def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
         reasons = ["no hands were found"] * 8 if damage == "none usable" else reasons
         path = write_noisy(data, keypoints * factor, reasons, damage.replace(" ", "_"))
     with pytest.raises(DataError, match=sentence):
-        run(splits, intaghand, tmp_path, train_predictions=path, predicted_share=1.0)
+        run(files, tmp_path, train_predictions=path, predicted_share=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -258,13 +241,13 @@ def test_frames_without_a_prediction_get_noise_in_the_mixture(splits, one_missin
         assert np.allclose(given[row], frames[frame].predicted, atol=1e-9) == (frame != 1)
 
 
-def test_training_goes_on_without_any_prediction(splits, intaghand, tmp_path):
+def test_training_goes_on_without_any_prediction(splits, files, tmp_path):
     """Then the weights are chosen by perturbed keypoints, and the metrics say how many predictions there were."""
-    files = {}
+    given = {}
     for name, data in splits.items():
         keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
-        files[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
-    metrics = run(splits, intaghand, tmp_path, steps=2, **files)
+        given[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
+    metrics = run(files, tmp_path, steps=2, **given)
     assert (metrics["train_frames_without_prediction"], metrics["val_frames_without_prediction"]) == (8, 4)
     assert np.isfinite(metrics["val_loss"]) and "val_perturbed_jpe" in metrics and "val_jpe" not in metrics
     assert json.loads((tmp_path / "model/metrics.json").read_text()) == metrics

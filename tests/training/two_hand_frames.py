@@ -43,6 +43,12 @@ class TwoHandSplit:
     def keypoints(self, source: str) -> Path:
         return self.folder / "keypoints" / source / f"{self.split}.parquet"
 
+    def inputs(self) -> dict[str, Path]:
+        """Files by the names of a training's inputs."""
+        files = {name: getattr(self, name) for name in ("frames", "hands", "images")}
+        files["predictions"] = self.keypoints("noisy")
+        return {f"{self.split}_{name}": path for name, path in files.items()}
+
     @property
     def frame_table(self) -> FrameTable:
         return FrameTable.read(self.frames)

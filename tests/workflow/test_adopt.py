@@ -16,8 +16,7 @@ ADOPT = (sys.executable, "-m", "workflow.adopt")
 @pytest.mark.slow
 def test_pull_into_a_new_clone_is_adopted(finished, tmp_path):
     """push to a folder, clone, pull, adopt: neither tool has anything to do."""
-    finished.run("git", "add", "dvc.lock")
-    finished.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    finished.commit_results()
     finished.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
     finished.dvc("push")
     clone = type(finished)(tmp_path / "clone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import shlex
@@ -47,11 +46,3 @@ def test_arguments_are_those_of_main(commands, stage):
     required, known = main_of(stage)
     for names in commands[stage]:
         assert required <= names <= known
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_is_thin_and_runs_alone(stage):
-    """A docstring that names the stage, one `main`, the shared entry point, no algorithm."""
-    text = (ROOT / "stages" / f"{stage}.py").read_text()
-    assert ast.get_docstring(ast.parse(text)).startswith(f"Stage `{stage}`")
-    assert 'if __name__ == "__main__":\n    stage_main(main)' in text

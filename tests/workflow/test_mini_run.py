@@ -55,8 +55,7 @@ def pushed(undisturbed, tmp_path_factory) -> tuple[Checkout, Path]:
     """The finished run with its results committed to git and pushed to a folder, and that folder."""
     folder = tmp_path_factory.mktemp("pushed")
     first = undisturbed[0].copy(folder / "first")
-    first.run("git", "add", "dvc.lock", "params.yaml")
-    first.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    first.commit_results()
     first.dvc("remote", "add", "--local", "--default", "store", str(folder / "store"))
     first.dvc("push")
     return first, folder / "store"

@@ -213,13 +213,18 @@ def ended(notes: JobNotes) -> None:
     hear(notes, event="job_finished", job_id=7)
 
 
-def test_a_job_is_vouched_for_until_its_input_changes(job_and_notes):
-    _, notes = job_and_notes
+def ran(notes: JobNotes) -> None:
+    """A job from its beginning to its end."""
     Path("given").write_text("1")
-    assert notes.unseen() == Unseen(unknown=["stage"])
     started(notes)
     Path("made").write_text("1")
     ended(notes)
+
+
+def test_a_job_is_vouched_for_until_its_input_changes(job_and_notes):
+    _, notes = job_and_notes
+    assert notes.unseen() == Unseen(unknown=["stage"])
+    ran(notes)
     assert notes.unseen() == Unseen()
     Path("given").write_text("2")
     os.utime("given", (LONG_AGO, LONG_AGO))
@@ -239,10 +244,7 @@ def test_an_input_that_changed_while_its_job_ran_is_named(job_and_notes):
 
 def test_other_parameters_and_another_output_are_named(job_and_notes):
     job, notes = job_and_notes
-    Path("given").write_text("1")
-    started(notes)
-    Path("made").write_text("1")
-    ended(notes)
+    ran(notes)
     job.params = NoParameters(["other"])
     Path("made").write_text("edited")
     assert notes.unseen() == Unseen(outputs={"made": ["stage"]}, parameters=["stage"])
@@ -251,10 +253,7 @@ def test_other_parameters_and_another_output_are_named(job_and_notes):
 def test_a_kill_leaves_the_note_of_the_job_that_made_the_files(job_and_notes):
     """Killed before it wrote anything, a second job vouches for nothing; killed after its last file, it vouches for that."""
     _, notes = job_and_notes
-    Path("given").write_text("1")
-    started(notes)
-    Path("made").write_text("1")
-    ended(notes)
+    ran(notes)
     Path("given").write_text("2")
     time.sleep(0.02)  # the clock of the file system is coarse
     started(notes)
