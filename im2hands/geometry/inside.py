@@ -64,7 +64,7 @@ class InsideTest:
         if rule == "winding":
             return self.winding(points) != 0
         if rule != "parity":
-            raise DataError(f"unknown rule {rule!r} of the inside test; use parity or winding.")
+            raise DataError(f"unknown rule {rule!r} for the inside test; use parity or winding.")
         label = compiled_parity_inside if self._compiled else parity_inside
         return label(self.vertices, self.faces, _checked_points(points)).reshape(np.shape(points)[:-1])
 

@@ -56,7 +56,7 @@ class _Surface:
 
     def __init__(self, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> None:
         if not len(faces):
-            raise DataError("the distance to a surface without faces does not exist; was the mesh empty?")
+            raise DataError("the distance to a surface without faces is not defined; was the mesh empty?")
         self._triangles = np.asarray(vertices, np.float64)[faces]
         centroids = self._triangles.mean(axis=1)
         self._reach = np.linalg.norm(self._triangles - centroids[:, None], axis=-1).max()

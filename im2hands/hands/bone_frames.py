@@ -88,7 +88,7 @@ def to_right_hand_space(
     keypoints = torch.as_tensor(keypoints).double()
     if keypoints.ndim != 3 or keypoints.shape[1:] != (21, 3):
         raise DataError(
-            f"keypoints must have shape (hands, 21, 3), not {tuple(keypoints.shape)}; one hand is keypoints[None]."
+            f"keypoints must have shape (hands, 21, 3), not {tuple(keypoints.shape)}; pass one hand as keypoints[None]."
         )
     wrist = keypoints[:, WRIST]
     return mirror_left(keypoints - wrist[:, None], sides), wrist
@@ -102,7 +102,7 @@ def mirror_left(points: Points, sides: Sequence[Side] | Side) -> Points:
     if isinstance(sides, Side):
         return sides.mirror_points(points)
     if len(sides) != len(points):
-        raise DataError(f"{len(sides)} sides were given for {len(points)} hands; give one per hand, or one for all.")
+        raise DataError(f"got {len(sides)} sides for {len(points)} hands; give one per hand, or one for all.")
     left = np.array([side is Side.LEFT for side in sides], dtype=bool).reshape(-1, 1, 1)
     mirrored = Side.LEFT.mirror_points(points)
     if isinstance(points, np.ndarray):

@@ -156,7 +156,7 @@ class HandModel:
         """The posed hands, fingers given by their first n <= 45 principal components (MANO's `use_pca`)."""
         root, coefficients = self._tensor(root, "root", 3), self._tensor(coefficients, "coefficients", None)
         if coefficients.shape[-1] > FINGER_ANGLES:
-            raise DataError(f"{coefficients.shape[-1]} pose coefficients were given; the hand model has 45 components.")
+            raise DataError(f"got {coefficients.shape[-1]} pose coefficients, but the hand model has 45 components.")
         fingers = coefficients @ self.pose_components[: coefficients.shape[-1]]
         return self.pose(torch.cat([root, fingers], -1), shape, translation)
 
@@ -180,7 +180,7 @@ class HandModel:
         translation, shape = self._tensor(translation, "translation", 3), self._tensor(shape, "shape", SHAPES)
         if len(shape) != batch or len(translation) != batch:
             raise DataError(
-                f"poses, shapes and translations must be equally many, not {batch}, {len(shape)} and {len(translation)}."
+                f"poses, shapes and translations must be equal in number, not {batch}, {len(shape)} and {len(translation)}."
             )
         shaped = self.shaped_template(shape)
         joints = self.joint_regressor @ shaped

@@ -147,7 +147,9 @@ def read_model_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     content = _read_npz(path) if path.suffix.lower() == ".npz" else load_pickle(path, PICKLE_NAMES, encoding="latin1")
     if not isinstance(content, Mapping):
-        raise DataError(f"{path}: holds a {type(content).__name__} instead of a dictionary; this is no MANO file.")
+        raise DataError(
+            f"{path}: contains a {type(content).__name__} instead of a dictionary; this is not a MANO file."
+        )
     return {name: dense_array(content[name], f"{path}: `{name}`") for name in SHAPE_OF if name in content}
 
 
@@ -164,14 +166,14 @@ def _check(arrays: Mapping[str, np.ndarray], source: str) -> None:
     for name, shape in SHAPE_OF.items():
         if name not in arrays:
             raise DataError(
-                f"{source}: the array `{name}` is missing; this is no complete MANO file (v1.2 is expected)."
+                f"{source}: the array `{name}` is missing; this is not a complete MANO file (v1.2 is expected)."
             )
         if np.shape(arrays[name]) != shape:
             raise DataError(
                 f"{source}: `{name}` has shape {np.shape(arrays[name])} instead of {shape}; is it a body model?"
             )
         if not np.isfinite(np.asarray(arrays[name], dtype=np.float64)).all():
-            raise DataError(f"{source}: `{name}` holds values that are not finite; fetch the file again.")
+            raise DataError(f"{source}: `{name}` contains values that are not finite; fetch the file again.")
     for name in ("weights", "J_regressor"):
         worst = np.abs(np.asarray(arrays[name], np.float64).sum(1) - 1).max()
         if worst > 1e-4:

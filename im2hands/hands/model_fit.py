@@ -54,7 +54,7 @@ def fit_hand_model(model: HandModel, mesh: Mesh, keypoints: Float[np.ndarray, "2
     seed: of the points that stand for the surface.  Raises DataError for an empty mesh.
     """
     if mesh.is_empty:
-        raise DataError("the mesh is empty: there is nothing to fit the hand model to.")
+        raise DataError("the mesh is empty: the hand model cannot be fitted to it.")
     model = model.to(dtype=torch.float64)
     given = torch.from_numpy(np.asarray(keypoints, np.float64))
     sampled = sample_surface(mesh.vertices, mesh.faces, SURFACE_POINTS, np.random.default_rng(seed))

@@ -38,7 +38,7 @@ def find_wrist_ring(faces: Int[np.ndarray, "faces 3"], source: str) -> Int[np.nd
     if len(ring) != RING_LENGTH or len(successor) != RING_LENGTH:
         raise DataError(
             f"{source}: the mesh must have one hole, the wrist, of 16 edges; it has {len(successor)} boundary edges. "
-            "Sealed or simplified meshes cannot be used as hand model."
+            "Sealed or simplified meshes cannot be used as a hand model."
         )
     reverse = [ring[0], *ring[:0:-1]]
     if set(ring) == set(MANO_WRIST_RING):

@@ -98,8 +98,10 @@ def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError |
         return _no_room(path)
     if number in NOT_WRITABLE:
         in_the_way = number in (errno.EEXIST, errno.ENOTDIR)
-        reason = "a file stands where a folder should" if in_the_way else os.strerror(number).lower()
-        return NotWritableError(f"{path}: cannot be written ({reason}); give another place, or make this one writable.")
+        reason = "a file is in the place of a folder" if in_the_way else os.strerror(number).lower()
+        return NotWritableError(
+            f"{path}: cannot be written ({reason}); choose another path, or make this one writable."
+        )
     folder = next((parent for parent in Path(path).absolute().parents if parent.is_dir()), Path("/"))
     return None if isinstance(error, Im2HandsError) or not _out_of_room(folder) else _no_room(path)
 
@@ -114,7 +116,7 @@ def _concerns(path: Path, error: OSError) -> bool:
 
 def _no_room(path: str | os.PathLike) -> DiskFullError:
     return DiskFullError(
-        f"{path}: the disk is full; make room and give the same command again: it goes on from what is complete."
+        f"{path}: the disk is full; free some space and run the same command again: it continues from complete files."
     )
 
 
@@ -199,7 +201,7 @@ def read_json(path: str | os.PathLike, purpose: str = "file") -> Any:
     try:
         return parsed_json(text)
     except RefusedValue as error:
-        raise DamagedFileError(f"{path}: the {purpose} holds {error}; correct it or make it again.") from None
+        raise DamagedFileError(f"{path}: the {purpose} contains {error}; correct it or make it again.") from None
     except ValueError as error:
         raise DamagedFileError(
             f"{path}: the {purpose} is not valid JSON ({error}); it is probably truncated: fetch or make it again."

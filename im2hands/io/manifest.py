@@ -77,7 +77,7 @@ def _shard(folder: Path, entry: dict[str, Any]) -> ShardFile:
     """Raises what a wrong entry raises; a shard lies beside its manifest, nowhere else."""
     name, rows, checksum = entry["path"], entry["rows"], entry["sha256"]
     if not (isinstance(name, str) and Path(name).name == name and "\0" not in name):
-        raise ValueError(f"path {name!r} is no name of a file beside it")
+        raise ValueError(f"path {name!r} is not the name of a file in the same folder")
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0 or not isinstance(checksum, str):
         raise ValueError(f"the entry of {name}")
     return ShardFile(folder / name, rows, checksum)
@@ -99,6 +99,7 @@ def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike])
     kinds = sorted({version.split(".")[0] for version in versions})
     if len(kinds) > 1:
         raise DataError(
-            f"{path.parent}: shards of OpenCV {' and '.join(kinds)} mix, whose crops differ; delete the shards and run again."
+            f"{path.parent}: shards of OpenCV {' and '.join(kinds)} are mixed, and their crops differ; "
+            "delete the shards and run again."
         )
     write_json(path, {**({"opencv": versions} if versions else {}), "files": files})

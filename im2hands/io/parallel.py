@@ -43,7 +43,7 @@ def ordered_map(
             yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
         except BrokenProcessPool:
             raise Im2HandsError(
-                f"{label}: a worker process was killed, probably for want of memory; run again with fewer threads."
+                f"{label}: a worker process was killed, probably because memory ran out; run again with fewer threads."
             ) from None
         except (KeyboardInterrupt, SystemExit):
             _end_workers()
@@ -76,7 +76,7 @@ def ordered_stream(
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise Im2HandsError(
-                f"one of {workers} worker processes was killed, probably for want of memory; run again with fewer."
+                f"one of {workers} worker processes was killed, probably because memory ran out; run again with fewer."
             ) from None
         except (KeyboardInterrupt, SystemExit):
             _end_workers()

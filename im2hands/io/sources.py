@@ -70,7 +70,7 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             if child.level:
-                raise SyntaxError(f"line {child.lineno}: relative import; write the whole name")
+                raise SyntaxError(f"line {child.lineno}: relative import; write the full module name")
             yield child.module
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
         else:

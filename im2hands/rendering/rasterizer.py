@@ -80,7 +80,7 @@ def rasterize(
     if not (np.isfinite(vertices_pixels).all() and np.isfinite(depth).all()):
         raise DataError("a mesh with non-finite vertices cannot be drawn; was it projected from behind the camera?")
     if len(faces) and (faces.min() < 0 or faces.max() >= len(depth)):
-        raise DataError(f"the triangles name vertex {faces.max()}, but the mesh has only {len(depth)} vertices.")
+        raise DataError(f"the triangles refer to vertex {faces.max()}, but the mesh has only {len(depth)} vertices.")
     raster = Raster(
         np.full((height, width), np.inf), np.full((height, width), -1, np.int32), np.zeros((height, width, 3))
     )

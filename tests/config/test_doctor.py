@@ -67,7 +67,7 @@ def test_the_hand_model_is_found_or_what_is_missing_is_named(checkout):
     (folder / "mano_right.pkl").touch()
     lacking = findings(checkout)["hand model"]
     assert lacking.hinders
-    assert "neither MANO_RIGHT.pkl nor MANO_RIGHT.npz is there or below it" in lacking.text
+    assert "contains neither MANO_RIGHT.pkl nor MANO_RIGHT.npz" in lacking.text
     (folder / "mano_left.pkl").touch()
     found = findings(checkout)["hand model"]
     assert found.ok

@@ -78,7 +78,7 @@ def test_a_full_disk(commands, disk, name):
     subject = subject_of(name)
     disk.fill(0)
     line = refused(commands.run(subject, commands.copied(subject), disk.place))
-    assert str(disk.place) in line and "the disk is full; make room" in line
+    assert str(disk.place) in line and "the disk is full; free some space" in line
     assert files_in(disk.place) == {disk.rest.name}
 
 

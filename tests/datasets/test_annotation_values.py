@@ -248,10 +248,10 @@ def test_a_byte_order_mark_does_no_harm(interhand, kind):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"\x1f\x8b\x08\0\0\0\0", "compressed archive under this name: unpack it"),
-        (b"PK\x03\x04\0\0", "compressed archive under this name: unpack it"),
+        (b"\x1f\x8b\x08\0\0\0\0", "it is really a compressed archive: unpack it"),
+        (b"PK\x03\x04\0\0", "it is really a compressed archive: unpack it"),
         ("{}".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
-        (b"\n<!DOCTYPE html><html>", "web page under this name"),
+        (b"\n<!DOCTYPE html><html>", "it is really a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"", "it is empty"),
     ],

@@ -184,7 +184,7 @@ LEFT = HANDS[0].tolist()
     ("content", "message"),
     [
         (change(left=LEFT[:20]), "left is 20 x 3, not 21 x 3"),
-        (change(left=[*LEFT[:20], [0.0]]), "rows of different length"),
+        (change(left=[*LEFT[:20], [0.0]]), "rows differ in length"),
         (change(left=[*LEFT[:20], [NAN, 0, 0]]), "1 of 21 keypoints of the left hand are not finite; fill them in"),
         (change(left=None, right=None), "keypoints of no hand"),
         (change(left=entry()["right"], right=entry()["left"]), "left and right are exchanged; exchange the labels"),

@@ -169,7 +169,7 @@ BAD = {
     "K of another shape": (lambda s: {"camera": s.written("c2.json", {"K": [1, 2]})}, "K must be 3 x 3 finite numbers"),
     "no rotation": (
         lambda s: {"camera": s.written("c3.json", s.camera_content | {"R": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]})},
-        "R is no rotation matrix",
+        "R is not a rotation matrix",
     ),
     "hands behind the camera": (
         lambda s: {"camera": s.written("c4.json", shifted(s, [0, 0, -9]))},

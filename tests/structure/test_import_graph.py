@@ -33,7 +33,7 @@ def imported_rooms(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import; write the whole name"
+            assert node.level == 0, f"{file}: relative import; write the full module name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
