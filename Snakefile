@@ -35,7 +35,7 @@ rule all:
     input:
         [file for files in TRACKED.values() for file in files],
     message:
-        "everything is there"
+        "everything is up to date"
 
 
 notes = watch_jobs(workflow, TRACKED)
@@ -46,6 +46,4 @@ onsuccess:
 
 
 onerror:
-    print(
-        f"Stopped: the log of the failed job stands above and under logs/; the same command goes on from here ({log})."
-    )
+    print(f"Stopped: see the log of the failed job above and in logs/; run the same command to continue ({log}).")

@@ -299,7 +299,7 @@ def main() -> None:
     if not check:
         write_text(DVC_YAML, text)
     elif Path(DVC_YAML).read_text() != text:
-        sys.exit(f"{DVC_YAML} does not fit the rules and params.yaml; write it again: python -m workflow.dvc_stages")
+        sys.exit(f"{DVC_YAML} does not match the rules and params.yaml; write it again: python -m workflow.dvc_stages")
 
 
 if __name__ == "__main__":

@@ -56,14 +56,14 @@ class Unseen:
         if self.inputs:
             stages, files = _named(self.inputs)
             found.append(
-                f"{stages} did not run with {_few(files)} as it is now: the content changed, but the time stamp is older than "
-                f"the results, so Snakemake does not see it. To run them: {_touch(files)}, then snakemake."
+                f"{stages} did not run with the present {_few(files)}: the content changed, but the time stamp is older than "
+                f"the results, so Snakemake does not notice. To run them: {_touch(files)}, then snakemake."
             )
         if self.outputs:
             stages, files = _named(self.outputs)
             found.append(
-                f"{stages}: {_few(files)} is not what the workflow made. If dvc checkout or dvc pull brought it: "
-                f"python -m workflow.adopt; else delete it, and snakemake makes it again."
+                f"{stages}: {_few(files)} is not what the workflow made. If it came from dvc checkout or dvc pull, run "
+                f"python -m workflow.adopt; otherwise delete it, and snakemake makes it again."
             )
         if self.parameters:
             names = " ".join(self.parameters)
@@ -72,7 +72,7 @@ class Unseen:
             names = " ".join(self.unknown)
             found.append(
                 f"there is no note of what {_listed(self.unknown)} read (made elsewhere, or before notes were kept), and "
-                f"dvc.lock does not have it as it is. To make it here: snakemake --forcerun {names}"
+                f"dvc.lock has another version. To make it here: snakemake --forcerun {names}"
             )
         return found
 

@@ -59,7 +59,7 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, no
     fresh = [stage for stage, files in tracked.items() if made.issuperset(files)]
     try:
         for file in remove_stale_shards(file for stage in fresh for file in tracked[stage]):
-            print(f"Removed {file}: a shard of an earlier number of shards.")
+            print(f"Removed {file}: left over from another number of shards.")
         _require_ordinary_run(workflow, config)
         record(fresh, notes.unseen)
     except NotRecordedError as reason:
@@ -79,10 +79,10 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
     if os.environ.get("IM2HANDS_RECORD") == "0":
         raise NotRecordedError("IM2HANDS_RECORD=0 is set.")
     if not Path(".dvc").is_dir():
-        raise NotRecordedError("there is no folder .dvc here (git clone has it).")
+        raise NotRecordedError("the folder .dvc is missing (git clone creates it).")
     if not Path(DVC_YAML).is_file() or Path(DVC_YAML).read_text() != dvc_yaml(_params()):
         raise NotRecordedError(
-            f"{DVC_YAML} does not fit the rules and params.yaml; "
+            f"{DVC_YAML} does not match the rules and params.yaml; "
             "run python -m workflow.dvc_stages and then python -m workflow.record."
         )
     unseen = compare()
@@ -150,7 +150,7 @@ def require_no_running_snakemake() -> None:
     locks = Path(".snakemake/locks")
     if locks.is_dir() and any(locks.iterdir()):
         raise NotRecordedError(
-            "a Snakemake run holds .snakemake/locks; wait for it, or after a crash run snakemake --unlock first."
+            "a Snakemake run has locked .snakemake/locks; wait for it, or after a crash run snakemake --unlock first."
         )
 
 
@@ -220,7 +220,7 @@ def _counted(reasons: Counter[str]) -> str:
 
 def _require_ordinary_run(workflow: Any, config: Mapping[str, Any]) -> None:
     if json.dumps(config, sort_keys=True) != json.dumps(_params(), sort_keys=True):
-        raise NotRecordedError("the run had parameters from the command line that are not in params.yaml.")
+        raise NotRecordedError("the run used command line parameters that are not in params.yaml.")
     if {str(trigger) for trigger in workflow.rerun_triggers} < TRIGGERS:
         raise NotRecordedError("the run did not check everything (--rerun-triggers).")
 
@@ -270,7 +270,7 @@ def _unseen_when_finished() -> Unseen:
             check=False,
         )
         if plan.returncode or not answer.is_file():
-            raise NotRecordedError("Snakemake has something to do or fails; see snakemake -n.")
+            raise NotRecordedError("Snakemake still has something to do, or fails; see snakemake -n.")
         return Unseen(**json.loads(answer.read_text()))
 
 

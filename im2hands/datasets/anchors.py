@@ -66,7 +66,7 @@ class AnchorSet:
         missing = [frame for frame in frame_ids if frame not in self.rows]
         if missing:
             raise DataError(
-                f"{self.path}: has no anchors of frame {missing[0]} ({len(missing)} missing); they belong to other frames: "
+                f"{self.path}: has no anchors for frame {missing[0]} ({len(missing)} missing), so it belongs to other frames: "
                 "run generate_anchors again."
             )
 

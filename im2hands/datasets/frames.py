@@ -180,7 +180,7 @@ def index_frames(
     )
     table = _resized(table, resized).filter(pa.array(kept))
     if len(table) == 0:
-        raise DataError(f"{root}: no frame of the split {split} shows two fitted hands; dropped: {audit.summary()}.")
+        raise DataError(f"{root}: no frame of the split {split} has two fitted hands; dropped: {audit.summary()}.")
     frame_id = pa.array(np.arange(len(table)), pa.int64())
     return table.set_column(0, "frame_id", frame_id), audit
 
@@ -297,7 +297,7 @@ def _inspect(
 ) -> Iterator[tuple[Finding | None, Size | None]]:
     columns = (table[name].to_pylist() for name in ("file_name", "width", "height"))
     tasks = chunks(list(zip(*columns, strict=True)), IMAGES_PER_TASK)
-    label = f"look at images of {split} (x{IMAGES_PER_TASK})"
+    label = f"inspect images of {split} (x{IMAGES_PER_TASK})"
     for found in ordered_map(partial(_inspect_chunk, dataset.images / split, min_mean), tasks, threads, label):
         yield from found
 

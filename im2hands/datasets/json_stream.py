@@ -118,7 +118,7 @@ class JsonStream:
                     return character
                 self._at += 1
             if self._ended:
-                raise self._damaged("it ends too early")
+                raise self._damaged("it is truncated")
             self._read()
 
     def _read(self) -> None:

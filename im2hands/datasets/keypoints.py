@@ -90,7 +90,7 @@ class KeypointTable:
         """Raises DataError unless the rows are those of a frame table. pair_ids: of its rows."""
         if self.table["pair_id"].to_pylist() != pair_ids:
             raise DataError(
-                f"{self.path}: holds keypoints of other frames than {frames}; make it again for this split."
+                f"{self.path}: its keypoints do not belong to the frames of {frames}; make it again for this split."
             )
 
 

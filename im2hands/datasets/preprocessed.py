@@ -53,16 +53,16 @@ def import_preprocessed(
     to: the folder `data` of the workflow.  Raises DataError if the folder holds none of the splits, and what its readers raise.
     """
     if kind not in MARKS:
-        raise DataError(f"{folder}: the kind {kind!r} must be {' or '.join(MARKS)}.")
+        raise DataError(f"{folder}: the kind must be {' or '.join(MARKS)}, not {kind!r}.")
     found = [split for split in splits if Path(folder, split, MARKS[kind]).is_dir()]
     if not found:
         raise DataError(
-            f"{folder}: holds none of the folders {', '.join(f'{split}/{MARKS[kind]}' for split in splits)}; name the folder "
-            "above the splits."
+            f"{folder}: contains none of the folders {', '.join(f'{split}/{MARKS[kind]}' for split in splits)}; give the "
+            "folder that contains the splits."
         )
     for split in found:
         if settings.shards[split] < 1:
-            yield f"{split}: left out, because params.yaml gives it no shards"
+            yield f"{split}: skipped, because params.yaml gives it no shards"
         elif kind == "intaghand":
             yield from _import_intaghand(Path(folder), Path(to), split, settings)
         else:
@@ -105,7 +105,7 @@ def _import_halo(folder: Path, to: Path, split: str, settings: ImportSettings) -
     source = to / f"hands/{split}.parquet"
     if not source.is_file():
         raise DataError(
-            f"{source}: the hands of {split} are missing; import the IntagHand folder or run fit_hands first."
+            f"{source}: the hand table of {split} is missing; import the IntagHand folder or run fit_hands first."
         )
     hands = HandTable.read(source, preprocessed_halo.COLUMNS)
     names = preprocessed_halo.hands_with_points(folder, split, hands)

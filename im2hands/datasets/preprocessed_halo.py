@@ -39,8 +39,8 @@ def hands_with_points(folder: str | os.PathLike, split: str, hands: HandTable) -
     if not found:
         first = f", such as {hands.hand_ids[0]}.npz" if len(hands) else ""
         raise DataError(
-            f"{place}: holds no points of the {len(hands)} hands of {split}; name the folder above the splits, with files "
-            f"<capture>_<frame>_<side>.npz{first}."
+            f"{place}: has no points for the {len(hands)} hands of {split}; give the folder that contains the splits, with "
+            f"files <capture>_<frame>_<side>.npz{first}."
         )
     return found
 
@@ -81,7 +81,7 @@ def _row(path: Path, name: str, side: Side, quantisation: Quantisation) -> dict[
     if not np.isfinite(points).all() or np.abs(points).max() > quantisation.high:
         raise DataError(
             f"{path}: points must be finite and within {quantisation.high} palm units (0.4 m) of the wrist; are they in metres "
-            "or not about the wrist? Make the file again."
+            "or not relative to the wrist? Make the file again."
         )
     half = len(points) // 2
     return {
@@ -106,10 +106,10 @@ def _check_frame(path: Path, side: Side, wrist: Float[np.ndarray, "3"], rotation
     turn = np.abs(np.asarray(content["root_rot_mat"], np.float64)[:3, :3] - rotation).max()
     if not (offset <= LARGEST_OFFSET and turn <= LARGEST_TURN):
         raise DataError(
-            f"{path}: its wrist is {1000 * offset:.3g} mm and its rotation {turn:.3g} off that of the hand table; the "
-            "folder was made from other fits: import the IntagHand folder of the same release first, or sample points anew."
+            f"{path}: its wrist differs by {1000 * offset:.3g} mm and its rotation by {turn:.3g} from the hand table, so the "
+            "folder was made from other fits; import the IntagHand folder of the same release first, or sample new points."
         )
 
 
 def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-    return read_npz(path, "file of arrays", names)
+    return read_npz(path, "array file", names)

@@ -77,7 +77,9 @@ def read_annotations(
     place = Path(folder, split)
     numbers = sorted(int(path.stem) for path in (place / "anno").glob("*.pkl") if path.stem.isdigit())
     if not numbers:
-        raise DataError(f"{place / 'anno'}: holds no annotations <number>.pkl; name the folder that holds the splits.")
+        raise DataError(
+            f"{place / 'anno'}: contains no annotations <number>.pkl; give the folder that contains the splits."
+        )
     audit, rows, kept = Audit(), RowBuffer(FRAMES.schema), []
     fits: dict[Pair, dict[Side, HandFit]] = {}
     for number in progress(numbers, f"read annotations of {split}"):
@@ -95,13 +97,13 @@ def read_annotations(
             if any(np.abs(a - b).max() > SAME_FIT for a, b in zip(fit, found[side], strict=True)):
                 raise DataError(
                     f"{path}: its {side.value} fit differs from that of another frame of capture {pair[0]}, frame {pair[1]}; "
-                    "the folder mixes two releases: preprocess it again."
+                    "the folder mixes two releases; preprocess it again."
                 )
         rows.append(frame_id=len(kept), split=split, **row)
         kept.append(number)
     require_few_damaged(audit.counts, len(numbers), max_unreadable_fraction, f"{place / 'anno'}: annotations")
     if not kept:
-        raise DataError(f"{place / 'anno'}: no annotation can be used: {audit.summary()}.")
+        raise DataError(f"{place / 'anno'}: no annotation is usable: {audit.summary()}.")
     return Preprocessed(Path(folder), split, FrameTable(rows.table()), audit, kept, fits)
 
 
@@ -223,7 +225,9 @@ def joint_files(data: Preprocessed, name: str) -> Iterator[tuple[int, dict[str, 
         found = {side: read_points(path) for side, path in paths.items() if path.is_file()}
         for side, points in found.items():
             if len(points) != 21:
-                raise DataError(f"{paths[side]}: holds {len(points)} points instead of 21 joints; make the file again.")
+                raise DataError(
+                    f"{paths[side]}: contains {len(points)} points instead of 21 joints; make the file again."
+                )
         if found:
             yield row, found
 

@@ -85,7 +85,7 @@ class Quantisation:
             return cls(float(low), float(high))
         except (KeyError, TypeError, ValueError):
             raise DamagedFileError(
-                f"{reader.path}: the metadata lack the range of the points; delete this file and run again."
+                f"{reader.path}: its metadata do not contain the range of the points; delete this file and run again."
             ) from None
 
     def stored(self, points: Float[np.ndarray, "*batch 3"]) -> UInt16[np.ndarray, "*batch 3"]:
@@ -151,7 +151,7 @@ class _HandShards:
             return self.rows[hand_id]
         except KeyError:
             raise DataError(
-                f"{self.path}: there are no query points of the hand {hand_id}; the shards belong to other hands: "
+                f"{self.path}: has no query points for the hand {hand_id}, so the shards belong to other hands; "
                 "run their stage again."
             ) from None
 
@@ -206,7 +206,7 @@ class QuerySet(_HandShards):
         size = stop - start
         if count > size:
             raise DataError(
-                f"{self.path}: the hand {self.hand_ids[row]} has {size} {name} points, but {count} are asked for; "
+                f"{self.path}: the hand {self.hand_ids[row]} has {size} {name} points, but {count} are needed; "
                 "lower the number of points per hand or raise sample_queries in params.yaml."
             )
         if count == 0:

@@ -195,7 +195,7 @@ def _inside_test(hand: PalmMesh, sampling: Sampling) -> InsideTest:
     reach = (hand.vertices.min(), hand.vertices.max())
     if reach[0] < low or reach[1] > high:
         raise DataError(
-            f"the hand {hand.hand_id} reaches from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) about its wrist, beyond "
+            f"the hand {hand.hand_id} extends from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) from its wrist, beyond "
             f"the range {low} to {high} of stored points; are its vertices in metres?"
         )
     return InsideTest(hand.vertices, hand.faces, name=f"the hand {hand.hand_id}")

@@ -48,7 +48,7 @@ class InterHandTruth:
         if unknown:
             raise DataError(f"unknown hand type {unknown[0]!r}; InterHand2.6M has {', '.join(HAND_TYPES)}.")
         if not len(self.joints) == len(self.valid) == len(self.hand_types) == len(self.image_from_crop):
-            raise DataError("joints, validity, hand types and crops are not of the same number of frames.")
+            raise DataError("joints, validity, hand types and crops must have the same number of frames.")
 
     @property
     def usable(self) -> Bool[np.ndarray, "frames 42"]:

@@ -77,7 +77,7 @@ def point_errors(
     )
     if predicted.shape != true.shape or predicted_joints.shape != true_joints.shape:
         raise DataError(
-            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not correspond to the true ones, "
+            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not match the true ones, "
             f"{true.shape} and {true_joints.shape}."
         )
     if predicted_joints.ndim != 3 or predicted_joints.shape[1:] != (21, 3) or len(predicted) != len(predicted_joints):

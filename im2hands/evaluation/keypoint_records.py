@@ -117,7 +117,7 @@ def keypoint_errors(
     """
     if not len(frames) == len(predicted) == len(reasons):
         raise DataError(
-            f"{source}: {len(predicted)} frames with keypoints do not belong to {len(frames)} frames of the table; "
+            f"{source}: {len(predicted)} frames with keypoints do not match {len(frames)} frames in the table; "
             "predict the keypoints again."
         )
     fitted, truths = true_keypoints(frames, hands)
@@ -149,13 +149,13 @@ def read_keypoint_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     Raises DataError if there is no file or two of them hold the same source.
     """
     if not paths:
-        raise DataError("no files of keypoint errors were given; run the stage evaluate_keypoints first.")
+        raise DataError("no keypoint error files were given; run the stage evaluate_keypoints first.")
     tables = [read_parquet(path, KEYPOINT_RECORDS).replace_schema_metadata(None) for path in paths]
     records = pa.concat_tables(tables).to_pandas()
     twice = records[records.duplicated(["source", "frame_id", "side"])]
     if len(twice):
         raise DataError(
-            f"the keypoint source {twice.iloc[0]['source']} stands twice for frame {twice.iloc[0]['frame_id']} in "
+            f"the keypoint source {twice.iloc[0]['source']} occurs twice for frame {twice.iloc[0]['frame_id']} in "
             f"{', '.join(map(str, paths))}; give one file per source."
         )
     return records

@@ -31,7 +31,7 @@ def intersection_over_union(
     if inside_predicted.shape[-1] != inside_true.shape[-1]:
         raise DataError(
             f"{inside_predicted.shape[-1]} predicted occupancies for {inside_true.shape[-1]} true ones; "
-            "both must belong to the same points, in the same order."
+            "both must be for the same points, in the same order."
         )
     shared = np.count_nonzero(inside_predicted & inside_true, axis=-1)
     union = np.count_nonzero(inside_predicted | inside_true, axis=-1)

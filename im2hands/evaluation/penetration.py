@@ -81,7 +81,7 @@ def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
         import manifold3d
     except ImportError:
         raise ConfigError(
-            "evaluate.penetration: boolean needs the package manifold3d; install im2hands[penetration], or choose grid."
+            "evaluate.penetration: boolean needs the package manifold3d; install im2hands[penetration], or use grid."
         ) from None
     solids = [
         manifold3d.Manifold(

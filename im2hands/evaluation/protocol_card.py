@@ -51,7 +51,7 @@ class EvaluationFacts:
         try:
             return cls(**{name: facts[name] for name in ("method", "source", "measuring", "making")})
         except KeyError as missing:
-            raise DataError(f"{path}: the evaluation file lacks its fact {missing}; run evaluate again.") from None
+            raise DataError(f"{path}: {missing} is missing in the evaluation file; run evaluate again.") from None
 
 
 def measuring_facts(
@@ -124,7 +124,7 @@ def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> 
         if differing:
             raise DataError(
                 f"{path}: was evaluated with another {', '.join(differing)} than {paths[0]}; numbers of different "
-                "protocols do not belong in one table: run evaluate again for both."
+                "protocols must not be in one table: run evaluate again for both."
             )
     queries, hands = measuring["queries"], int(records["hand_id"].nunique())
     return {

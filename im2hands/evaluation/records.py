@@ -103,8 +103,8 @@ def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     twice = frame[frame.duplicated([*keys[:2], "hand_id", "frame_id"])]
     if len(twice):
         raise DataError(
-            f"{len(twice)} hands, {twice.iloc[0]['hand_id']} among them, stand in two evaluation files of the method "
-            f"{twice.iloc[0]['method']}; remove files that are left from an earlier run with other shards."
+            f"{len(twice)} hands, for example {twice.iloc[0]['hand_id']}, are in two evaluation files of the method "
+            f"{twice.iloc[0]['method']}; remove files left over from an earlier run with other shards."
         )
     return frame.sort_values(keys, kind="stable", ignore_index=True)
 
@@ -118,5 +118,5 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
     """A line for the log: hands, failures, mean IoU."""
     failures = Counter(row["failure"] for row in rows if row.get("failure") is not None)
     measured = [row["mesh_iou"] for row in rows if row.get("mesh_iou") is not None]
-    mean = f"mean mesh IoU {sum(measured) / len(measured):.3f} of the others" if measured else "nothing to average"
+    mean = f"mean mesh IoU of the others {sum(measured) / len(measured):.3f}" if measured else "nothing to average"
     return f"{len(rows)} hands, {failures.total()} failed {dict(failures)}, {mean}"

@@ -110,7 +110,7 @@ def pair_tasks(
         for row in rows:
             if names[row] not in hands.rows:
                 raise DataError(
-                    f"{surfaces.path}: the hand {names[row]} is not in the hand table; the meshes belong to other data: "
+                    f"{surfaces.path}: the hand {names[row]} is not in the hand table, so the meshes belong to other data; "
                     "run reconstruct again."
                 )
             true = {name: column[hands.rows[names[row]]] for name, column in columns.items()}
@@ -188,8 +188,8 @@ def _true_hand(task: HandTask, queries: EvaluationQueries, sealed_faces: np.ndar
     sets = queries.hand(task.hand_id)
     if not (len(sets.published.labels) and len(sets.uniform_hand.labels) and len(sets.surface_points)):
         raise DataError(
-            f"{queries.path}: one of the evaluation sets of {task.hand_id} is empty; sample_evaluation_queries in params.yaml "
-            "must ask for points of all three sets on the evaluated split."
+            f"{queries.path}: one of the evaluation sets of {task.hand_id} is empty; set sample_evaluation_queries in "
+            "params.yaml so that all three sets of the evaluated split have points."
         )
     return TrueHand(
         hand_id=task.hand_id,

@@ -212,7 +212,7 @@ def _check_same_hands(records: pd.DataFrame) -> None:
         for key, rows in shown.groupby(["method", "source"])
     }
     if not hands:
-        raise DataError("the evaluation files hold no hand; was the split empty?")
+        raise DataError("the evaluation files contain no hands; was the split empty?")
     (first, expected), *others = hands.items()
     for key, found in others:
         if found != expected:

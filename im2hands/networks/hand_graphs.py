@@ -45,14 +45,14 @@ class HandGraph:
         finest, vertices = len(self.vertex_of_node), len(self.node_of_vertex)
         if sizes != [finest // per_node for per_node in FINE_PER_NODE] or finest % FINE_PER_NODE[0]:
             raise DataError(
-                f"the levels of a hand graph must double in size up to its {finest} finest nodes, not be {sizes}."
+                f"the levels of a hand graph must double in size up to its {finest} finest nodes, but have {sizes} nodes."
             )
         if any(laplacian.shape != (size, size) for laplacian, size in zip(self.laplacians, sizes, strict=True)):
             raise DataError("the Laplacians of a hand graph must be square matrices.")
         if not torch.equal(
             self.vertex_of_node[self.node_of_vertex], torch.arange(vertices, device=self.node_of_vertex.device)
         ):
-            raise DataError("a hand graph's two orders of vertices do not belong together.")
+            raise DataError("the two vertex orders of a hand graph do not match.")
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ class InitialOccupancyNetwork(nn.Module):
         super().__init__()
         for name, value in (("depth_reference", depth_reference), ("penetration_frame", penetration_frame)):
             if value not in ("published", "consistent"):
-                raise ValueError(f"{name} is published or consistent, not {value!r}")
+                raise ValueError(f"{name} must be published or consistent, not {value!r}")
         decoders = {"width": width, "length_hidden": length_hidden, "translation_code": translation_code}
         self.architecture: dict[str, Any] = {"encoder": encoder, **decoders, "image_attention": image_attention}
         self.depth_reference: Behaviour = depth_reference

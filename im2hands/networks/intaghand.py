@@ -147,9 +147,11 @@ class IntagHandNetwork(nn.Module):
         super().__init__()
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
         if left.sizes != right.sizes:
-            raise DataError(f"both hands' graphs must have as many nodes, not {left.sizes} and {right.sizes}.")
+            raise DataError(
+                f"the graphs of both hands must have the same numbers of nodes, not {left.sizes} and {right.sizes}."
+            )
         if len(left.node_of_vertex) != VERTICES or len(right.node_of_vertex) != VERTICES:
-            raise DataError(f"the graphs must be those of a mesh of {VERTICES} vertices.")
+            raise DataError(f"the graphs must belong to a mesh of {VERTICES} vertices.")
         self.architecture: dict[str, Any] = {
             "encoder": encoder,
             "widths": list(widths),
@@ -274,7 +276,7 @@ class IntagHandNetwork(nn.Module):
         if upsampling.shape != needed.shape:
             raise DataError(
                 f"the upsampling has shape {tuple(upsampling.shape)}, but the graphs need {tuple(needed.shape)}; "
-                "use the file that was made with these graphs."
+                "use the upsampling file made with these graphs."
             )
         needed.copy_(upsampling)
 
@@ -308,7 +310,7 @@ def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu"
     def build(weights: dict[str, Tensor], card: ModelCard) -> IntagHandNetwork:
         if "start_hands.weights.weight" in weights:
             raise CheckpointError(
-                f"{folder}: the start hands are sums of hands, an earlier form that is no longer read; train IntagHand again."
+                f"{folder}: the start hands have an old format that is no longer supported; train IntagHand again."
             )
         graphs = {side: graph_from(weights, side) for side in Side}
         return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)

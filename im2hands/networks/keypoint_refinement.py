@@ -96,7 +96,7 @@ class KeypointRefinementNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if joint_regressors not in ("published", "consistent"):
-            raise ValueError(f"joint_regressors is published or consistent, not {joint_regressors!r}")
+            raise ValueError(f"joint_regressors must be published or consistent, not {joint_regressors!r}")
         self.architecture: dict[str, Any] = {
             "encoder": encoder,
             "token_widths": list(token_widths),

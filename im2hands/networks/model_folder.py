@@ -73,12 +73,14 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
     folder = Path(folder)
     card, expected = _read_card(folder / CARD)
     if card.network != network:
-        raise CheckpointError(f"{folder}: holds weights of {card.network}, not of {network}; give the {network} model.")
+        raise CheckpointError(
+            f"{folder}: contains weights of {card.network}, not of {network}; give the {network} model."
+        )
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder / WEIGHTS}: the weights are missing; train or import the model.")
     if sha256_file(folder / WEIGHTS) != expected:
         raise DamagedFileError(
-            f"{folder / WEIGHTS}: the content is not what card.json was written for; train or import the model again."
+            f"{folder / WEIGHTS}: the content does not match card.json; train or import the model again."
         )
     try:
         weights = load_file(folder / WEIGHTS)
@@ -94,7 +96,7 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
     content = require_object(path, read_json(path, "model card"), "model card")
     for name in (*ModelCard.__dataclass_fields__, "weights_sha256"):
         if name not in content:
-            raise DamagedFileError(f"{path}: not a model card (no '{name}'); train or import the model again.")
+            raise DamagedFileError(f"{path}: not a model card ('{name}' is missing); train or import the model again.")
         kind = dict if name in OBJECTS else int | None if name == "seed" else str
         if not isinstance(content[name], kind):
             raise DamagedFileError(
@@ -108,11 +110,11 @@ def require_finite(path: str | os.PathLike, name: str, tensor: Tensor) -> None:
     """Raises CheckpointError, which names the tensor, unless it holds plain finite numbers."""
     if tensor.is_complex() or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
         raise CheckpointError(
-            f"{path}: the tensor {name} holds no plain real numbers ({tensor.dtype}); it cannot be used."
+            f"{path}: the tensor {name} must contain real numbers, not {tensor.dtype}; train or import the model again."
         )
     if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
         raise CheckpointError(
-            f"{path}: the tensor {name} holds NaN or infinite numbers; the training that wrote it diverged, take another file."
+            f"{path}: the tensor {name} contains NaN or infinite numbers, so its training diverged; use another file."
         )
 
 

@@ -104,7 +104,7 @@ class RefinedOccupancyNetwork(nn.Module):
         }
         for name, value in own.items():
             if value not in ("published", "consistent"):
-                raise ValueError(f"{name} is published or consistent, not {value!r}")
+                raise ValueError(f"{name} must be published or consistent, not {value!r}")
         self.penetration_context: Behaviour = penetration_context
         self.feature_lookup: Behaviour = feature_lookup
         self.shared_statistics = shared_statistics
@@ -183,7 +183,9 @@ class RefinedOccupancyNetwork(nn.Module):
         """`encode` from what both image encoders saw."""
         missing = [side.value for side in SIDES if side not in anchors]
         if missing:
-            raise DataError(f"refined occupancy needs anchors of both hands; give those of the {missing[0]} hand too.")
+            raise DataError(
+                f"refined occupancy needs anchors of both hands; give the anchors of the {missing[0]} hand too."
+            )
         image, summary = self.image_map(features), self.image_summary(features)
         centre, inputs = self.anchor_inputs(image, anchors, camera)
         encoded = dict(

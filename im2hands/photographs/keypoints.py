@@ -42,7 +42,7 @@ def keypoint_source(
     def of(photograph: Photograph, seen: Camera) -> np.ndarray:
         row = rows.of(photograph)
         if not table.usable[row]:
-            raise DataError(f"{path}: has no keypoints of {photograph.file} ({table.reasons[row]}).")
+            raise DataError(f"{path}: has no keypoints for {photograph.file} ({table.reasons[row]}).")
         return keypoints[row]
 
     return of

@@ -154,7 +154,7 @@ class Reconstructor:
         """
         if method not in get_args(ImageMethod):
             raise DataError(
-                f"there is no method {method!r} for single photographs; use {' or '.join(get_args(ImageMethod))}."
+                f"unknown method {method!r} for single photographs; use {' or '.join(get_args(ImageMethod))}."
             )
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
@@ -261,18 +261,20 @@ def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
         raise DataError(f"the keypoints have shape {keypoints.shape}; give (2, 21, 3): left and right hand, metres.")
     there = [side for side in SIDES if not np.isnan(keypoints[side.index]).all()]
     if not there:
-        raise DataError("there are no keypoints of any hand; give those of at least one.")
+        raise DataError("there are no keypoints; give those of at least one hand.")
     chosen = keypoints[[side.index for side in there]]
     frames, reasons = bone_frames(chosen, there)
     if None not in reasons:
         problem = implausible(chosen[None])
         if problem is not None:
-            raise DataError(f"the keypoints are no hands in metres: {problem[1]}.")
-        raise DataError(f"the keypoints of the {there[0].value} hand have no bone frames: {frames.rejected[0]}.")
+            raise DataError(f"the keypoints are not hands in metres: {problem[1]}.")
+        raise DataError(
+            f"bone frames cannot be computed from the keypoints of the {there[0].value} hand: {frames.rejected[0]}."
+        )
     if reasons == [None] * len(SIDES) and all(
         bend_to_the_back(hand[None], side)[0] > OTHER_SIDE for hand, side in zip(chosen, there, strict=True)
     ):
-        raise DataError("the fingers of both hands bend backwards: exchange left and right.")
+        raise DataError("the fingers of both hands bend backwards; swap left and right.")
     palms, bones, lengths = (x.numpy() for x in (frames.palm_rotation, frames.bone_from_palm, frames.bone_lengths))
     return [
         HandInput(
@@ -311,7 +313,7 @@ def photograph_crop(
     if not ((pixels >= -0.5) & (pixels < [columns - 0.5, rows - 0.5])).all(axis=1).any():
         low, high = pixels.min(axis=0).round().astype(int), pixels.max(axis=0).round().astype(int)
         raise DataError(
-            f"no keypoint lies in the picture of {columns} x {rows} pixels: they project to columns {low[0]} to {high[0]}, "
-            f"rows {low[1]} to {high[1]}; are the camera and the keypoints of this photograph?"
+            f"no keypoint is in the picture of {columns} x {rows} pixels: they project to columns {low[0]} to {high[0]}, "
+            f"rows {low[1]} to {high[1]}; do camera and keypoints belong to this photograph?"
         )
     return crop_image(image, affine, settings.size), affine, cropped

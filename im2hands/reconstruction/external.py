@@ -58,7 +58,7 @@ class MeshFolder:
         found = [path for path in self._names(frame, side) if path.is_file()]
         if len(found) > 1:
             raise DataError(
-                f"{self.path}: holds several meshes of the {side.value} hand in frame {frame.frame_id} "
+                f"{self.path}: contains several meshes of the {side.value} hand in frame {frame.frame_id} "
                 f"({', '.join(path.name for path in found)}); keep one of them."
             )
         return found[0] if found else None
@@ -74,7 +74,7 @@ class MeshFolder:
             for unit, factor in METRES.items():
                 if plausible(size * factor):
                     raise DataError(
-                        f"{path}: the mesh is {size:.4g} long, which is a hand in {unit} and none in {self.unit}; "
+                        f"{path}: the mesh is {size:.4g} long, which is plausible for a hand in {unit} but not in {self.unit}; "
                         f"state the unit {unit} for this system in params.yaml."
                     )
         vertices = mesh.vertices * metres
@@ -118,8 +118,8 @@ class Placement:
         model = self.models[hand.frame.side]
         if not has_triangles_of(model, mesh):
             raise DataError(
-                f"{path}: is to be moved by its wrist, but has not the hand model's triangles; give the system's keypoints in "
-                "params.yaml too, or set its alignment to camera."
+                f"{path}: must be moved by its wrist but does not have the hand model's triangles; give the system's "
+                "keypoints in params.yaml too, or set its alignment to camera."
             )
         regressed = model.regress(torch.from_numpy(mesh.vertices)[None].to(model.dtype))
         return hand.frame.wrist - regressed[0, WRIST].double().numpy()
@@ -146,7 +146,8 @@ def external_surfaces(
     """
     if folder.unit not in METRES or folder.frame not in ("world", "camera"):
         raise DataError(
-            f"{folder.path}: unit {folder.unit!r} and frame {folder.frame!r} must be m or mm, and world or camera."
+            f"{folder.path}: the unit must be m or mm, not {folder.unit!r}, and the frame world or camera, "
+            f"not {folder.frame!r}."
         )
     if not os.path.isdir(folder.path):
         raise DataError(f"{folder.path}: the folder of external meshes is missing; correct the path.")
@@ -154,7 +155,7 @@ def external_surfaces(
     if not any(folder.file_of(frames[hand.frame_ids[0]], hand.frame.side) for hand in wanted):
         first = f", such as {wanted[0].frame_ids[0]}_{wanted[0].frame.side.value}.ply" if wanted else ""
         raise DataError(
-            f"{folder.path}: holds no mesh of the {len(wanted)} evaluated hands; name the files "
+            f"{folder.path}: contains no mesh of the {len(wanted)} evaluated hands; name the files "
             f"<frame id>_<left|right>.<obj|ply>{first}."
         )
     part = inputs.shard(shard, shards)

@@ -117,7 +117,7 @@ def choose_device(gpus: int) -> torch.device:
     if gpus > 0 and torch.cuda.is_available():
         return torch.device("cuda")
     if gpus > 0:
-        log.warning("a GPU was asked for, but CUDA is not available: reconstructing on the CPU, which is slower.")
+        log.warning("a GPU was requested, but CUDA is not available: reconstructing on the CPU, which is slower.")
     return torch.device("cpu")
 
 

@@ -102,7 +102,7 @@ def bone_inputs(
     rows = [row for row, hand_id in enumerate(table.hand_ids) if hand_id in queries.rows]
     if not rows:
         raise DataError(
-            f"{queries.path}: holds no evaluation points of the {len(table)} hands; make them for this split."
+            f"{queries.path}: contains no evaluation points for the {len(table)} hands; make them for this split."
         )
     pair_ids, true = table.table["pair_id"].to_pylist(), table.array(TRUE_KEYPOINTS)
     wrists, rotations = table.array("wrist"), table.array("palm_rotation")

@@ -62,7 +62,7 @@ def surfaces_of(
     elif method in METHODS:
         fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
     else:
-        raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
+        raise ConfigError(f"unknown reconstruction method {method!r}; use one of {', '.join(METHODS)}.")
     if METHODS[method].needs_both_hands:
         inputs = inputs.of_whole_pairs()
     on_cpu = device.type == "cpu"

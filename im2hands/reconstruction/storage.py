@@ -102,7 +102,7 @@ class StoredHand:
         packed = np.frombuffer(packed, np.uint8)
         if len(packed) != (points + 7) // 8:
             raise DamagedFileError(
-                f"{self.hand_id}: the reconstruction holds labels for another number of points of the set {name} than the "
+                f"{self.hand_id}: the numbers of points in the set {name} differ between the reconstruction and the "
                 "evaluation queries; run reconstruct again."
             )
         return np.unpackbits(packed, count=points).astype(bool)

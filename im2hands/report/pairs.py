@@ -212,14 +212,14 @@ def load_pairs(
         if name not in reconstructed or name not in photographs:
             raise DataError(
                 f"the pair {name} has metrics but no {'photograph' if name in reconstructed else 'reconstruction'}; "
-                "the files are of different runs: run reconstruct, evaluate and make_report again."
+                "the files come from different runs: run reconstruct, evaluate and make_report again."
             )
         shown = []
         for side in Side:
             row = hands.rows.get(f"{name}_{side.value}")
             found = reconstructed[name].get(side)
             if row is None or (strict and found is None):
-                raise DataError(f"the pair {name} lacks its {side.value} hand; run reconstruct again.")
+                raise DataError(f"the {side.value} hand of the pair {name} is missing; run reconstruct again.")
             model = models[side]
             truth = Mesh(model.seal(hands.array("vertices")[row].astype(np.float64)), model.sealed_faces)
             shown.append(

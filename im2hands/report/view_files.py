@@ -103,7 +103,7 @@ def _panel_of(path: Path) -> Panel:
     frames = frames or _of_folder(path)
     if not frames:
         raise DataError(
-            f"{path}: holds no mesh ({', '.join(READABLE)}), no results of `im2hands reconstruct` and no mesh shards "
+            f"{path}: contains no mesh ({', '.join(READABLE)}), no results of `im2hands reconstruct` and no mesh shards "
             "(meshes/*.arrow); give the folder of one method and keypoint source, such as results/im2hands/model."
         )
     return Panel(_title(path), frames, _nothing)
@@ -116,7 +116,7 @@ def _title(path: Path) -> str:
 def _of_files(files: Sequence[Path]) -> Panel:
     for file in files:
         if not file.exists():
-            raise DataError(f"{file}: is not there; give mesh files or folders of results.")
+            raise DataError(f"{file}: does not exist; give mesh files or folders of results.")
     title = files[0].name if len(files) == 1 else f"{len(files)} files"
     frame = ViewFrame(title, frozenset(file.stem for file in files), lambda: _parts(files))
     return Panel(title, [frame], _nothing)
@@ -141,7 +141,7 @@ def _reconstructed(folder: Path) -> ViewFrame:
     found = [next(iter(sorted(folder.glob(f"{side.value}.*"))), None) for side in Side]
     files = [file for file in found if file is not None and file.suffix in READABLE]
     if not files:
-        raise DataError(f"{folder}: there is a result.json but no mesh of a hand beside it; run reconstruct again.")
+        raise DataError(f"{folder}: contains a result.json but no hand mesh; run reconstruct again.")
     name = folder.resolve().name
     return ViewFrame(name, frozenset([name]), lambda: _parts(files), rotation)
 
@@ -155,7 +155,7 @@ def _rotation(path: Path) -> Float[np.ndarray, "3 3"] | None:
     try:
         return None if matrix is None else checked_rotation(number_array(matrix), f"{path}: R of camera_of_crop")
     except ValueError as error:
-        raise DataError(f"{path}: R of camera_of_crop holds {error}; correct it.") from None
+        raise DataError(f"{path}: R of camera_of_crop is wrong: {error}; correct it.") from None
 
 
 def _parts(files: Sequence[Path]) -> list[Part]:
@@ -166,7 +166,7 @@ def _parts(files: Sequence[Path]) -> list[Part]:
                 named = name if len(files) == 1 or name == file.stem else f"{file.stem} {name}"
                 parts.append(Part(named, side_of(name), mesh))
     if not parts:
-        raise DataError(f"{', '.join(map(str, files))}: no mesh with a triangle in it.")
+        raise DataError(f"{', '.join(map(str, files))}: no mesh has a triangle; give other files.")
     points = np.concatenate([part.mesh.vertices for part in parts])
     if np.ptp(points, axis=0).max() > LARGEST_SCENE_M:
         return [Part(part.name, part.side, Mesh(part.mesh.vertices / 1e3, part.mesh.faces)) for part in parts]
@@ -190,7 +190,7 @@ def _of_shards(folder: Path, paths: Sequence[Path]) -> Panel:
             )
         )
     if not frames:
-        raise DataError(f"{folder}: its mesh shards hold no hand; run reconstruct again.")
+        raise DataError(f"{folder}: its mesh shards contain no hands; run reconstruct again.")
     title = f"{made_with.get('method', _title(folder))}, {made_with.get('source', 'unknown')} keypoints"
     return Panel(title, frames, checkout.truth)
 

@@ -72,13 +72,13 @@ class CheckpointFolder:
         if validated == (step == 0 or step == steps or step % validate_every == 0):
             return True
         reason = (
-            f"it was validated at its last step, {step}, which is no multiple of {validate_every}"
+            f"it was validated at its last step, {step}, which is not a multiple of {validate_every}"
             if validated
             else f"it was not validated at step {step}"
         )
         print(
-            f"{self.folder / name}: {reason}; a run of {steps} steps that goes on from it would not equal one long run: "
-            "starting afresh.",
+            f"{self.folder / name}: {reason}; continuing it to {steps} steps would not equal one long run, so the training "
+            "starts from the beginning.",
             file=sys.stderr,
         )
         return False
@@ -90,22 +90,23 @@ class CheckpointFolder:
         try:
             state = safe_load(path)
         except CheckpointError as error:
-            print(f"warning: {error} Starting afresh.", file=sys.stderr)
+            print(f"warning: {error} The training starts from the beginning.", file=sys.stderr)
             return None
         if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
             print(
-                f"{path}: belongs to other parameters, data or code; not used{_length(state, steps)}", file=sys.stderr
+                f"{path}: not used, because parameters, data or code have changed{_length(state, steps)}",
+                file=sys.stderr,
             )
             return None
         return state
 
 
 def _length(state: Any, steps: int) -> str:
-    """What to say besides, if the state is of a run of another length."""
+    """What to add if the state belongs to a run of another length."""
     made = state.get("steps", steps) if isinstance(state, dict) else steps
     if made == steps:
         return ""
     return (
-        f". It is of a run of {made} steps, this one has {steps}: where the learning rate or the loss follows from that "
-        "number, going on would not equal one long run; starting afresh"
+        f". It belongs to a run of {made} steps, and this run has {steps}: if the learning rate or the loss depends on the "
+        "number of steps, continuing would not equal one long run; the training starts from the beginning"
     )

@@ -39,8 +39,8 @@ class LabelledFrames:
         missing = [name for pair in frames.hand_ids for name in pair if name not in rows]
         if missing:
             raise DataError(
-                f"{hands.manifest}: holds no query points of hand {missing[0]} ({len(missing)} missing), which "
-                f"{frames.frames_path} shows; run sample_queries again."
+                f"{hands.manifest}: contains no query points for hand {missing[0]} ({len(missing)} missing), which is in "
+                f"{frames.frames_path}; run sample_queries again."
             )
         self.rows = rows
 
@@ -90,7 +90,7 @@ class FrameValidation(Dataset):
         self.frames = frames
         self.set_name = next((name for name in VALIDATION_SETS if hands.has(name)), None)
         if self.set_name is None:
-            raise DataError(f"{hands.manifest}: holds no points; raise their numbers in sample_queries.")
+            raise DataError(f"{hands.manifest}: contains no points; raise their numbers in sample_queries.")
         self.points_per_hand = min(points_per_hand, hands.queries.count(0, self.set_name))
         self.chosen = evenly_spaced(len(frames), most_frames)
 

@@ -99,6 +99,6 @@ def require_no_augmentation(image_encoder: str, augmentation: bool, section: str
     """Raises ConfigError if a frozen encoder is to see images that change. section: of params.yaml, for the message."""
     if image_encoder == "frozen" and augmentation:
         raise ConfigError(
-            f"{section}: a frozen image encoder makes its maps once per frame, so images cannot be augmented; "
+            f"{section}: a frozen image encoder computes its maps once per frame, so images cannot be augmented; "
             "set augmentation: false or image_encoder: trained."
         )

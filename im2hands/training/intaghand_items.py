@@ -79,7 +79,7 @@ class TwoHandFrames:
         first = self.frames.crops[int(self.frames.frame_ids[0])]
         if first.masks is None or first.dense is None:
             raise DataError(
-                f"{images}: the crops have no masks or dense maps, which IntagHand is trained on; "
+                f"{images}: the crops have no masks or dense maps, which IntagHand needs for training; "
                 "set normalize_images.masks and dense_maps to true in params.yaml."
             )
 

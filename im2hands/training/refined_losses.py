@@ -38,7 +38,7 @@ def penetration(
         means = [each.mean() for each in claimed if each.numel()]
         total = torch.stack(means).sum() if means else claimed[0].sum()
         return PUBLISHED_BATCH * PUBLISHED_QUERIES * total
-    raise ValueError(f"penetration_reduction is published or consistent, not {penetration_reduction!r}")
+    raise ValueError(f"penetration_reduction must be published or consistent, not {penetration_reduction!r}")
 
 
 def learning_rate(iteration: int, start: float = LEARNING_RATE) -> float:

@@ -167,7 +167,7 @@ def _network(job: Job, data: Data) -> RefinedOccupancyNetwork:
     first, _ = load_initial_occupancy(job.inputs.initial)
     if first.depth_reference != asked:
         raise ConfigError(
-            f"{job.inputs.initial}: was trained with depth_reference {first.depth_reference} and cannot be asked otherwise; "
+            f"{job.inputs.initial}: was trained with depth_reference {first.depth_reference} and cannot be used with another; "
             f"set options.depth_reference: {first.depth_reference} in params.yaml."
         )
     seed_torch(job.seed, f"initial weights of {NAME}")  # again: to load the initial network drew numbers

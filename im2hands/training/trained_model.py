@@ -64,7 +64,9 @@ def use_given_weights(given: str | os.PathLike, network: str, output: str | os.P
     given: its folder.  Raises DataError if it is missing or damaged, CheckpointError if it holds another network.
     """
     if Path(given).resolve() == Path(output).resolve():
-        raise CheckpointError(f"{given}: the workflow writes this folder itself; import the weights into another one.")
+        raise CheckpointError(
+            f"{given}: the workflow writes this folder itself; import the weights into another folder."
+        )
     weights, card = read_model(given, network)
     write_model(output, weights, card)
     metrics = dict(card.metrics)

@@ -109,4 +109,4 @@ def test_reconstruct_goes_on_when_there_is_room_again(commands, disk):
     assert {f"photograph/{name}" for name in ("overlay.png", "side.png", "result.json", "hands.ply")} <= files_in(
         disk.place
     )
-    assert "finished before, skipped" in commands.run(subject, file, disk.place)["out"]
+    assert "already done, skipped" in commands.run(subject, file, disk.place)["out"]

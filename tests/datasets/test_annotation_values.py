@@ -169,7 +169,7 @@ def test_camera_positions_in_metres_are_named_as_a_unit_error(interhand):
     for capture in interhand.camera.values():
         capture["campos"] = {name: [x / 1000 for x in place] for name, place in capture["campos"].items()}
     with pytest.raises(
-        DataError, match=r"6 camera_position_implausible\).*must be in millimetres and look like metres"
+        DataError, match=r"6 camera_position_implausible\).*must be in millimetres but look like metres"
     ):
         index(interhand)
 
@@ -265,7 +265,9 @@ def test_another_file_under_the_name_is_named(interhand, content, cause):
 def test_splits_of_another_name_are_named(interhand):
     folder = interhand.annotation_file("data").parent
     folder.rename(folder.with_name("training"))
-    with pytest.raises(DataError, match=r"annotations holds the folders training, but the splits must be called train"):
+    with pytest.raises(
+        DataError, match=r"annotations contains the folders training, but the splits must be called train"
+    ):
         index_frames(interhand.root, "train", 0.0)
 
 
@@ -279,11 +281,11 @@ def test_annotations_beside_their_split_are_named(interhand):
 def test_image_folders_of_another_name_or_depth_are_named(interhand):
     folder = interhand.root / "images" / "train"
     folder.rename(folder.with_name("Training"))
-    with pytest.raises(DataError, match=r"images of the split are missing; .*holds the folders Training"):
+    with pytest.raises(DataError, match=r"images of the split are missing; .*contains the folders Training"):
         index_frames(interhand.root, "train", 0.0)
     folder.mkdir()
     folder.with_name("Training").rename(folder / "train")
-    with pytest.raises(DataError, match=r"the images lie too deep; move the Capture folders"):
+    with pytest.raises(DataError, match=r"the images are one level too deep; move its Capture folders"):
         index_frames(interhand.root, "train", 0.0)
 
 

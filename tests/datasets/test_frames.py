@@ -88,7 +88,7 @@ def missing_image(dataset):
 
 DAMAGES = [
     (nan_fit, Reason.FIT_NOT_FINITE, {702, 703}, "MANO_NeuralAnnot file of v1.0 again"),
-    (millimetre_fit, Reason.FIT_TRANSLATION_IMPLAUSIBLE, {702, 703}, "metres and look like millimetres"),
+    (millimetre_fit, Reason.FIT_TRANSLATION_IMPLAUSIBLE, {702, 703}, "metres but look like millimetres"),
     (nan_camera, Reason.CAMERA_NOT_FINITE, {702}, "fetch the camera file again"),
     (truncated_image, Reason.IMAGE_UNREADABLE, {702}, "unpack the image archives again"),
     (missing_image, Reason.IMAGE_MISSING, {702}, "every image archive is unpacked"),

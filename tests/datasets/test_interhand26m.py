@@ -56,7 +56,7 @@ def test_the_layout_of_v0_is_refused(interhand, folder):
 def test_missing_folders_and_files_are_named(interhand, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: the dataset folder is missing; correct dataset\.root"):
         InterHand26M.open(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no images/ here or below"):
+    with pytest.raises(DataError, match="images/ is neither here nor in"):
         InterHand26M.open(tmp_path)
     interhand.annotation_file("MANO_NeuralAnnot").rename(interhand.annotation_file("MANO"))
     with pytest.raises(DataError, match=r"MANO_NeuralAnnot\.json: the annotation file is missing; .*obsolete"):
@@ -184,5 +184,5 @@ def test_dataset_name(tmp_path):
     write_json(tmp_path / "dataset.json", {"name": "made up"})
     assert dataset_name(tmp_path) == "made up"
     write_json(tmp_path / "dataset.json", ["made up"])
-    with pytest.raises(DamagedFileError, match="no text under `name`"):
+    with pytest.raises(DamagedFileError, match="its `name` is not text"):
         dataset_name(tmp_path)

@@ -146,7 +146,7 @@ def test_truth_that_a_source_aims_at():
 
 
 def test_bad_input(frames, hands, tmp_path):
-    with pytest.raises(DataError, match="4 frames with keypoints do not belong to 5 frames"):
+    with pytest.raises(DataError, match="4 frames with keypoints do not match 5 frames"):
         keypoint_errors("a", frames, hands, np.zeros((4, 2, 21, 3)), [None] * 4)
     nobody = HandTable(hands.table.slice(0, 0))
     with pytest.raises(DataError, match="no frame of the frame table has two fitted hands"):

@@ -100,4 +100,4 @@ def test_ctrl_c_ends_a_stage_in_one_line(tmp_path, wait):
         run.send_signal(signal.SIGINT)
         said = run.stderr.read()
         assert run.wait(20) != 0
-    assert said == "interrupted; the same command goes on from what is complete.\n"
+    assert said == "interrupted; run the same command again to continue from complete files.\n"

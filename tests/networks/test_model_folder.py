@@ -57,7 +57,7 @@ def test_changed_weights_are_noticed(folder):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"not what card\.json was written for"):
+    with pytest.raises(DamagedFileError, match=r"does not match card\.json"):
         read_model(folder, "halo")
 
 

@@ -54,7 +54,7 @@ def test_finished_pictures_are_skipped_and_bad_ones_do_not_stop_the_others(run, 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
     before = (tmp_path / "out/a/result.json").stat().st_mtime_ns
     code, text = run(folder)
-    assert text.count("finished before") == 2
+    assert text.count("already done") == 2
     assert (tmp_path / "out/a/result.json").stat().st_mtime_ns == before
 
 
@@ -113,7 +113,7 @@ def shifted(scene: Scene, shift: list[float]) -> dict:
 BAD = {
     "no such picture": (lambda s: {"image": "nowhere.png"}, "nowhere.png: no such image, folder or video"),
     "another kind of file": (lambda s: {"image": s.keypoints}, "neither an image"),
-    "empty folder": (lambda s: {"image": _folder(s)}, "the folder holds no pictures"),
+    "empty folder": (lambda s: {"image": _folder(s)}, "the folder contains no pictures"),
     "empty file": (lambda s: {"image": _file(s, "empty.png", b"")}, "the file is empty"),
     "text as picture": (lambda s: {"image": _file(s, "text.png", b"hello")}, "does not decode"),
     "truncated jpeg": (
@@ -125,7 +125,7 @@ BAD = {
         lambda s: {"image": s.picture("float.tiff", s.pixels.astype(np.float32))},
         "holds float32 values; save it with 8 or 16 bits",
     ),
-    "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV reads no frame of this video"),
+    "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV cannot read any frame of this video"),
     "keypoints missing": (lambda s: {"keypoints": "none.json"}, "none.json: the keypoint file is missing"),
     "keypoints no JSON": (lambda s: {"keypoints": s.written("bad.json", "{")}, "is not valid JSON"),
     "keypoints a list": (lambda s: {"keypoints": s.written("list.json", [1])}, "not 2 x 21 x 3"),
@@ -136,7 +136,7 @@ BAD = {
     ),
     "keypoints not numbers": (
         lambda s: {"keypoints": s.written("words.json", s.hands | {"right": [["a"] * 3] * 21})},
-        "is no array of numbers",
+        "is not an array of numbers",
     ),
     "centimetres": (
         lambda s: {"keypoints": s.written("cm.json", {k: (np.array(v) * 1e2).tolist() for k, v in s.hands.items()})},
@@ -144,11 +144,11 @@ BAD = {
     ),
     "swapped hands": (
         lambda s: {"keypoints": s.written("swapped.json", {"left": s.hands["right"], "right": s.hands["left"]})},
-        "left and right are exchanged",
+        "left and right are swapped",
     ),
     "no hand": (
         lambda s: {"keypoints": s.written("nobody.json", {"left": None, "right": None})},
-        "keypoints of no hand",
+        "contains no keypoints",
     ),
     "all joints in one place": (
         lambda s: {"keypoints": s.written("point.json", dict.fromkeys(s.hands, [[0.0, 0, 1]] * 21))},
@@ -173,11 +173,11 @@ BAD = {
     ),
     "hands behind the camera": (
         lambda s: {"camera": s.written("c4.json", shifted(s, [0, 0, -9]))},
-        "lie behind the camera",
+        "be behind the camera",
     ),
     "hands beside the picture": (
         lambda s: {"camera": s.written("c5.json", shifted(s, [9, 0, 0]))},
-        "no keypoint lies in the picture",
+        "no keypoint is in the picture",
     ),
     "no networks": (lambda s: {"model": s.folder / "nothing"}, "the model card is missing"),
     "unknown method": (lambda s: {"method": "magic"}, "no method 'magic'"),
@@ -186,10 +186,10 @@ BAD = {
     "no refinement network": (lambda s: {"refine_keypoints": True}, "keypoint_refinement/card.json"),
     "order without a file": (
         lambda s: {"keypoints": "intaghand", "order": "mano"},
-        "--order says what a keypoint file",
+        "--order describes a keypoint file",
     ),
     "unknown order": (lambda s: {"order": "alphabetical"}, "order 'alphabetical' must be one of standard"),
-    "no palm": (lambda s: {"palm": 85}, "a palm is for landmarks"),
+    "no palm": (lambda s: {"palm": 85}, "a palm size is only for landmarks"),
     "none at once": (lambda s: {"at_once": 0}, "--at-once 0: give 1 or more"),
     "no IntagHand": (lambda s: {"keypoints": "intaghand"}, "intaghand/card.json"),
     "box upside down": (lambda s: {"box": "10,10,5,20"}, "give left,top,right,bottom in pixels"),

@@ -145,7 +145,7 @@ def test_unusable_frames_keep_their_row_and_say_why(data, given, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("other frames", r"holds keypoints of other frames than .*frames.*test\.parquet"),
+        ("other frames", r"its keypoints do not belong to the frames of .*frames.*test\.parquet"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
     ],

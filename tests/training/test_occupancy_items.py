@@ -113,7 +113,7 @@ def test_a_set_that_is_not_stored_is_named(tmp_path):
     assert points_per_set(hands, 64, 1.0) == {"uniform_cube": 64}
     with pytest.raises(DataError, match="holds no near_surface points"):
         points_per_set(hands, 64, 0.5)
-    with pytest.raises(DataError, match="64 uniform_cube points, but 100 are asked for"):
+    with pytest.raises(DataError, match="64 uniform_cube points, but 100 are needed"):
         TrainingSteps(hands, 1, {"uniform_cube": 100}, 0)[0]
 
 

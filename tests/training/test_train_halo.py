@@ -114,7 +114,7 @@ def test_half_written_checkpoint_is_not_taken(balls, undisturbed, tmp_path, monk
     last.write_bytes(last.read_bytes()[:2000])
     (tmp_path / "checkpoints/.last.x.part.ckpt").write_bytes(b"left over")
     run(balls, tmp_path)
-    assert "Starting afresh" in capsys.readouterr().err
+    assert "The training starts from the beginning" in capsys.readouterr().err
     assert outputs(tmp_path) == outputs(undisturbed)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["finished.ckpt"]
 
@@ -125,7 +125,7 @@ def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed, tmp_pat
         with pytest.raises(ConnectionAbortedError):
             run(balls, tmp_path, lr=1e-3)
     run(balls, tmp_path)
-    assert "belongs to other parameters" in capsys.readouterr().err
+    assert "parameters, data or code have changed" in capsys.readouterr().err
     assert outputs(tmp_path) == outputs(undisturbed)
 
 
@@ -180,7 +180,9 @@ def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
         said = process.communicate()[1]
         assert not (tmp_path / "killed/model").exists()
     assert process.returncode == 143
-    assert re.findall(r"train_halo: interrupted at step \d+ of 120; the same command goes on from there\.", said)
+    assert re.findall(
+        r"train_halo: interrupted at step \d+ of 120; run the same command to continue from there\.", said
+    )
     assert "Traceback" not in said
     subprocess.run(stage(balls, tmp_path / "killed"), cwd=ROOT, check=True, capture_output=True)
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")

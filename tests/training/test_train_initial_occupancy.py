@@ -134,7 +134,7 @@ def test_validation_takes_the_first_points_of_evenly_spaced_frames(files):
 
 def test_frames_without_query_points_are_named(files):
     hands = LabelledHands(files["val_queries"], files["val_hands"])
-    with pytest.raises(DataError, match=r"no query points of hand \S+_left .*sample_queries"):
+    with pytest.raises(DataError, match=r"no query points for hand \S+_left .*sample_queries"):
         LabelledFrames(frame_set(files), hands, False)
 
 

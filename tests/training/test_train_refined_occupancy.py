@@ -81,7 +81,7 @@ def test_anchors_of_a_mirrored_frame_are_mirrored(files):
 
 
 def test_frames_without_anchors_are_named(files, tmp_path):
-    with pytest.raises(DataError, match=r"no anchors of frame 2 \(2 missing\).*generate_anchors"):
+    with pytest.raises(DataError, match=r"no anchors for frame 2 \(2 missing\).*generate_anchors"):
         run(files, tmp_path, train_anchors=files["val_anchors"])
 
 

@@ -108,7 +108,7 @@ def _best_camera(
             break
     if best is None:
         raise DataError(
-            f"no camera in {MORE_DRAWS} draws sees most joints of every frame of a capture; change the seed."
+            f"no camera in {MORE_DRAWS} draws sees most joints in every frame of a capture; change the seed."
         )
     return best
 

@@ -84,7 +84,7 @@ class GesturePrior:
 
     def __init__(self, model: HandModel) -> None:
         if model.side is not Side.RIGHT:
-            raise DataError("gestures are made in right-hand space; give the right hand's model.")
+            raise DataError("gestures are made in right-hand space; pass the right hand's model.")
         template = model.template.numpy()
         joints = (model.joint_regressor @ model.template).numpy()
         tips = template[list(TIP_VERTICES)]

@@ -165,7 +165,7 @@ def _segment(
             found[frame] = settled
         else:
             return found
-    raise DataError(f"no usable way to another key pose in {KEY_ATTEMPTS} draws; is this the built-in hand model?")
+    raise DataError(f"no usable path to another key pose in {KEY_ATTEMPTS} draws; is this the built-in hand model?")
 
 
 def _settle_between(

@@ -40,12 +40,14 @@ def import_weights(
     Raises CheckpointError if a file is refused, damaged, or has nothing for the network.
     """
     if not files:
-        raise CheckpointError(f"no weight file was given for {folder}; name at least one.")
+        raise CheckpointError(f"no weight file was given for {folder}; give at least one.")
     read = [read_published(file) for file in files]
     published = recognised(read[0], folder)
     if graphs is not None:
         if published.with_graphs is None:
-            raise CheckpointError(f"{folder}: the network {published.name} takes no graph files; leave out {graphs}.")
+            raise CheckpointError(
+                f"{folder}: the network {published.name} does not use graph files; leave out {graphs}."
+            )
         published = published.with_graphs(graphs)
     yield from report_lines(read, import_network(read, published, folder), folder)
 
@@ -69,8 +71,8 @@ def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwo
     best = [network for network, matches in found.items() if matches == most]
     if len(best) > 1:
         raise CheckpointError(
-            f"{file.path}: its tensors fit {' and '.join(network.name for network in best)} alike; "
-            "name the folder after the network that is meant."
+            f"{file.path}: its tensors match {' and '.join(network.name for network in best)} equally well; "
+            "name the folder after the intended network."
         )
     return best[0]
 

@@ -46,7 +46,8 @@ def in_published_order(
         tensor = tensor_of(key)
         if tensor is None or tensor.shape != shape:
             raise CheckpointError(
-                f"weights of {network} without {key} of shape {shape} have no published layout; only the published sizes have."
+                f"weights of {network} without {key} of shape {shape} have no published layout; "
+                "only the published sizes have one."
             )
         published[key] = tensor
     return published
@@ -153,8 +154,8 @@ def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: Publish
             fitted.append(key)
     if not loaded:
         raise CheckpointError(
-            f"{file.path}: no tensor of it has the shape that {network.name} needs, for one {next(iter(mismatched.values()))}; "
-            "is it the checkpoint of a network of other sizes?"
+            f"{file.path}: none of its tensors has the shape that {network.name} needs, e.g. "
+            f"{next(iter(mismatched.values()))}; is it the checkpoint of a network with other sizes?"
         )
     ignored = tuple(key for key in file.weights if key not in used)
     return Overlay(weights, tuple(loaded), tuple(fitted), tuple(kept), mismatched, ignored)

@@ -51,11 +51,13 @@ def read_published(path: str | os.PathLike) -> PublishedFile:
     path = Path(path)
     content = safe_load(path)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__} instead of a state dict; is it a weight file?")
+        raise CheckpointError(
+            f"{path}: contains a {type(content).__name__} instead of a state dict; is it a weight file?"
+        )
     weights = next((content[name] for name in WEIGHT_ENTRIES if isinstance(content.get(name), Mapping)), content)
     tensors = {str(key): value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path}: holds no weights; is it the checkpoint of a network?")
+        raise CheckpointError(f"{path}: contains no weights; is it the checkpoint of a network?")
     check_sizes(path, tensors.items())
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
@@ -126,7 +128,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 def _refusal(path: Path, message: str) -> str:
     found = re.search(r"GLOBAL ([\w.<>]+)", message)
     if found:
-        return f"{path}: refused, because loading it would run {found.group(1)}; take weights only from files of plain data."
+        return f"{path}: refused, because loading it would run {found.group(1)}; use only weight files with plain data."
     reason = message.partition("WeightsUnpickler error:")[2] or message
     return f"{path}: refused or damaged ({_first_line(reason)}); fetch it again, or save its plain state dict."
 
