@@ -30,8 +30,12 @@ def pictures() -> dict[str, str]:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     flow = [tuple(pair.split(":")) for pair in edges(params)]
     return {
-        "data-flow.svg": _picture(flow, "The {} stages of the workflow; arrows go from what makes a file to what reads it."),
-        "rooms.svg": _picture(room_edges(), "The {} rooms of the package; arrows go from a room to those that import it."),
+        "data-flow.svg": _picture(
+            flow, "The {} stages of the workflow; arrows go from what makes a file to what reads it."
+        ),
+        "rooms.svg": _picture(
+            room_edges(), "The {} rooms of the package; arrows go from a room to those that import it."
+        ),
     }
 
 

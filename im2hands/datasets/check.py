@@ -1,7 +1,7 @@
-"""Is a dataset complete and of the right version? Looks before hours are spent: folders, annotation files, counts, images.
+"""Checks that a dataset is complete and of the right version before hours are spent: folders, annotations, counts, images.
 
-Annotation files are read to their end, so a truncated one is found; of the images an evenly spaced sample of two-hand frames
-is decoded. Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
+Annotation files are read to their end, so truncated ones are found; an evenly spaced sample of two-hand images is decoded.
+Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keypoints of any other system, read from one file, for the frames of a split: a keypoint source like our own.
+"""Keypoints of another system, read from one file for the frames of a split and used like our own keypoint sources.
 
 The file is Parquet with the columns `frame_id` or `image`, `left` and `right`, or JSON with a list of objects of these names.
 image: the frame's image path as in the dataset.  left, right: 21 x 3 numbers (in Parquet also 63 in a row), null for none.

@@ -29,8 +29,8 @@ MIRROR = np.diag([-1.0, 1.0, 1.0])
 class FrameItem:
     """A frame with both hands.
 
-    frame: its place in the set.  hand_ids: of the hands, whose query points these are.  image: RGB, None if not asked for.
-    camera: of the crop.  wrist: world, m.  palm_rotation: world to palm axes.  keypoints: `model`, world, m.
+    frame: index in the set.  hand_ids: hands to which the query points belong.  image: RGB, None if not requested.
+    camera: camera of the crop.  wrist: world, m.  palm_rotation: world to palm axes.  keypoints: `model`, world, m.
     mirrored: whether this is the mirror image of the frame: then "left" was right, and the world is mirrored in x.
     """
 

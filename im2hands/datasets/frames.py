@@ -240,7 +240,7 @@ def position_in_metres(camera: Camera, places: Float[np.ndarray, "hands 3"], siz
     """The finding that a camera's position was given in metres instead of millimetres; None if nothing speaks for it.
 
     places: where the hands are about, m, world.  size: (width, height) of the image.
-    It is in metres if the camera stands next to the world's origin and does not see the hands, but would see them from a
+    It is in metres if the camera is next to the world's origin and does not see the hands, but would see them from a
     thousand times as far.
     """
     distance = float(np.linalg.norm(camera.translation))
@@ -253,7 +253,7 @@ def position_in_metres(camera: Camera, places: Float[np.ndarray, "hands 3"], siz
 
 
 def _sees(camera: Camera, places: Float[np.ndarray, "hands 3"], size: tuple[int, int]) -> bool:
-    """Whether all places lie in the image, or beside it by less than half of it."""
+    """Whether all positions are in the image, or outside it by less than half its size."""
     try:
         shares = camera.project(places) / size
     except DataError:

@@ -169,7 +169,7 @@ def _crop_row(
 
 @dataclass(frozen=True)
 class Crop:
-    """A normalised image as it was stored.
+    """A normalised image as stored.
 
     image: RGB, None if quarantined.  camera: with the crop's intrinsics.  affine: original -> crop pixels.
     masks: pixels of the left and the right hand.  dense: rest-pose coordinates in [0, 1], 0 outside the hands.

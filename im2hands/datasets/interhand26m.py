@@ -1,6 +1,6 @@
-"""Reader of the InterHand2.6M v1.0 layout: files, entries as they stand, cameras and fits in metres.
+"""Reader of the InterHand2.6M v1.0 layout: files, raw entries, cameras and fits in metres.
 
-Units on disk: `campos` and `world_coord` are millimetres, the translations of fits are metres. Everything returned
+Units on disk: `campos` and `world_coord` are in millimetres, the translations of fits in metres. Everything returned
 here is in metres, world frame, with OpenCV axes for cameras. Capture numbers are local to a split.
 """
 
@@ -180,11 +180,11 @@ class InterHand26M:
         return Cameras(require_object(path, read_json(path, "camera file"), "camera file"))
 
     def fits(self, split: str) -> Iterator[tuple[str, str, Any]]:
-        """(capture, frame_idx, {"right": fit, "left": fit} as it stands) of all frames; see `hand_fit`."""
+        """(capture, frame_idx, raw {"right": fit, "left": fit}) of all frames; see `hand_fit`."""
         return self._by_frame(split, "MANO_NeuralAnnot", "fit file")
 
     def joints(self, split: str) -> Iterator[tuple[str, str, Any]]:
-        """(capture, frame_idx, entry as it stands) of all frames; see `annotated_joints`."""
+        """(capture, frame_idx, raw entry) of all frames; see `annotated_joints`."""
         return self._by_frame(split, "joint_3d", "joint file")
 
     def _by_frame(self, split: str, kind: str, purpose: str) -> Iterator[tuple[str, str, Any]]:
@@ -272,7 +272,7 @@ def hand_fit(entry: Any, side: Side) -> HandFit:
 def annotated_joints(entry: Any) -> dict[Side, tuple[Float[np.ndarray, "21 3"], Bool[np.ndarray, "21"]]]:
     """Per side the annotated joints (STANDARD order, metres, world) and which of them are annotated.
 
-    entry: as it stands in joint_3d.json, or the bare 42 x 3 list of very old files (all joints annotated).
+    entry: raw entry of joint_3d.json, or the bare 42 x 3 list of very old files (all joints annotated).
     Joints that are not finite count as not annotated.
     Raises Unusable: ANNOTATION_MISSING if it is neither, JOINTS_IN_METRES if all joints of a hand lie within a millimetre.
     """

@@ -147,7 +147,7 @@ def points_per_set(hands: LabelledHands, points_per_hand: int, uniform_share: fl
 
 
 class TrainingSteps(Dataset):
-    """Item i is the batch of global step i, whoever asks for it and when.
+    """Item i is the batch of global step i, independent of who requests it and when.
 
     Every hand comes once per round, in a new random order each round, with a new random block of its points.
     counts: points per hand of each set, see points_per_set.

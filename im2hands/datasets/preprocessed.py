@@ -1,7 +1,7 @@
-"""`im2hands import-preprocessed`: folders of the original preprocessing scripts, in place of the stages that would make them.
+"""`im2hands import-preprocessed`: reads folders of the original preprocessing scripts instead of running our stages.
 
-IntagHand's folder takes the place of index_frames, fit_hands and normalize_images, HALO's that of sample_queries. What is
-written has the layout, the names and the number of shards that the workflow expects.
+IntagHand's folder replaces index_frames, fit_hands and normalize_images; HALO's replaces sample_queries. The output has the
+layout, names and number of shards that the workflow expects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MARKS: Mapping[Kind, str] = {"intaghand": "anno", "halo": "points"}
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What the parameters say. shards: of images or queries, by split.  dataset: its name, for every table.
+    """Settings from the parameters. shards: number of image or query shards per split.  dataset: its name, for every table.
 
     For kind intaghand alone: hand_model (folder), angle_clamp, degenerate_hands (see `fit_hands`), masks, dense_maps,
     max_unreadable_fraction and suspicious_joint_distance_mm (see the stages).

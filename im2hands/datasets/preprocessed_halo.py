@@ -1,11 +1,12 @@
-"""Folders that HALO's preparation made, as our shards of training queries.
+"""Converts folders of HALO's preparation into our shards of training queries.
 
     <folder>/<split>/points/<capture>_<frame>_<side>.npz   points (float16), occupancies (bits), first half uniform in the cube
                                                            around the wrist, second half near the surface; palm units
     <folder>/<split>/meta/<capture>_<frame>_<side>.npz     root_xyz (m, world, mirrored for left hands), root_rot_mat
 
 Labels were made before the points were rounded to half precision (at most 0.1 mm), by the rule that the option `label_rule`
-calls `published`; our own stage labels the stored points. The frame of the points must be that of the hand table: meta says so.
+calls `published`; our own stage labels the stored points. The points must be in the frame of the hand table; this is checked
+with meta.
 """
 
 from __future__ import annotations

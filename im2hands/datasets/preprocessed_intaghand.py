@@ -1,4 +1,4 @@
-"""Folders that IntagHand's own script preprocessed, as our tables of frames and hands and our shards of crops.
+"""Converts folders of IntagHand's own script into our tables of frames and hands and our shards of crops.
 
     <folder>/<split>/anno/<n>.pkl    camera of the crop, both fits, entries of data.json; read without executing anything
     <folder>/<split>/img/<n>.jpg     crop, 256 x 256
@@ -55,7 +55,7 @@ SAME_FIT = 1e-4
 class Preprocessed:
     """What the annotations of a split say.
 
-    numbers: n of every frame, by row of the table.  fits: of every pose, as in MANO_NeuralAnnot.
+    numbers: n of every frame, by row of the table.  fits: fits of every pose, as in MANO_NeuralAnnot.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ def read_annotations(
     """The annotations of a split. folder: above the splits.  models: whose pose components the fits are written in.
 
     Damaged annotations are noted in the audit. Raises DataError if there are none, more of them than
-    `max_unreadable_fraction` are damaged, a pickle asks for anything but data, or the fits of a pose differ between frames.
+    `max_unreadable_fraction` are damaged, a pickle asks for anything except data, or the fits of a pose differ between frames.
     """
     place = Path(folder, split)
     numbers = sorted(int(path.stem) for path in (place / "anno").glob("*.pkl") if path.stem.isdigit())
@@ -155,7 +155,7 @@ def write_crops(
     masks: bool = True,
     dense_maps: bool = True,
 ) -> Counter[Reason]:
-    """Writes part `shard` of `shards` of the crops, their JPEG bytes as they are; the quarantined ones by reason.
+    """Writes part `shard` of `shards` of the crops with unchanged JPEG bytes. Returns the quarantined ones by reason.
 
     masks, dense_maps: whether to read them too, where the files are there.
     Raises DataError if more than `max_unreadable_fraction` of the part cannot be used.

@@ -1,8 +1,8 @@
 """Shards of labelled query points, one row per hand pose: layouts, quantisation and readers.
 
 Points are in palm units (0.4 m) of the hand's palm frame, right-hand space. They are stored as uint16 over a cube whose range
-stands in the shard's metadata (2e-5 units = 8 micrometres per step by default). Labels belong to the **stored** points: what a
-reader returns was labelled as it is, to the last bit.
+is in the shard's metadata (2e-5 units = 8 micrometres per step by default). Labels belong to the **stored** points: exactly
+the points that a reader returns were labelled.
 
 Every point of a set is drawn independently of the others, so any block of a set is a uniform subset without repeats: a
 training item reads one contiguous block per set at a random offset.
@@ -183,7 +183,7 @@ class QuerySet(_HandShards):
     def block(self, row: int, rng: np.random.Generator, counts: Mapping[str, int]) -> QueryPoints:
         """A random subset of a hand's points: for each named set a block of `counts[name]` points, in the order of `counts`.
 
-        A block starts at a random multiple of 8 and goes on at the set's beginning when it reaches its end; the choice
+        A block starts at a random multiple of 8 and continues at the beginning of the set when it reaches the end; the choice
         depends on nothing but `rng` and the size of the set.  Raises DataError if a set holds fewer points.
         """
         columns = [f"{name}_{end}" for name in counts for end in ("start", "stop")]

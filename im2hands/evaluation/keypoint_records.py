@@ -6,7 +6,7 @@ kinematic ones: what occupancy networks are given and what keypoint refinement i
 them (perturbed, refined) aim at these. Every row holds the errors against both in all protocols of `keypoint_metrics`, so that
 a mean is a query and no two protocols are mixed unnoticed. Millimetres.
 
-Means are over hands, then a hand counts once per camera; MRRPE is a property of the frame and stands in both of its rows.
+Means are over hands, then a hand counts once per camera; MRRPE is a property of the frame and is in both of its rows.
 """
 
 from __future__ import annotations

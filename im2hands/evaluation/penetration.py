@@ -1,6 +1,6 @@
-"""How far two closed surfaces stand in one another: shared volume and largest depth.
+"""How far two closed surfaces penetrate each other: shared volume and largest depth.
 
-Both surfaces stand in the same frame (world, metres) and are closed, with outward faces. Neither measure exists in the
+Both surfaces are in the same frame (world, metres) and are closed, with outward faces. Neither measure exists in the
 published protocol: hands are evaluated one by one there, so their relative placement is not seen.
 """
 

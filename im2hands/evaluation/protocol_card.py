@@ -1,4 +1,4 @@
-"""The protocol card: everything that must stand beside a number before it can be compared with another.
+"""The protocol card: everything that must be known about a number before it can be compared with another.
 
 Evaluation files carry the facts of their making (`EvaluationFacts`); the card joins those of all files, refuses to put
 differently measured methods into one table, and adds the split and the failures.
@@ -86,7 +86,7 @@ def measuring_facts(
 
 
 def split_facts(frames: FrameTable, path: str | os.PathLike) -> dict[str, Any]:
-    """The arguments of `measuring_facts` that a frame table and its file tell."""
+    """The arguments of `measuring_facts` that come from a frame table and its file."""
     return {
         "dataset": file_card(path)["provenance"]["parameters"].get("dataset", "not stated by the frame table"),
         "split": frames.table["split"][0].as_py(),

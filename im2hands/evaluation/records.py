@@ -2,7 +2,7 @@
 
 Raw numbers only: a metric that a failure leaves undefined is null. Penalties and means belong to the tables (tables.py), so
 every printed number is a query on these files. Millimetres, square millimetres, cubic centimetres; IoU and cosines from 0 to 1.
-Penetration and the distance of the true hands are properties of the pair and stand in both of its rows. A reconstruction that
+Penetration and the distance of the true hands are properties of the pair and are in both of its rows. A reconstruction that
 needs no photograph is measured once and its row repeated for every evaluated photograph of the pose, so that all methods are
 means over the same rows.
 """
@@ -22,7 +22,7 @@ from im2hands.io.tables import Layout, Provenance, file_card, read_parquet, writ
 
 Failure = Literal["missing", "empty", "full", "open"]
 """missing: no mesh, or none that can be measured; empty: no surface, or one without area; full: the field is nowhere below the
-threshold, the mesh is the searched box; open: not closed. The reason stands in failure_detail."""
+threshold, the mesh is the searched box; open: not closed. The reason is in failure_detail."""
 FAILURES: tuple[Failure, ...] = ("missing", "empty", "full", "open")
 
 _FLOAT = pa.float64()
@@ -93,7 +93,7 @@ def write_records(path: str | os.PathLike, rows: Sequence[dict[str, Any]], prove
 def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     """The rows of several files as one frame, ordered by method, source, capture, frame_idx, photograph and side.
 
-    Raises DataError if there is no file or a hand stands in two of them for the same method and source.
+    Raises DataError if there is no file or if a hand is in two of them for the same method and source.
     """
     if not paths:
         raise DataError("no evaluation files were given; run the stage evaluate first.")

@@ -47,7 +47,8 @@ class Measuring:
 
 @dataclass(frozen=True, eq=False)
 class HandTask:
-    """A hand to be measured: its row in the mesh shard and its truth (world, metres). columns: of the records, as they are."""
+    """A hand to be measured: its row in the mesh shard and its truth (world, metres). columns: further columns of the records,
+    copied unchanged."""
 
     hand_id: str
     row: int
@@ -58,7 +59,7 @@ class HandTask:
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """An evaluated frame. name: of its camera.  crop: camera of its crop."""
+    """An evaluated frame. name: name of its camera.  crop: camera of its crop."""
 
     frame_id: int
     name: str
@@ -78,7 +79,7 @@ def evaluate_shard(
 ) -> list[dict[str, Any]]:
     """The records (see records.py) of every hand and photograph of a mesh shard, the same for any number of workers.
 
-    frames, crops: of the split; they say what each photograph shows.  names: columns that are the same for all, like method.
+    frames, crops: tables of the split, for what each photograph shows.  names: columns equal for all rows, like method.
     Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
     """
     pairs = [(tasks, photographs(view, frames, crops)) for view, tasks in pair_tasks(surfaces, hands, models)]
@@ -90,7 +91,7 @@ def evaluate_shard(
 
 
 def photographs(view: View, frames: FrameTable, crops: CropSet) -> list[Photograph]:
-    """The evaluated photographs that a reconstruction stands for."""
+    """The evaluated photographs for which a reconstruction is used."""
     cameras = frames.table["camera"]
     return [
         Photograph(frame_id, cameras[frame_id].as_py(), crops.photograph(frame_id, with_image=False)[1])
@@ -134,7 +135,7 @@ def pair_tasks(
 def measure_pair(
     made: Sequence[Reconstruction], true: Sequence[TrueHand], measuring: Measuring
 ) -> list[dict[str, Any]]:
-    """Metrics of the hands of a pair, by column of the records; penetration stands in every row.
+    """Metrics of the hands of a pair, by column of the records; penetration is in every row.
 
     made, true: the hands in the same order. Penetration is left out unless there are two, and for failed ones.
     """
@@ -173,7 +174,7 @@ def _measure_pairs(
 def _columns_of_photographs(
     true: Sequence[TrueHand], photographs: Sequence[Photograph]
 ) -> list[dict[Side, dict[str, Any]]]:
-    """What the records say of each photograph: side -> columns; one empty entry if there is none."""
+    """Record columns of each photograph: side -> columns; one empty entry if there is no photograph."""
     hands = {truth.frame.side: truth.sealed for truth in true}
     return [
         {

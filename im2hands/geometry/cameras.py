@@ -79,7 +79,7 @@ def project(
 
 
 def camera_translation(rotation: Float[np.ndarray, "3 3"], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    """Translation (world -> camera) of a camera that stands at `centre`; both in the unit of `centre`."""
+    """Translation (world -> camera) of a camera at `centre`; both in the unit of `centre`."""
     return -rotation @ centre
 
 
@@ -113,6 +113,6 @@ def apply_affine(affine: Affine, pixels: Float[np.ndarray, "*batch 2"]) -> Float
 
 
 def invert_affine(affine: Affine) -> Affine:
-    """The map back. Raises numpy.linalg.LinAlgError if there is none."""
+    """The inverse map. Raises numpy.linalg.LinAlgError if it does not exist."""
     inverse = np.linalg.inv(affine[:, :2])
     return np.column_stack([inverse, -inverse @ affine[:, 2]])

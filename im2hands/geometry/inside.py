@@ -1,4 +1,4 @@
-"""Is a point inside a mesh? Winding numbers and the published parity rule behind one interface.
+"""Tests whether points are inside a mesh, by winding numbers or by the published parity rule.
 
 Rule `winding`: inside where the winding number is not 0. Exact on closed meshes, for points under edges and vertices too;
 regions covered twice are inside; faces turned inside out make no difference.  Rule `parity`: the published one of HALO

@@ -16,7 +16,7 @@ PLY_FORMAT = re.compile(rb"^format +(ascii|binary_little_endian|binary_big_endia
 OBJ_LINE = re.compile(rb"^[ \t]*([vf])[ \t]+[^\r\n]*", re.MULTILINE)
 OBJ_INDEX_ZERO = re.compile(rb"^[ \t]*f[ \t][^\r\n#]*?(?<=[ \t])[-+]?0+(?=[/\s]|\Z)", re.MULTILINE)
 MOST_PLACED = 50_000_000
-"""Vertices and indices of a GLB scene when every mesh stands wherever a node puts it."""
+"""Number of vertices and indices of a GLB scene, counting a mesh once per node that places it."""
 GLB_MAGIC, GLB_JSON = b"glTF", 0x4E4F534A
 
 

@@ -132,10 +132,10 @@ class Octrees:
         return crop[tuple(slice(first, None) for first in low - corner)], low
 
     def sides(self, item: int, place: Float[np.ndarray, "points 3"]) -> Int8[np.ndarray, " points"]:
-        """On which side of the level a finished grid says that points lie: 1 above, -1 below, 0 where it cannot tell.
+        """On which side of the level points are according to a finished grid: 1 above, -1 below, 0 unknown.
 
-        place: in cells of the finest grid.  It tells for points in cells that were never split: all known values on such a
-        cube lie on one side. It cannot tell in the cells of size 2 that the surface crosses, outside the grid, or anywhere
+        place: in cells of the finest grid.  The side is known in cells that were never split: all known values on such a
+        cube are on one side. It is unknown in the cells of size 2 that the surface crosses, outside the grid, or anywhere
         in a grid that was given up.
         """
         found = np.zeros(len(place), np.int8)

@@ -63,7 +63,7 @@ def _pierces(edges: Float[np.ndarray, "pairs 2 3"], triangles: Triangles) -> Boo
 
 
 def _winds_otherwise(mesh: Mesh) -> bool:
-    """Beside the largest triangle of every connected piece; elsewhere beside a piece that nothing crosses it is the same."""
+    """Next to the largest triangle of every connected piece; if nothing crosses the piece, any other place gives the same."""
     vertices, faces = np.asarray(mesh.vertices, np.float64), mesh.faces
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -52,7 +52,7 @@ def distance_to_surface(
 
 
 class _Surface:
-    """Triangles with a search tree of their centroids. Raises DataError if there is none."""
+    """Triangles with a search tree of their centroids. Raises DataError if there are no triangles."""
 
     def __init__(self, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> None:
         if not len(faces):

@@ -74,7 +74,7 @@ def query_points(
     """Stored query points as the occupancy network must be asked about them.
 
     points: palm units of the true hand.  used: palm frame of the keypoints that the bone frames come from.
-    query_frame: `published` passes the points on as they are, although the bone frames belong to the palm frame in use;
+    query_frame: `published` passes the points on unchanged, although the bone frames belong to the palm frame in use;
     `consistent` moves them there through the world. Equal when both frames are.
     """
     if query_frame == "published" or _same(true, used):

@@ -61,7 +61,7 @@ class HandModel:
     template: mean hand (m).  shape_directions, pose_directions: added per unit of shape and of (R - I).  joint_regressor:
     joints from shaped rest vertices.  skinning_weights: rows sum to 1.  faces: open mesh, outward.  mean_pose: finger
     axis-angles (rad).  pose_components: rows are principal axes of finger poses.  source: file it came from.
-    shape_directions_corrected: whether the left hand's sign defect was mended (see
+    shape_directions_corrected: whether the left hand's sign error was corrected (see
     `model_files.correct_left_shape_directions`).  faces_reversed: whether the file's triangles pointed inwards and were
     turned round.
     """

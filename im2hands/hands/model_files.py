@@ -50,7 +50,7 @@ def load_hand_models(folder: str | os.PathLike) -> dict[Side, HandModel]:
     """Both hands of a folder with MANO_RIGHT and MANO_LEFT, each `.pkl` (preferred, as the original) or `.npz`.
 
     They may lie a little deeper or be written in lower case, see `hand_model_files`. The left hand's sign defect in the shape
-    directions is mended if present (`correct_left_shape_directions`).
+    directions is corrected if present (`correct_left_shape_directions`).
     Raises DataError for missing or unsuitable files, DamagedFileError for unreadable ones.
     """
     paths = dict(zip((Side.RIGHT, Side.LEFT), hand_model_files(folder), strict=True))

@@ -33,9 +33,9 @@ KEYPOINT_WEIGHT, ALONG_WEIGHT = 0.1, 0.1
 
 @dataclass(frozen=True, eq=False)
 class FittedHand:
-    """pose: 16 axis-angles, radians, fingers minus the mean pose.  shape, translation: of the model (m).
+    """pose: 16 axis-angles, radians, fingers minus the mean pose.  shape, translation: parameters of the model (m).
 
-    vertices: of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of
+    vertices: vertices of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of
     the points drawn on the surface.
     keypoint_residual_mm: mean distance of the model's keypoints from those given.
     """
@@ -49,9 +49,9 @@ class FittedHand:
 
 
 def fit_hand_model(model: HandModel, mesh: Mesh, keypoints: Float[np.ndarray, "21 3"], seed: int = 0) -> FittedHand:
-    """model: of the hand's side.  mesh: the surface, world, m.  keypoints: of the hand, STANDARD order, world, m.
+    """model: model of the hand's side.  mesh: the surface, world, m.  keypoints: STANDARD order, world, m.
 
-    seed: of the points that stand for the surface.  Raises DataError for an empty mesh.
+    seed: seed for drawing points on the surface.  Raises DataError for an empty mesh.
     """
     if mesh.is_empty:
         raise DataError("the mesh is empty: the hand model cannot be fitted to it.")

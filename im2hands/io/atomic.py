@@ -20,7 +20,7 @@ from im2hands.io.errors import DamagedFileError, DiskFullError, Im2HandsError, N
 from im2hands.io.limits import LARGEST_DOCUMENT, read_text
 
 LEAST_FREE_BYTES = 1_000_000
-"""With less room than this on the disk, a failed writer failed for want of room."""
+"""With less free space than this, a failed write is taken as a full disk."""
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EFBIG)
 NAME_PART = 120
 """Bytes of a file's name that its temporary name repeats; a name has 255 at most."""
@@ -74,7 +74,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def require_writable(folder: str | os.PathLike) -> None:
-    """Makes a folder and a file in it, which is removed again: said before hours of work instead of after.
+    """Creates a folder and a file in it, which is removed again, so that errors appear before hours of work, not after.
 
     Raises DiskFullError or NotWritableError.
     """
@@ -87,9 +87,9 @@ def require_writable(folder: str | os.PathLike) -> None:
 
 
 def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError | None:
-    """What to say of an error met while `path` was written; None if the disk has nothing to do with it.
+    """The error to report if writing `path` failed; None if the disk is not the cause.
 
-    Writers in C++ (torch, Arrow) do not pass the system's error number on: then the free space has to tell.
+    Writers in C++ (torch, Arrow) do not pass on the system's error number; then the free space is checked.
     """
     if isinstance(error, OSError) and not _concerns(Path(path), error):
         return None
@@ -107,7 +107,7 @@ def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError |
 
 
 def _concerns(path: Path, error: OSError) -> bool:
-    """Whether an error names no file, one beside `path`, or a folder above it; another file may have been read meanwhile."""
+    """Whether an error names no file, one next to `path`, or a parent folder; otherwise it may be from reading another file."""
     if not isinstance(error.filename, (str, os.PathLike)):
         return True
     named, folder = Path(error.filename).absolute(), path.absolute().parent
@@ -137,7 +137,7 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def _prefix(name: str) -> str:
-    """Of temporary names: says which process of which machine writes, so that what a killed one left can be told."""
+    """Prefix of temporary names with machine and process, so that leftovers of a killed process can be recognised."""
     return f".{name.encode()[:NAME_PART].decode(errors='ignore')}.{_machine()}-{os.getpid()}."
 
 

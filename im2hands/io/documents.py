@@ -17,7 +17,7 @@ from im2hands.io.limits import DEEPEST, LARGEST_SETTINGS, MOST_DIGITS, read_text
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A string of JSON, also one that never ends: so the search passes over every character once."""
 MOST_VALUES = 50_000
-"""Of a YAML file, aliases counted as often as they stand for something."""
+"""Limit for a YAML file; aliases count each time they are used."""
 
 
 class RefusedValue(ValueError):
@@ -25,8 +25,8 @@ class RefusedValue(ValueError):
 
 
 def parsed_json(text: str) -> Any:
-    """What a text says. Raises ValueError with the reason if it is not JSON, nested too deeply, holds a number of too many
-    digits, a key twice in one object, or half a character.
+    """The parsed text. Raises ValueError with the reason if it is not JSON, is nested too deeply, or contains a number with
+    too many digits, a duplicate key or half a surrogate pair.
     """
     if _depth(text) > DEEPEST:
         raise RefusedValue(f"more than {DEEPEST} nested lists and objects")
@@ -37,7 +37,7 @@ def parsed_json(text: str) -> Any:
 
 
 def decoder() -> json.JSONDecoder:
-    """A decoder that refuses, by RefusedValue, numbers of too many digits and keys that stand twice."""
+    """A decoder that refuses, with RefusedValue, numbers with too many digits and duplicate keys."""
     return json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=_object)
 
 
@@ -104,7 +104,7 @@ def not_yaml(path: str | os.PathLike, purpose: str, error: Exception) -> Damaged
 
 @dataclass
 class _Open:
-    """A list or section that has begun. keys: None for lists.  values: how many values it stands for so far."""
+    """A list or section that has begun. keys: None for lists.  values: number of values in it so far."""
 
     anchor: str | None
     keys: set[str] | None

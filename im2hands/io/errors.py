@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Im2HandsError(Exception):
-    """Base of every error that a user can mend; the command line prints its message without a stack trace."""
+    """Base of every error that a user can correct; the command line prints its message without a stack trace."""
 
 
 class DataError(Im2HandsError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Found:
-    """One thing that was looked at. ok: usable as it is.  text: what was found and, unless it is ok, what to do.
+    """The result of one check. ok: usable.  text: what was found and, if it is not ok, what to do.
 
     optional: nothing stops without it.
     """

@@ -74,7 +74,7 @@ class ShardSet:
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> ShardFile:
-    """Raises what a wrong entry raises; a shard lies beside its manifest, nowhere else."""
+    """Raises the errors of a wrong entry; a shard must be in the folder of its manifest."""
     name, rows, checksum = entry["path"], entry["rows"], entry["sha256"]
     if not (isinstance(name, str) and Path(name).name == name and "\0" not in name):
         raise ValueError(f"path {name!r} is not the name of a file in the same folder")
@@ -84,7 +84,7 @@ def _shard(folder: Path, entry: dict[str, Any]) -> ShardFile:
 
 
 def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:
-    """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs.
+    """Lists `shards` (files in the manifest's folder, in this order) and removes shards left over from earlier runs.
 
     Raises DamagedFileError, which names the file, if one is not what its stage wrote, DataError if shards of images were cut
     by versions of OpenCV that compute otherwise.

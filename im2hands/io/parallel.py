@@ -91,7 +91,7 @@ def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
 
 
 def _end_workers() -> None:
-    """Before a pool is left for good: to wait for what nobody wants any more would take minutes."""
+    """Called before a pool is abandoned: waiting for results that are no longer needed would take minutes."""
     for worker in multiprocessing.active_children():
         worker.terminate()
 

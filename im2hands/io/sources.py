@@ -24,7 +24,7 @@ WITHOUT_EFFECT = (
 
 
 def sources(stage: str, root: Path | str = ".") -> list[str]:
-    """Paths, relative to `root`, of a stage file, all project modules that it imports, and the data beside these; sorted.
+    """Sorted paths, relative to `root`, of a stage file, all project modules that it imports, and the data files with them.
 
     stage: e.g. "stages/sample_queries.py".  Raises FileNotFoundError if it does not exist.
     """

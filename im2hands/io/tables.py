@@ -1,6 +1,6 @@
 """Columnar files between stages: Parquet tables and memory-mapped Arrow shards, each with a layout and its provenance.
 
-A file is readable with pyarrow alone; layout name, version and provenance stand as JSON under the key `im2hands` of the
+A file is readable with pyarrow alone; layout name, version and provenance are stored as JSON under the key `im2hands` of the
 schema's metadata. Files are written under a temporary name and renamed, so a half-written one is never taken for whole.
 """
 
@@ -136,7 +136,7 @@ class ShardWriter:
     """Writes an Arrow IPC file, uncompressed, one record batch with a checksum per row, so that a row is one contiguous block.
 
     Use as a context manager; the file appears under its name only when the block ends without an error.
-    extra: JSON-able entries stored beside the provenance, e.g. the quantisation range.
+    extra: JSON-able entries stored with the provenance, e.g. the quantisation range.
     """
 
     def __init__(

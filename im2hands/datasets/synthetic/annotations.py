@@ -67,7 +67,7 @@ def annotated_joints(
 ) -> tuple[Float[np.ndarray, "42 3"], Bool[np.ndarray, "42"]]:
     """Joints as an annotator would give them, and which of them are given.
 
-    keypoints: of the model, STANDARD order, metres.
+    keypoints: model keypoints, STANDARD order, metres.
     """
     ordered = [reorder(keypoints[side], JointOrder.STANDARD, JointOrder.INTERHAND) for side in Side]
     joints = np.concatenate(ordered) + identity.rng(frame, 1).normal(0, JOINT_NOISE, (42, 3))

@@ -45,7 +45,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Placement:
-    """The pair frame in the world. rotation: pair -> world.  centre: where the mean of all vertices stands, metres."""
+    """The pair frame in the world. rotation: pair -> world.  centre: position of the mean of all vertices, metres."""
 
     rotation: Rotation
     centre: Float[np.ndarray, "3"]
