@@ -1,4 +1,4 @@
-"""The networks and the methods that reconstruct with them: the one place that knows their names.
+"""The catalogue of networks and of the methods that reconstruct with them.
 
 A network is trained into `models/<name>/`; a method makes meshes with a network. Imports nothing heavy, so that the workflow
 can read it.
@@ -18,14 +18,14 @@ NETWORKS = {
 }
 """Name -> title."""
 ImageMethod = Literal["initial", "im2hands"]
-"""Methods with a field that looks at the photograph."""
+"""Methods whose field uses the photograph."""
 
 
 @dataclass(frozen=True)
 class Method:
     """network: whose weights it uses.  threshold: published occupancy at the surface, None for a method without a field.
 
-    sees_image: whether it looks at the photograph.  needs_both_hands: whether it makes no hand without the other one.
+    sees_image: whether it uses the photograph.  needs_both_hands: whether it needs both hands to make one.
     """
 
     title: str

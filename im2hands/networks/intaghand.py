@@ -76,8 +76,8 @@ def project(
 class FeatureMixer(nn.Module):
     """The maps of the two image decoders, from the second level on with the backbone's, brought to one width.
 
-    channels: of the backbone maps, coarse to fine.  decoder_channels: of the decoders' maps.  The last stage's map is used
-    nowhere; published files hold the stage.
+    channels: channels of the backbone maps, coarse to fine.  decoder_channels: those of the decoders' maps.  The last stage's
+    map is used nowhere; published files hold the stage.
     """
 
     def __init__(self, channels: Sequence[int], decoder_channels: int = DECODER_CHANNELS) -> None:
@@ -125,12 +125,12 @@ class DecoderLevel(nn.Module):
 class IntagHandNetwork(nn.Module):
     """Photograph to two hand meshes.
 
-    graphs: of each side; both with as many nodes. They are buffers, so that they are stored with the weights.
+    graphs: graphs of each side, with equal numbers of nodes. They are buffers, so they are stored with the weights.
     vertex_codes: three numbers in 0..1 for each vertex of the mesh, the same for both hands; published: `v_color.pkl`.
     upsampling: initial weights from coarse nodes to vertices; by default every vertex takes its own node.
-    encoder: depth of the image encoder.  widths: of the vertex features, see PUBLISHED_WIDTHS.
-    train_upsampling: whether the upsampling is trained; published training keeps it as it is.
-    start_components: of start hands, which the decoder's meshes and projections are then added to; published: 0, none.
+    encoder: depth of the image encoder.  widths: widths of the vertex features, see PUBLISHED_WIDTHS.
+    train_upsampling: whether the upsampling is trained; published training does not change it.
+    start_components: components of start hands, to which the decoder's meshes and projections are then added; published: 0.
     """
 
     def __init__(

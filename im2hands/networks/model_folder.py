@@ -1,4 +1,4 @@
-"""A model as a folder: `model.safetensors` and `card.json`, which says what the weights are and where they come from."""
+"""A model as a folder: `model.safetensors` and `card.json`, which describes the weights and their origin."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ModelCard:
     network: which class the weights belong to.  architecture: its arguments.
     origin: `trained`, or `imported` with the file's name and SHA-256.
     parameters, seed, data: what it was trained with; data maps a role to the SHA-256 of the file.
-    dataset: name of the data; says so when they are a synthetic stand-in.
-    compat: named options that the weights were made for.  metrics: of the validation split.
+    dataset: name of the data, which marks a synthetic stand-in.
+    compat: named options for which the weights were made.  metrics: metrics on the validation split.
     licence: what the weights may be used for.
     """
 
@@ -55,7 +55,7 @@ def software_versions() -> dict[str, str]:
 
 
 def write_model(folder: str | os.PathLike, weights: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Writes weights, then the card, which holds their checksum; each file appears whole or not at all."""
+    """Writes the weights, then the card with their checksum; each file appears completely or not at all."""
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(folder / WEIGHTS) as temporary:
@@ -68,7 +68,7 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
     """Weights and card of a model of the given network.
 
     Raises DataError if a file is missing, DamagedFileError if the files are damaged or do not belong together, and
-    CheckpointError if the folder holds another network.
+    CheckpointError if the folder contains another network.
     """
     folder = Path(folder)
     card, expected = _read_card(folder / CARD)
@@ -126,8 +126,8 @@ def restored_network(
 ) -> tuple[Network, ModelCard]:
     """The network of a model folder, ready to evaluate, and its card.
 
-    name: the kind of network that the folder must hold.  build: an untrained network of the card's architecture and options; it
-    gets the weights too, for what only they tell.
+    name: the kind of network that the folder must contain.  build: makes an untrained network from the card's architecture and
+    options; it also gets the weights, for sizes that are only there.
     Raises DataError if the folder is missing, CheckpointError if it holds another network or weights that do not fit.
     """
     weights, card = read_model(folder, name)

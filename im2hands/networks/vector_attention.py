@@ -1,4 +1,4 @@
-"""Attention that weighs every channel for itself and sees the offset between two points; for many pairs in little memory.
+"""Attention with a weight per channel that uses the offset between two points; for many pairs in little memory.
 
 A pair of a query i and a neighbour j has
 
@@ -29,7 +29,7 @@ from im2hands.geometry.neighbours import gathered
 from im2hands.geometry.pieces import pieces, rows_at_once
 
 WIDTHS = (1, 2, 1, 1)
-"""Of the buffers of a piece, in widths of the attention."""
+"""Size of the buffers of a piece, in widths of the attention."""
 
 
 @dataclass(frozen=True)

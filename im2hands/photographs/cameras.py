@@ -29,7 +29,7 @@ CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
 
 
 def camera_source(text: str) -> CameraOf:
-    """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result wants a picture and its shape."""
+    """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result is called with a picture and its shape."""
     if text == AUTO:
         return lambda photograph, shape: _simple(guessed_focal(photograph, shape)[0], shape)
     if text.startswith("focal="):

@@ -1,6 +1,6 @@
 """The command `im2hands reconstruct`: a user's pictures to meshes, pictures and a JSON file each, one folder per picture.
 
-A folder appears whole or not at all, and a picture whose folder is there is skipped: an interrupted run goes on where it was.
+A folder appears completely or not at all, and a picture with a folder is skipped, so an interrupted run can be continued.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A user's own photographs: image files of any depth, folders of them, and the frames of videos, as 8-bit RGB.
 
-Pixels are those of the picture as it is shown: the orientation of EXIF is applied, cameras and keypoints belong to that.
+Pixels are those of the displayed picture: the EXIF orientation is applied, and cameras and keypoints refer to the result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Image = UInt8[np.ndarray, "rows columns 3"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture that is read when it is asked for. name: of its results.  file: where it comes from."""
+    """A picture that is read on demand. name: name of its results.  file: its source file."""
 
     name: str
     file: Path

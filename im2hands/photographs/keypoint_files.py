@@ -53,7 +53,7 @@ Hands = Float[np.ndarray, "2 21 3"]
 class KeypointFile:
     """What a file says, by picture.
 
-    hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a hand that is not there.  landmarks: of files of
+    hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a missing hand.  landmarks: landmarks of files of
     this format, instead.  format, unit, order: as stated or recognised.
     """
 
@@ -77,7 +77,7 @@ class KeypointFile:
     ) -> Hands:
         """Both hands (world, m) of a picture that may go by any of `names`; a file without names belongs to every picture.
 
-        frame: what the file's 3-D numbers are.  camera: of the picture.
+        frame: frame of the file's 3-D numbers.  camera: camera of the picture.
         Raises DataError if the file does not know the picture, or its landmarks cannot be placed.
         """
         if frame not in ("world", "camera"):
@@ -138,7 +138,7 @@ def with_palm(found: KeypointFile, palm: float) -> KeypointFile:
 
 
 def _read(path: Path) -> KeypointFile:
-    """The numbers as they stand, with the unit and order that the format has by itself or states ("" for not known)."""
+    """The raw numbers, with the unit and order that the format implies or states ("" if unknown)."""
     if not path.exists():
         raise DataError(f"{path}: the keypoint file is missing; correct the path.")
     if path.is_dir() or path.suffix.lower() == ".ply":

@@ -1,6 +1,6 @@
 """The plain JSON in which any detector can write 2-D and relative 3-D landmarks of a picture.
 
-`{"hands": [{"side": "left", "pixels": [[column, row] x 21], "relative": [[x, y, z] x 21]}, ...]}`, and beside `hands`
+`{"hands": [{"side": "left", "pixels": [[column, row] x 21], "relative": [[x, y, z] x 21]}, ...]}`, and next to `hands`
 the optional settings `palm` and `axes` of `landmarks.place_hand`; all of it in `docs/own-images.md`.
 """
 

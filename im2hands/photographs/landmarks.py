@@ -4,7 +4,7 @@ A detector knows where 21 landmarks are in the picture, and their shape in space
 the size of the palm, the place follows: the hand is as far away as its size in the picture says. Size and place are solved for
 each hand by itself; two hands of one person share the size of the palm, and so their relative placement is metric.
 
-Landmarks stand in STANDARD order (wrist, then thumb to little finger from base to tip), which is also the order of MediaPipe.
+Landmarks are in STANDARD order (wrist, then thumb to little finger from base to tip), which is also the order of MediaPipe.
 Camera frame: x right, y down, z forward, metres.
 """
 
@@ -73,7 +73,7 @@ def keypoints_from_landmarks(
 ) -> Float[np.ndarray, "2 21 3"]:
     """Keypoints of both hands (world, m, order of `Side.index`) from a detector's landmarks; NaN for a hand that it has not.
 
-    camera: of the picture.  palm, axes: see place_hand.  Raises DataError as place_hand does, with the hand's side.
+    camera: camera of the picture.  palm, axes: see place_hand.  Raises DataError as place_hand does, with the hand's side.
     """
     keypoints = np.full((2, 21, 3), np.nan)
     for side, landmarks in hands.items():
@@ -95,8 +95,8 @@ def place_hand(
 
     palm: size of the palm (see palm_size) in m, by default that of the mean hand: an error of 5 % in it is one of 5 % in the
     distance from the camera.
-    axes: of the relative landmarks: `camera` if they are parallel to the camera's; `ray` if z is the direction in which the
-    hand is seen, as of networks that look at a crop; `free` if their orientation is to be solved too.
+    axes: axes of the relative landmarks: `camera` if they are parallel to the camera's; `ray` if z is the direction in which
+    the hand is seen, as of networks that look at a crop; `free` if their orientation is to be solved too.
     Errors beyond OUTLIER_PX count less and less, so that a few wrong landmarks do little.
     Raises DataError for wrong shapes, fewer than FEWEST landmarks, a palm without extent, or a hand behind the camera.
     """

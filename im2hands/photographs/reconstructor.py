@@ -56,7 +56,7 @@ class TwoHands:
 
     meshes: world, m; None where a hand was not given or cannot be reconstructed, empty where its field has no surface;
     `failures` says why (see `reconstruction.failures`).  keypoints: as given (world, m); NaN for a hand that was not given.
-    camera: of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
+    camera: camera of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
     method: `im2hands`, or `initial` also where refined occupancy was asked for but only one hand is seen.
     """
 
@@ -95,7 +95,7 @@ class TwoHands:
 
     @cached_property
     def penetration(self) -> Penetration | None:
-        """How far the hands stand in one another; None unless both have a surface."""
+        """How far the hands penetrate each other; None unless both have a surface."""
         pair = [self.meshes[side] for side in SIDES]
         return None if any(mesh is None or mesh.is_empty for mesh in pair) else penetration(*pair)
 
@@ -131,7 +131,8 @@ class TwoHands:
 
 @dataclass(frozen=True, eq=False)
 class Reconstructor:
-    """A network with the settings of its surfaces. extraction, anchors: see their classes. seed: of the anchors."""
+    """A network with the settings of its surfaces. extraction, anchors: see their classes. seed: seed for drawing the
+    anchors."""
 
     network: InitialOccupancyNetwork | RefinedOccupancyNetwork
     extraction: Extraction
@@ -169,7 +170,7 @@ class Reconstructor:
     ) -> TwoHands:
         """Both hands of a photograph.
 
-        image: RGB.  keypoints: left, right; STANDARD order, world, m; NaN for a hand that is not there.  camera: of the image's
+        image: RGB.  keypoints: left, right; STANDARD order, world, m; NaN for a missing hand.  camera: camera of the image's
         pixels.
         Raises DataError for another image type, keypoints that are no hands in metres, or hands behind the camera.
         """
@@ -253,8 +254,8 @@ def _reconstruct_in_worker(photograph: Photograph) -> bytes:
 def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
     """The hands that are there, with their bone frames. keypoints: world, m; all NaN for a hand that is not there.
 
-    A hand whose keypoints cannot be used beside one whose can is there, rejected with its reason; see `usable`.
-    Raises DataError if there is none, or none can be used.
+    If only one hand has usable keypoints, the other one is kept but rejected with its reason; see `usable`.
+    Raises DataError if there are no keypoints or none can be used.
     """
     keypoints = np.asarray(keypoints, np.float64)
     if keypoints.shape != (len(SIDES), 21, 3):

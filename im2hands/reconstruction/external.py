@@ -1,4 +1,4 @@
-"""Meshes of any other system, read from a folder, as surfaces that are stored and measured like those of our own methods.
+"""Meshes of another system, read from a folder, then stored and evaluated like those of our own methods.
 
 A folder holds a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix in place of the id,
 `Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
@@ -47,7 +47,7 @@ NO_FILE, UNREADABLE, NO_HAND_SIZE = Reason.NO_FILE.value, Reason.UNREADABLE.valu
 
 @dataclass(frozen=True)
 class MeshFolder:
-    """Where another system's meshes lie, and what their numbers mean. frame: of the coordinates."""
+    """Folder of another system's meshes and the meaning of their numbers. frame: frame of the coordinates."""
 
     path: str
     unit: Unit = "m"
@@ -93,10 +93,10 @@ class MeshFolder:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where external meshes stand.
+    """Where external meshes are placed.
 
     alignment: see `datasets.keypoints.aligned`.  models: whose joint regressors say where the wrist of a mesh is that has their
-    triangles.  keypoints: of the same system; where given, theirs are the wrists of all meshes.
+    triangles.  keypoints: keypoints of the same system; if given, all meshes use their wrists.
     """
 
     alignment: Alignment
@@ -163,7 +163,7 @@ def external_surfaces(
 
 
 def has_triangles_of(model: HandModel, mesh: Mesh) -> bool:
-    """Whether a mesh has a hand model's vertices and triangles, in whatever order and direction the triangles stand."""
+    """Whether a mesh has a hand model's vertices and triangles, in any order and direction of the triangles."""
     if len(mesh.vertices) != len(model.template) or len(mesh.faces) != len(model.faces):
         return False
     return np.array_equal(*(np.unique(np.sort(faces, axis=1), axis=0) for faces in (mesh.faces, model.faces)))

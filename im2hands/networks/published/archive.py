@@ -1,4 +1,4 @@
-"""What a `.pt` file announces, before PyTorch reads it: how much it would become, and which tensors it repeats."""
+"""Checks a `.pt` file before PyTorch reads it: how large it would become, and which tensors it repeats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from im2hands.io.limits import MEGABYTE
 
 LARGEST_WEIGHTS = 8192 * MEGABYTE
 SMALL = 16 * MEGABYTE
-"""What tensors may take whatever the size of their file, so that small buffers may repeat one number."""
+"""Size that tensors may always have, regardless of the size of their file, so that small buffers may repeat one number."""
 
 
 def check_archive(path: Path) -> None:

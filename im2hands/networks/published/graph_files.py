@@ -78,7 +78,7 @@ def _empty_bytes() -> bytes:
 
 
 GRAPH_NAMES: dict[str, Any] = {**PICKLE_NAMES, "__builtin__.bytes": _empty_bytes, "builtins.bytes": _empty_bytes}
-"""The only names a graph file may ask for, and what stands in for them."""
+"""The only names that a graph file may request, and their stand-ins."""
 
 for _format, _stand_in in (("csr", _Compressed), ("csc", _CompressedColumns), ("coo", _Coordinates)):
     for _module in (_format, f"_{_format}"):
@@ -90,7 +90,7 @@ for _module in ("numpy.core.numeric", "numpy._core.numeric"):
 def read_graph_files(folder: str | os.PathLike) -> GraphFiles:
     """The graph files of a folder.
 
-    Raises DataError if a graph is missing, its vertices are not a hand's or the file asks for anything but data;
+    Raises DataError if a graph is missing, its vertices are not a hand's or the file asks for anything except data;
     DamagedFileError if a file is unreadable.
     """
     folder = Path(folder)

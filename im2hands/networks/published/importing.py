@@ -1,4 +1,4 @@
-"""Published weight files to model folders of ours, and back."""
+"""Converts published weight files to our model folders and back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NETWORKS = (
     intaghand.PUBLISHED,
 )
 LISTED_KEYS = 12
-"""Keys of one kind that a report spells out before it only counts."""
+"""Number of keys of one kind that a report lists; the rest are only counted."""
 COUNTERS = ("epoch_it", "it")
-"""Notes of a published file that go back into an exported one."""
+"""Notes of a published file that are written back to an exported one."""
 
 
 def import_weights(
@@ -55,7 +55,7 @@ def import_weights(
 def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwork:
     """The network that a folder is named after, else the one whose weights a file holds.
 
-    Raises CheckpointError if there is none, or no single one.
+    Raises CheckpointError if there is no match or more than one.
     """
     named = [network for network in NETWORKS if network.name == Path(folder).name]
     if named:

@@ -1,4 +1,4 @@
-"""IntagHand's published state dict and ours, both ways.
+"""Converts between IntagHand's published state dict and ours.
 
 A published file is the bare state dict, keys with or without `module.`. It does not hold the graphs that it was trained on:
 they come from graph files (`graph_files`), and without the right ones the weights mean nothing.

@@ -1,4 +1,4 @@
-"""Key lists of published checkpoints, and what of them a file holds."""
+"""Key lists of published checkpoints, and which of the keys a file contains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PublishedLayout:
 
     @classmethod
     def named(cls, name: str) -> PublishedLayout:
-        """A layout that the package carries as `<name>.json` beside this module."""
+        """A layout stored as `<name>.json` next to this module."""
         text = resources.files("im2hands.networks.published").joinpath(f"{name}.json").read_text()
         return cls(name, {key: tuple(shape) for key, shape in json.loads(text)["tensors"]})
 

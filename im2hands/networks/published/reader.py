@@ -1,4 +1,4 @@
-"""Reader of published `.pt` files that takes data from them and executes nothing.
+"""Reader of published `.pt` files that reads data and executes nothing.
 
 PyTorch's weights-only unpickler does the reading. Published files also hold NumPy scalars (a best validation loss, say),
 which it refuses; here the three names that such a scalar is pickled with are answered by inert stand-ins of our own.
@@ -25,7 +25,7 @@ from im2hands.io.limits import readable_file
 from im2hands.networks.published.archive import check_archive, check_sizes
 
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state_dict", "network")
-"""Names under which training scripts file the state dict; a file may also be the state dict itself."""
+"""Names under which training scripts store the state dict; a file may also be the state dict itself."""
 SCALAR_KINDS = "biuf"
 
 
@@ -34,7 +34,7 @@ class PublishedFile:
     """Content of a published checkpoint.
 
     weights: key -> tensor, in the file's order.
-    notes: the plain numbers and texts beside them (iterations, best loss), dotted names.
+    notes: the plain numbers and texts stored with them (iterations, best loss), dotted names.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class PublishedFile:
 def read_published(path: str | os.PathLike) -> PublishedFile:
     """Weights and notes of a file written by `torch.save`.
 
-    Raises CheckpointError, in one sentence, if the file is missing, damaged, wants anything executed, or holds no weights.
+    Raises CheckpointError, in one sentence, if the file is missing or damaged, would execute anything, or has no weights.
     """
     path = Path(path)
     content = safe_load(path)

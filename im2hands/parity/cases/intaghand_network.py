@@ -71,7 +71,7 @@ def network_of(golden: Golden, graphs: Mapping[Side, HandGraph]) -> IntagHandNet
 
 
 def image_of(golden: Golden) -> Tensor:
-    """The input, fed as it is."""
+    """The input, without normalisation."""
     rng = np.random.default_rng(seed_of(golden) + 5)
     return torch.from_numpy(rng.standard_normal((2, 3, 256, 256)).astype(np.float32))
 
