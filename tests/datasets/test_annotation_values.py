@@ -150,7 +150,7 @@ def test_joints_in_metres_are_named_as_a_unit_error(interhand):
             entry["world_coord"] = (np.array(entry["world_coord"]) / 1000).tolist()
     frames = FrameTable(index(interhand)[0])
     with pytest.raises(
-        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres and look like metres"
+        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres but look like metres"
     ):
         fit_hands(interhand.root, "train", frames, builtin_hand_models(), 20.0)
 
@@ -190,7 +190,7 @@ def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians and look like degrees"),
+        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians but look like degrees"),
         (lambda fit: fit.update(trans=[80.0, 900.0, 20.0]), r"fit_translation_implausible\).*look like millimetres"),
     ],
 )
@@ -291,7 +291,7 @@ def test_image_folders_of_another_name_or_depth_are_named(interhand):
 
 def test_a_root_of_other_folders_lists_them(interhand):
     (interhand.root / "annotations").rename(interhand.root / "Annotations")
-    with pytest.raises(DataError, match=r"no annotations/ here .*holds the folders Annotations, images"):
+    with pytest.raises(DataError, match=r"annotations/ is neither here .*contains the folders Annotations, images"):
         InterHand26M.open(interhand.root)
 
 

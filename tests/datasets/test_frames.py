@@ -115,7 +115,7 @@ def test_the_share_counts_two_hand_frames_only(interhand):
 def test_a_split_without_two_hand_frames_is_refused_with_the_reasons(interhand):
     for position in range(6):
         interhand.rename_to_single_hand(position)
-    with pytest.raises(DataError, match="no frame of the split train shows two fitted hands; dropped: 6 single_hand"):
+    with pytest.raises(DataError, match="no frame of the split train has two fitted hands; dropped: 6 single_hand"):
         index(interhand)
 
 

@@ -131,7 +131,7 @@ def test_means_of_two_sources_from_files(frames, hands, tmp_path):
         assert summary.loc[name, "model_knuckle_scaled_left_mm"] == pytest.approx(errors[0].mean())
         unscaled = [joint_errors(predicted[:4, k], truths["model"][:4, k], KNUCKLE_UNSCALED) for k in range(2)]
         np.testing.assert_allclose(means[name], np.mean(unscaled, axis=(0, 1)))
-    with pytest.raises(DataError, match="b stands twice for frame 0"):
+    with pytest.raises(DataError, match="b occurs twice for frame 0"):
         read_keypoint_records([paths[1], paths[1]])
     with pytest.raises(DataError, match="run the stage evaluate_keypoints"):
         read_keypoint_records([])

@@ -40,7 +40,7 @@ def test_writing_twice_gives_the_same_bytes(folder, tmp_path_factory):
 
 
 def test_another_network_is_refused(folder):
-    with pytest.raises(CheckpointError, match="holds weights of halo, not of intaghand"):
+    with pytest.raises(CheckpointError, match="contains weights of halo, not of intaghand"):
         read_model(folder, "intaghand")
 
 

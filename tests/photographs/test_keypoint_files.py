@@ -207,9 +207,9 @@ LEFT = HANDS[0].tolist()
         (with_hands({"pixels": LEFT}), "pixels must be 21 points of 2 numbers, not 21 x 3"),
         (with_hands({"pixels": 3}), "pixels must be 21 points"),
         (with_hands({"relative": [[NAN] * 3] * 21}), "relative contains numbers that are not finite"),
-        ({**landmark_entry(), "palm": 90}, "palm 90 must be a number from 0.04 to 0.15, in metres"),
-        ({**landmark_entry(), "axes": "world"}, "axes 'world' must be one of camera, ray, free"),
-        (with_hands({"side": "left"}, {"side": "right"}), r"left and right are exchanged \(or z points towards"),
+        ({**landmark_entry(), "palm": 90}, "palm must be a number from 0.04 to 0.15 in metres, not 90"),
+        ({**landmark_entry(), "axes": "world"}, "axes must be one of camera, ray, free, not 'world'"),
+        (with_hands({"side": "left"}, {"side": "right"}), r"left and right are swapped \(or z points towards"),
         ({"hands": []}, "there is no hand; leave the picture out"),
     ],
 )
@@ -247,7 +247,7 @@ def test_missing_files_and_wrong_settings(tmp_path):
         read_keypoints(path, format="ply")
     with pytest.raises(DataError, match="and mm was stated"):
         read_keypoints(path, unit="mm")
-    with pytest.raises(DataError, match="frame 'crop' must be world or camera"):
+    with pytest.raises(DataError, match="frame must be world or camera, not 'crop'"):
         read_keypoints(path).keypoints(("a",), CAMERA, "crop")
 
 

@@ -123,7 +123,7 @@ BAD = {
     "truncated png": (lambda s: {"image": _file(s, "cut.png", s.image.read_bytes()[:9000])}, "cannot be used"),
     "floating point": (
         lambda s: {"image": s.picture("float.tiff", s.pixels.astype(np.float32))},
-        "holds float32 values; save it with 8 or 16 bits",
+        "has float32 values; save it with 8 or 16 bits",
     ),
     "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV cannot read any frame of this video"),
     "keypoints missing": (lambda s: {"keypoints": "none.json"}, "none.json: the keypoint file is missing"),
@@ -173,14 +173,14 @@ BAD = {
     ),
     "hands behind the camera": (
         lambda s: {"camera": s.written("c4.json", shifted(s, [0, 0, -9]))},
-        "be behind the camera",
+        "lie behind the camera",
     ),
     "hands beside the picture": (
         lambda s: {"camera": s.written("c5.json", shifted(s, [9, 0, 0]))},
         "no keypoint is in the picture",
     ),
     "no networks": (lambda s: {"model": s.folder / "nothing"}, "the model card is missing"),
-    "unknown method": (lambda s: {"method": "magic"}, "no method 'magic'"),
+    "unknown method": (lambda s: {"method": "magic"}, "unknown method 'magic'"),
     "grid that is no doubling": (lambda s: {"resolution": 100}, "cannot be reached by doublings"),
     "unknown format": (lambda s: {"formats": "stl"}, "not a mesh format; use obj, ply, glb"),
     "no refinement network": (lambda s: {"refine_keypoints": True}, "keypoint_refinement/card.json"),

@@ -324,7 +324,7 @@ def test_crops_without_maps_are_refused(hand_model, splits, tmp_path):
 
 
 def test_files_of_different_splits_are_refused(hand_model, splits, tmp_path):
-    with pytest.raises(DataError, match=r"holds 2 crops for the 6 frames .* run normalize_images again"):
+    with pytest.raises(DataError, match=r"has 2 crops for the 6 frames .* run normalize_images again"):
         run(splits, hand_model, tmp_path, train_images=splits["val"].images)
 
 
