@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def peak_mebibytes(make: Callable[..., dict], form: str, threads: int, arguments: tuple, small: tuple | None) -> float:
-    """What `make(*arguments)[form]()` needs at most, besides what is there before it. small: see `Benchmark.compare_forms`."""
+    """Peak memory of `make(*arguments)[form]()`, beyond what was in use before. small: see `Benchmark.compare_forms`."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(sender, make, form, threads, arguments, small))

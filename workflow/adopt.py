@@ -73,7 +73,7 @@ def _files() -> set[Path]:
 
 
 def _own_words(printed: str) -> str:
-    """Snakemake's errors out of all that it printed, or the end of that if there is none."""
+    """Snakemake's errors from its output, or the end of the output if there are none."""
     errors = re.findall(r"^\w*(?:Error|Exception)\b.*(?:\n(?!Select jobs|\[).+)*", printed, re.MULTILINE)
     return "\n".join(errors) or printed.strip()[-2000:]
 

@@ -56,7 +56,7 @@ HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. 
 class Stage:
     """A DVC stage.
 
-    rules: the Snakemake rules it may run beside the one of its name.  deps: data (code is added).  file: its stage file, if
+    rules: further Snakemake rules that it may run.  deps: data (code is added).  file: its stage file, if
     that has another name.
     """
 

@@ -2,7 +2,7 @@
 
 Snakemake goes by time stamps; its checksums only excuse a newer one. A file that is exchanged for one with an older stamp
 (`rsync -a`, `cp -p`, unzip, `dvc checkout` with linked files) re-runs nothing, and what lies there was made from another
-file. The notes lie in `.snakemake/im2hands/`, one per job, beside Snakemake's own.
+file. The notes are in `.snakemake/im2hands/`, one per job, next to Snakemake's own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Unseen:
 
 
 class JobNotes(logging.Handler):
-    """Listens to Snakemake's log, which tells of every job that starts and ends and of a run without jobs.
+    """Listens to Snakemake's log, which reports every job that starts or ends and every run without jobs.
 
     workflow: Snakemake's object of that name.  tracked: stage -> all its files.
     A note that cannot be written is one line of warning; its stage is then not signed without a look at dvc.lock.
@@ -112,7 +112,7 @@ class JobNotes(logging.Handler):
             self._nothing_to_do()
 
     def _counts(self) -> bool:
-        """Touching is not running; where it adopts what DVC has compared, it stands for it."""
+        """Touching is not running, except when adopting files that DVC has compared."""
         return not self.workflow.dryrun and (not self.workflow.touch or ADOPTING in os.environ)
 
     def _job(self, number: int) -> Any:
@@ -156,7 +156,7 @@ class JobNotes(logging.Handler):
                 print(line)
 
     def unseen(self) -> Unseen:
-        """Compares the notes of all jobs of the graph at hand with what lies there now."""
+        """Compares the notes of all jobs of this graph with the present files."""
         jobs = [job for job in self.workflow.persistence.dag.jobs if job.output]
         stage_of = {file: stage for stage, files in self.tracked.items() for file in files}
         notes = {job: _valid(_read(job)) for job in jobs}
@@ -214,7 +214,7 @@ def _read(job: Any) -> dict[str, Any] | None:
 
 
 def _valid(note: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The note of the job that made the files: of one whose end was not noted, only if it wrote all of them."""
+    """The note of the job that made the files; if its end was not noted, only if it wrote all of them."""
     if note is None or note["ended"]:
         return note
     stamps = [_time_of(file) for file in note["outputs"]]

@@ -49,9 +49,9 @@ class NotRecordedError(Exception):
 
 
 def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, notes: JobNotes) -> None:
-    """What follows a successful run: stale shards go, DVC is told, the user sees what was selected and where the report is.
+    """After a successful run: removes stale shards, records in DVC, and prints what was selected and where the report is.
 
-    workflow: Snakemake's object of that name.  tracked: stage -> all its files.  notes: of the jobs.
+    workflow: Snakemake's object of that name.  tracked: stage -> all its files.  notes: notes of the jobs.
     """
     if workflow.touch or os.environ.get("DVC_ROOT"):
         return
@@ -101,9 +101,9 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
 
 
 def _refused(stages: Iterable[str], unseen: Unseen) -> set[str]:
-    """Stages that changed and did not run, and those that depend on a file that no job has made as it is.
+    """Stages that changed and did not run, and those that depend on a file whose content no job has made.
 
-    Stages without notes count as unchanged where dvc.lock has them as they are; the others stay in `unseen`.
+    Stages without notes count as unchanged if dvc.lock has the same content; the others stay in `unseen`.
     """
     described = yaml.safe_load(dvc_yaml(_params()))["stages"]
     for stage in stages:
@@ -155,7 +155,7 @@ def require_no_running_snakemake() -> None:
 
 
 def remove_stale_shards(files: Iterable[str]) -> list[Path]:
-    """Removes shards that lie beside `files` but do not belong to them, left from another number of shards."""
+    """Removes shards in the folders of `files` that do not belong to them, left over from another number of shards."""
     expected = {Path(file) for file in files}
     stale = [
         path
@@ -201,7 +201,7 @@ def audit_line(folder: Path = Path("data/frames")) -> str | None:
 
 
 def noted_hands_line(folder: Path = Path("data/hands")) -> str | None:
-    """One sentence on hands that are left out or suspicious; None if there are none or no readable table."""
+    """One sentence about hands that are left out or suspicious; None if there are none or the table is unreadable."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""A z-buffer on the processor: which triangle a pixel sees, how far away, and where on the triangle.
+"""A z-buffer on the CPU: which triangle a pixel sees, how far away it is, and where on the triangle.
 
 Pixels are (column, row), the centre of the top-left pixel is (0, 0). Depth is the camera z in the unit of the input (metres
 inside this project). Barycentric weights are perspective-correct, so that anything given per vertex (normals, rest-pose

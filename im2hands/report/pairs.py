@@ -111,7 +111,7 @@ def with_penetration(chosen: Sequence[ChosenPair], ranked: Sequence[RankedPair])
 class ShownHand:
     """A true hand and what a method made of it; world, metres.
 
-    truth: closed mesh.  prediction: None or empty if there is none, then `failure` says why (if the method said).
+    truth: closed mesh.  prediction: None or empty if there is none; then `failure` has the reason (if the method gave one).
     """
 
     side: Side
@@ -190,7 +190,7 @@ def load_pairs(
 ) -> dict[str, ShownPair]:
     """The pairs by name, as one method made them.
 
-    hands: with `vertices` of both hands of every pair.  crops: of the same split.  photographs: pair -> the frame that is
+    hands: with `vertices` of both hands of every pair.  crops: crops of the same split.  photographs: pair -> the frame that is
     shown; a method that made nothing for it has hands without a mesh.  Without it: the first one of every pair.
     Raises DataError if a pair lacks a hand, a row of a mesh shard or a usable photograph.
     """

@@ -1,7 +1,7 @@
-"""What `im2hands view` is given: mesh files, folders of them, folders of `im2hands reconstruct`, results of the workflow.
+"""Reads the inputs of `im2hands view`: mesh files, folders of them, folders of `im2hands reconstruct`, results of the workflow.
 
-Each becomes a panel with frames; a frame has named meshes. Files hold metres, or millimetres if they are more than
-LARGEST_SCENE_M across. Axes are the camera's (x right, y down, z away) unless a camera is known.
+Each becomes a panel with frames; a frame has named meshes. Files are in metres, or in millimetres if a scene is larger than
+LARGEST_SCENE_M. Axes are the camera's (x right, y down, z away) unless a camera is known.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _stored(shard: SurfaceShard, rows: Sequence[int]) -> list[Part]:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The data beside a results folder; without them there is no truth and the camera's axes are taken."""
+    """The data that belong to a results folder; without them there is no ground truth and the camera's axes are used."""
 
     folder: Path
     pairs: frozenset[str]

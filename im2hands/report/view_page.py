@@ -1,4 +1,4 @@
-"""The page of `im2hands view`: panels side by side with one camera for all, as one HTML file that asks the network for nothing.
+"""The page of `im2hands view`: panels side by side with a common camera, as a self-contained HTML file.
 
 Space of the page: millimetres, x right, y up, z towards the viewer; every frame is centred on its own hands.
 """

@@ -1,4 +1,4 @@
-"""Resume state of a training: written atomically, taken only by the run that it belongs to.
+"""Resume state of a training: written atomically and used only by the run to which it belongs.
 
 `checkpoints/<network>/last.ckpt` is the state of a run in progress, `finished.ckpt` that of the last finished one, from which
 a longer run of otherwise equal parameters continues.
@@ -34,7 +34,7 @@ def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code:
 class CheckpointFolder:
     """The resume state of one training.
 
-    fingerprint: of the run at hand; states with another one are passed over.
+    fingerprint: fingerprint of this run; states with another one are ignored.
     """
 
     def __init__(self, folder: str | os.PathLike, fingerprint: str) -> None:
@@ -48,8 +48,8 @@ class CheckpointFolder:
     def find(self, steps: int, validate_every: int) -> dict[str, Any] | None:
         """The state to go on from, or None to start afresh.
 
-        steps: length of the run at hand: a finished state is taken only if it is shorter.
-        validate_every: steps between validations. The state of a shorter run is taken only where the run at hand would have
+        steps: length of this run; a finished state is used only if it is shorter.
+        validate_every: steps between validations. The state of a shorter run is used only if this run would have
         been in that very state; else going on would not equal one long run, and standard error says so.
         """
         for part in self.folder.glob(".*.part.ckpt"):
@@ -61,7 +61,7 @@ class CheckpointFolder:
         return None
 
     def finish(self) -> None:
-        """Archives the state once the outputs are written, so that a forced re-run trains anew."""
+        """Archives the state once the outputs are written, so that a forced re-run starts from the beginning."""
         last = self.folder / LAST
         if last.exists():
             os.replace(last, self.folder / FINISHED)

@@ -1,4 +1,5 @@
-"""Batches of frames with labelled query points of both hands: item i is the batch of global step i, whoever asks for it.
+"""Batches of frames with labelled query points of both hands: item i is the batch of global step i, independent of who
+requests it.
 
 Frames: see `networks.two_hands`. Left and right draw their query points independently.
 """
@@ -21,13 +22,13 @@ from im2hands.networks.frame_batches import FrameBatch, frame_batch
 
 VALIDATION_BATCH_FRAMES = 2
 AnchorsOf = Callable[[FrameItem, np.random.Generator | None], Float[np.ndarray, "2 points 3"]]
-"""A frame, and a generator in training -> anchors of both hands (world, m), as the item's mirroring wants them."""
+"""A frame, and a generator in training -> anchors of both hands (world, m), as the item's mirroring requires."""
 
 
 class LabelledFrames:
     """The frames of a split with the stored query points of their hands.
 
-    with_images: whether batches hold images.  anchors: of refined occupancy.
+    with_images: whether batches contain images.  anchors: anchors for refined occupancy.
     Raises DataError if a hand of a frame has no query points.
     """
 

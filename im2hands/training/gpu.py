@@ -1,4 +1,4 @@
-"""Which device a job computes on. Snakemake counts GPUs but does not hand them out; jobs of one machine share them by locks."""
+"""Chooses the device of a job. Snakemake counts GPUs but does not assign them; jobs on one machine share them with locks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A training that is told to stop (SIGTERM of a preempted job, of `scancel`, of a time limit) says so and can be gone on with.
+"""Stops a training on SIGTERM (a preempted job, `scancel`, a time limit) with a message, so that it can be continued.
 
-The step at hand ends, its state is saved, and the process ends with exit code 143, which is 128 + SIGTERM. Lightning's own
-handling, which ends with exit code 0 and saves nothing, is put out of action.
+The current step ends, its state is saved, and the process ends with exit code 143, which is 128 + SIGTERM. Lightning's own
+handling, which ends with exit code 0 and saves nothing, is disabled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TrainingInterruptedError(SystemExit):
 
 
 class Interruption:
-    """Notes SIGTERM while its block runs, and does nothing else: whoever trains asks for it between two steps."""
+    """Notes SIGTERM while its block runs and does nothing else; the training checks it between two steps."""
 
     def __init__(self) -> None:
         self._since: float | None = None

@@ -27,7 +27,7 @@ def penetration(
 ) -> Float[Tensor, ""]:
     """How much of the query points both hands claim; goes into the loss with PENETRATION_WEIGHT.
 
-    occupancy: of each hand at its own query points.  others: `network.penetration`, of each hand at the other's.
+    occupancy: occupancy of each hand at its own query points.  others: `network.penetration`, each hand at the other's points.
     penetration_reduction: "published" sums over batch and queries, so that the term's share of the loss grows with both;
     "consistent" takes the mean per hand, times the published numbers of samples and queries, at which both are equal.
     """

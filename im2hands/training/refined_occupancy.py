@@ -1,4 +1,4 @@
-"""Training of refined occupancy: occupancy of both hands that see each other, on top of a frozen initial network.
+"""Training of refined occupancy: occupancy of two hands that see each other, on top of a frozen initial network.
 
 Source: Im2Hands (CVPR 2023), section 3.4: squared error and penetration, batches of 2 frames with 2048 points and 512 anchors
 per hand, Adam with an L2 penalty, best weights by validation IoU at 0.45; schedule and weights in `refined_losses`. A frozen

@@ -1,4 +1,4 @@
-"""How many CPU threads a step of a training is worth; imports nothing heavy, since the workflow plans with it."""
+"""How many CPU threads are useful for a training step; imports nothing heavy, because the workflow plans with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from im2hands.io.threads import threads_for
 
 HIDDEN_WIDTH = 64
 FIELDS_PER_FRAME = {InitialOccupancyTraining: 2, RefinedOccupancyTraining: 4}
-"""How often a step asks for each query point of a hand, both hands together; penetration doubles it."""
+"""How often a step evaluates each query point of a hand, both hands together; penetration doubles it."""
 
 
 def trains_image_encoder(section: Section) -> bool:

@@ -1,4 +1,4 @@
-"""What a finished training leaves in `models/<network>/`: weights, card, metrics and curves."""
+"""The output of a finished training in `models/<network>/`: weights, card, metrics and curves."""
 
 from __future__ import annotations
 
