@@ -50,7 +50,7 @@ def resident_kibibytes(kind: str) -> int:
 
 
 def peak_of_all_processes(job: Callable[[], object], every_s: float = 0.2) -> float:
-    """MiB that this process and all below it hold at most while `job` runs, pages that they share counted once."""
+    """Largest number of MiB that this process and its children use while `job` runs, pages that they share counted once."""
     found, done = [0.0], threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,5 @@
-"""What every job read and wrote: content hashes, noted when it starts and ends, and compared before DVC signs anything.
+"""Notes the content hashes of what every job read and wrote, when it starts and ends, and compares them before DVC records
+anything.
 
 Snakemake goes by time stamps; its checksums only excuse a newer one. A file that is exchanged for one with an older stamp
 (`rsync -a`, `cp -p`, unzip, `dvc checkout` with linked files) re-runs nothing, and what lies there was made from another
@@ -24,7 +25,7 @@ from workflow.content import STAMP, ContentHashes
 FOLDER = Path(".snakemake/im2hands")
 CHANGED_MEANWHILE = "changed while the job ran"
 CHECK, ADOPTING = "IM2HANDS_CHECK", "IM2HANDS_ADOPTING"
-"""Environment variables: file to which a dry run that finds nothing to do writes what `Unseen` holds; set while touching
+"""Environment variables: file to which a dry run that finds nothing to do writes what `Unseen` contains; set while touching
 vouches for files that DVC has just compared."""
 SHOWN = 5
 

@@ -1,4 +1,4 @@
-"""Where things are: the names that both the rules and dvc.yaml are made of."""
+"""Paths used by both the rules and dvc.yaml."""
 
 from __future__ import annotations
 

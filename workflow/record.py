@@ -1,11 +1,11 @@
 """Writes what Snakemake has just proved up to date into dvc.lock: the Snakefile's `onsuccess`, or `python -m workflow.record`.
 
-`dvc commit` signs whatever lies in the workspace, so it is given only stages whose every file Snakemake vouches for: all
+`dvc commit` records whatever is in the workspace, so it gets only stages for which Snakemake confirms every file: all
 files of the stage belong to the finished run, with all re-run triggers on and the parameters of params.yaml. Snakemake goes
-by time stamps; so what the jobs read and wrote is also compared, by content, with what lies there (`workflow/notes.py`).
-Recording never fails the science: whatever goes wrong here is one line of warning.
+by time stamps, so what the jobs read and wrote is also compared, by content, with the present files (`workflow/notes.py`).
+An error while recording never makes a run fail: it gives one line of warning.
 
-Set IM2HANDS_RECORD=0 to leave DVC alone, e.g. where its cache would double a large dataset.
+Set IM2HANDS_RECORD=0 to turn recording off, e.g. where its cache would double a large dataset.
 """
 
 from __future__ import annotations

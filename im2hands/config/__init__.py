@@ -1,1 +1,1 @@
-"""The parameters: what `params.yaml` may hold, and the presets that change it."""
+"""The parameters: what `params.yaml` may contain, and the presets that change it."""

@@ -137,7 +137,7 @@ def _camera_problem(image: AnnotatedImage, cameras: Cameras, pose: Pose | None) 
 
 
 def _fits(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], poses: dict[str, dict[str, Pose]]) -> str:
-    """Fills `poses` with what the fit file holds."""
+    """Fills `poses` with what the fit file contains."""
     poses.update(hand_poses(dataset, split))
     there = {(capture, frame): pose for capture, frames in poses.items() for frame, pose in frames.items()}
     return _frames(there, pairs, "a fit")

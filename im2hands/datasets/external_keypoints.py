@@ -42,9 +42,9 @@ def external_keypoints(
     """Keypoints of both hands for every frame (order of `Side.index`, world, m, STANDARD), and why a frame has none.
 
     order, unit, frame: what the numbers of the file are; `camera` is that of each frame.
-    Frames without row, or whose rows hold no two hands, have a reason. Rows of other frames are left alone.
+    Frames without a row, or without two hands in it, have a reason. Rows of other frames are ignored.
     Raises DataError for a missing file, wrong names or shapes, two rows of a frame, no row of any frame, and when no frame
-    holds hands in the stated unit; DamagedFileError if it cannot be read.
+    contains hands in the stated unit; DamagedFileError if it cannot be read.
     """
     for name, value, allowed in (
         ("order", order, ORDERS),

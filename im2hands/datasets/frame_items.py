@@ -142,7 +142,7 @@ class Rounds:
         self._round: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, place: int) -> int:
-        """The item at a place of the sequence, whatever was asked for before."""
+        """The item at a position, independent of earlier requests."""
         turn, index = divmod(place, self.count)
         if self._round is None or self._round[0] != turn:
             random = np.random.default_rng(seed_of(self.seed, self.purpose, turn))

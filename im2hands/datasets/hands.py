@@ -83,9 +83,9 @@ class HandTable:
     def read(
         cls, path: str | os.PathLike, columns: list[str] | None = None, hand_ids: Iterable[str] | None = None
     ) -> HandTable:
-        """All hands, or those of `hand_ids` that the file holds, with some or all columns.
+        """All hands, or those of `hand_ids` that the file contains, with some or all columns.
 
-        Only the parts of the file that hold these hands are read.
+        Only the parts of the file that contain these hands are read.
         """
         names = None if columns is None else list(dict.fromkeys(["hand_id", "pair_id", "side", *columns]))
         if hand_ids is None:

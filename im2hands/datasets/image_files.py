@@ -62,7 +62,7 @@ def find_image(folder: str | os.PathLike, name: str) -> Path:
 
 
 def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: int) -> Finding | None:
-    """None if a frame's image is there, whole, of the announced size and not black; else what is wrong.
+    """None if a frame's image is there, whole, of the announced size and not black; otherwise what is wrong.
 
     min_mean: grey levels; an image is black if its mean over all pixels and channels is below it (IntagHand: 10).
     The mean is first taken from a decoding at an eighth of the size, which for JPEG reads the block averages only.
@@ -109,7 +109,7 @@ def _stored(content: bytes) -> _Stored:
 
 
 def _compare_size(stored: _Stored, announced: tuple[int, int]) -> Finding | None:
-    """None for an image of the announced size; else whether it was resized, turned or is another one."""
+    """None for an image of the announced size; otherwise whether it was resized, turned or is another one."""
     (columns, rows), (width, height) = stored.size, announced
     if stored.orientation in TURNED:
         return Finding(Reason.IMAGE_TURNED, f"its EXIF orientation is {stored.orientation}")
@@ -188,7 +188,7 @@ def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
 
 @contextmanager
 def decoder_output() -> Iterator[list[str]]:
-    """Catches what the C decoders print while the block runs; afterwards the list holds the lines.
+    """Catches what the C decoders print while the block runs; afterwards the list contains the lines.
 
     The process's error output is redirected meanwhile: meant for worker processes and single-threaded stages.
     """

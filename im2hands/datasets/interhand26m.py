@@ -325,7 +325,7 @@ def _find(root: Path, name: str) -> Path:
 
 
 def _listed(folder: Path) -> str:
-    """What folders a folder holds, in words."""
+    """The subfolders of a folder, in words."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     shown = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
     return f"contains the folders {shown}" if names else "contains no folders"

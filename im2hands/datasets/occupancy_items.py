@@ -94,7 +94,7 @@ class LabelledHands:
         return len(self.queries)
 
     def has(self, name: str) -> bool:
-        """Whether the shards hold points of a set (all hands of a run have the same number)."""
+        """Whether the shards contain points of a set (all hands of a run have the same number)."""
         return self.queries.count(0, name) > 0
 
     def bone_centres(self) -> Float[Tensor, "16 3 16"]:
@@ -128,7 +128,7 @@ def points_per_set(hands: LabelledHands, points_per_hand: int, uniform_share: fl
     """How many points of each stored set make up a training item.
 
     uniform_share: part drawn from the uniform sets, in equal parts from those that are stored; the rest is near the surface.
-    Raises DataError if the shards lack what is asked for.
+    Raises DataError if the shards lack what is requested.
     """
     uniform = round(points_per_hand * uniform_share)
     stored = [name for name in UNIFORM_SETS if hands.has(name)]

@@ -48,9 +48,10 @@ class ImportSettings:
 def import_preprocessed(
     kind: Kind, folder: str | os.PathLike, to: str | os.PathLike, splits: Sequence[str], settings: ImportSettings
 ) -> Iterator[str]:
-    """Imports every split of `splits` that the folder holds; yields lines for the user.
+    """Imports every split of `splits` that the folder contains; yields lines for the user.
 
-    to: the folder `data` of the workflow.  Raises DataError if the folder holds none of the splits, and what its readers raise.
+    to: the folder `data` of the workflow.  Raises DataError if the folder contains none of the splits, and what its readers
+    raise.
     """
     if kind not in MARKS:
         raise DataError(f"{folder}: the kind must be {' or '.join(MARKS)}, not {kind!r}.")

@@ -218,7 +218,7 @@ def _png(image: np.ndarray) -> bytes:
 def joint_files(data: Preprocessed, name: str) -> Iterator[tuple[int, dict[str, Float[np.ndarray, "21 3"]]]]:
     """Row and both hands' joints (world, metres, order as in the files) of every frame with files in the folder `name`.
 
-    Raises DataError for a file that holds another number of points.
+    Raises DataError for a file that contains another number of points.
     """
     for row, number in enumerate(data.numbers):
         paths = {side.value: data.folder / data.split / name / f"{number:07d}_{side.value}.ply" for side in Side}

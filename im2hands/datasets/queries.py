@@ -184,7 +184,7 @@ class QuerySet(_HandShards):
         """A random subset of a hand's points: for each named set a block of `counts[name]` points, in the order of `counts`.
 
         A block starts at a random multiple of 8 and continues at the beginning of the set when it reaches the end; the choice
-        depends on nothing but `rng` and the size of the set.  Raises DataError if a set holds fewer points.
+        depends on nothing but `rng` and the size of the set.  Raises DataError if a set contains fewer points.
         """
         columns = [f"{name}_{end}" for name in counts for end in ("start", "stop")]
         content, quantisation = self._row(row, ["points", "labels", *columns])

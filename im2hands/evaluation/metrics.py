@@ -121,7 +121,7 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Distances between two point-sampled surfaces, by nearest neighbours in float64.
 
-    Raises DataError if a set is empty or holds a value that is not finite.
+    Raises DataError if a set is empty or contains a value that is not finite.
     """
     return SampledSurface(points_pred, normals_pred).distances_to(SampledSurface(points_gt, normals_gt))
 

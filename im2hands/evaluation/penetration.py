@@ -39,7 +39,7 @@ def penetration(first: Mesh, second: Mesh, method: Method = "grid", cell: float 
 
     method: `grid` counts the cells of side `cell` (m) whose centre lies in both; `boolean` is exact for the triangles of
     surfaces that do not run through themselves (others are measured with cells) and needs the package manifold3d.
-    Raises ConfigError if it is asked for and missing.
+    Raises ConfigError if it is requested and missing.
     """
     volume = shared_volume_boolean(first, second) if method == "boolean" else None
     used: Method = "grid" if volume is None else "boolean"

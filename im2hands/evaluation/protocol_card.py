@@ -46,7 +46,7 @@ class EvaluationFacts:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> EvaluationFacts:
-        """Raises DataError if the file does not hold them."""
+        """Raises DataError if the file does not contain them."""
         facts = read_facts(path)
         try:
             return cls(**{name: facts[name] for name in ("method", "source", "measuring", "making")})

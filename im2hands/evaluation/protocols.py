@@ -110,7 +110,7 @@ class Reconstruction:
     """A hand as a method made it.
 
     mesh: world metres; None if none was made.  reason: why it failed, as the method says.  *_field: labels of its field at the
-    evaluation points; None if the method has no field.  evaluations: points at which the field was asked for the mesh.
+    evaluation points; None if the method has no field.  evaluations: points at which the field was evaluated for the mesh.
     """
 
     mesh: Mesh | None

@@ -1,4 +1,4 @@
-"""Evaluation of one shard of reconstructed hands: pairs are measured independently, on as many workers as asked for."""
+"""Evaluation of one shard of reconstructed hands: pairs are measured independently, on as many workers as requested."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def evaluate_shard(
     """The records (see records.py) of every hand and photograph of a mesh shard, the same for any number of workers.
 
     frames, crops: tables of the split, for what each photograph shows.  names: columns equal for all rows, like method.
-    Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
+    Raises DataError if the shard contains a hand that the hand table or the evaluation queries do not.
     """
     pairs = [(tasks, photographs(view, frames, crops)) for view, tasks in pair_tasks(surfaces, hands, models)]
     sealed_faces = {side: model.sealed_faces for side, model in models.items()}

@@ -1,4 +1,4 @@
-"""A triangle mesh as two arrays, and the questions every user of one asks first: is it finite, non-empty, closed?"""
+"""A triangle mesh as two arrays, with the basic checks: is it finite, non-empty, closed?"""
 
 from __future__ import annotations
 

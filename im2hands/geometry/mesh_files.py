@@ -1,4 +1,4 @@
-"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written whole or not at all; the unit is the caller's."""
+"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written completely or not at all; the unit is the caller's."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FARTHEST = 1e6
 
 
 class NoTrianglesError(DamagedFileError):
-    """A file that should hold a surface holds points, or nothing."""
+    """A file that should contain a surface contains only points, or nothing."""
 
 
 def read_mesh(path: str | os.PathLike) -> Mesh:
     """The triangles of a file; several parts (GLB scenes) become one mesh, vertices stay in their order.
 
-    Raises DataError if the file is missing or of another format, NoTrianglesError if it holds no triangles, DamagedFileError
+    Raises DataError if the file is missing or of another format, NoTrianglesError if it contains no triangles, DamagedFileError
     if it cannot be read, is not finite or not of a size that has to do with hands.
     """
 

@@ -1,4 +1,4 @@
-"""What mesh files announce: looked at before a parser reads them, because parsers take counts and indices on trust."""
+"""Checks what mesh files announce before a parser reads them, because parsers trust counts and indices."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ except ImportError:  # the tree does the same without numba, more slowly
     nearest_in_grid = None
 
 CELLS_PER_POINT = 0.5
-"""Cells of a grid: for points on a surface, that leaves some ten in each cell that holds any."""
+"""Cells of a grid: for points on a surface, that leaves some ten in each cell that contains any."""
 MOST_CELLS_PER_AXIS = 512
 MOST_NEIGHBOURS = 200.0
 """With more points than this in the cell of a point, on average, a tree is quicker."""

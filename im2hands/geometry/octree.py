@@ -112,7 +112,7 @@ class Octrees:
         return _filled(index, values, np.zeros(3, np.int64), np.full(3, self.resolution + 1))
 
     def near_surface(self, item: int) -> tuple[Float[np.ndarray, "nx ny nz"], Int[np.ndarray, "3"]]:
-        """The part of the dense grid that holds all points >= level and one layer around them, and its first index.
+        """The part of the dense grid that contains all points >= level and one layer around them, and its first index.
 
         Where the surface touches the grid's boundary the layer is missing. Every cell crossed by the surface is finest
         and has known corners, and a coarse cell has one side only; so the crop has the same signs as the same part of
@@ -193,7 +193,7 @@ class Octrees:
                 self._cells[k].reshape(self.count, -1)[item] = 0
 
     def _mark(self, k: int, items: np.ndarray, index: np.ndarray, values: np.ndarray) -> Int[np.ndarray, " cells"]:
-        """Notes on which side the points lie in every cell of refinement k whose closed cube holds them."""
+        """Notes on which side the points lie in every cell of refinement k whose closed cube contains them."""
         touched = []
         for side, bit in ((values >= self.level, ABOVE), (values <= self.level, BELOW)):
             cells = self._cells_around(k, items[side], index[side])

@@ -1,6 +1,7 @@
-"""Does a closed surface run through itself? Then it covers a part of space twice, and boolean operations count that part twice.
+"""Tests whether a closed surface intersects itself. If so, it covers a part of space twice, and boolean operations count that
+part twice.
 
-Two tests decide together: no two triangles without a common vertex cross, and beside every connected piece of the surface the
+Two tests decide together: no two triangles without a common vertex cross, and next to every connected piece of the surface the
 winding number is 0 outside and 1 inside. So pieces within pieces and surfaces turned inside out are found as well.
 """
 

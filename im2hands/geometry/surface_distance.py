@@ -94,7 +94,7 @@ class _Surface:
 def point_triangle_distance(
     points: Float[np.ndarray, "*#batch 3"], triangles: Float[np.ndarray, "*#batch 3 3"]
 ) -> Float[np.ndarray, "*batch"]:
-    """Distance from a point to a triangle: to its plane where the foot lies inside, else to the nearest edge.
+    """Distance from a point to a triangle: to its plane where the foot lies inside, otherwise to the nearest edge.
 
     Degenerate triangles count as their edges.
     """

@@ -165,7 +165,7 @@ class RefinementKeypoints:
 
 
 def published_initial_mesh(palm_vertices: Float[Tensor, "batch n 3"], palm: PalmFrames) -> Float[Tensor, "batch n 3"]:
-    """Vertices as the published initial-occupancy mesh files hold them: mm, relative to the wrist, world axes.
+    """Vertices as the published initial-occupancy mesh files contain them: mm, relative to the wrist, world axes.
 
     Triangles of left hands are to be reversed: `Side.mirror_faces`.  The published refined meshes are `palm.to_world`.
     """

@@ -1,4 +1,4 @@
-"""The 21 keypoints of a hand: their names, the orders in which files hold them, and the 16 bones.
+"""The 21 keypoints of a hand: their names, their orders in files, and the 16 bones.
 
 Inside the package there is one order, STANDARD: wrist, then thumb, index, middle, ring and little finger, each from base to
 tip. The other orders exist only at the borders and inside the canonical-frame computation.

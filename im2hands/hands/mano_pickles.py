@@ -19,7 +19,7 @@ from im2hands.io.pickles import array_names
 
 
 class InertObject:
-    """Stands for an object of a package that is not needed: holds the pickled state and does nothing."""
+    """Stands for an object of a package that is not needed: contains the pickled state and does nothing."""
 
     state: Mapping[str, Any] = {}
 
@@ -111,7 +111,7 @@ class _SparseLists(_Sparse):
 
 
 LARGEST_MATRIX = 50_000_000
-"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may hold itself many times."""
+"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may contain itself many times."""
 
 
 def zeros(shape: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The hand model: pose, shape and translation to a mesh and its keypoints, by linear blend skinning (MANO's schema).
+"""The hand model: a mesh and keypoints from pose, shape and translation, by linear blend skinning (MANO's schema).
 
 Everything is metric: metres, radians, the frame of the translation ("world"). A pose is 16 axis-angle vectors: the root
 rotation, then the 15 finger joints in MANO order **minus the mean pose**, as InterHand2.6M annotates them; the mean is added

@@ -1,8 +1,9 @@
 """Hand model files: MANO's own pickles read without running them, `.npz` files with the same keys, and the built-in hand.
 
-MANO_RIGHT.pkl and MANO_LEFT.pkl are pickles of Python 2 that hold objects of chumpy and scipy. They are read as inert data: a
-name outside the short list of `mano_pickles` is refused, and neither package is needed. A folder may hold `MANO_RIGHT.npz` and
-`MANO_LEFT.npz` instead, with the same keys as plain arrays; `write_hand_model_folder` writes the built-in hand that way.
+MANO_RIGHT.pkl and MANO_LEFT.pkl are pickles of Python 2 that contain objects of chumpy and scipy. They are read as inert data:
+a name outside the short list of `mano_pickles` is refused, and neither package is needed. A folder may contain
+`MANO_RIGHT.npz` and `MANO_LEFT.npz` instead, with the same keys as plain arrays; `write_hand_model_folder` writes the built-in
+hand that way.
 
 MANO files are licensed: an `.npz` made from them is a derivative that must not be published.
 """
@@ -40,7 +41,7 @@ SHAPE_OF = {
     "hands_mean": (FINGER_ANGLES,),
     "hands_components": (FINGER_ANGLES, FINGER_ANGLES),
 }
-"""The arrays that a hand model file must hold; any others are ignored."""
+"""The arrays that a hand model file must contain; any others are ignored."""
 
 SAME_SHAPE_DIRECTIONS_BELOW = 1.0
 """Sum of |left - right| over the x components of the shape directions under which the left file has the sign defect."""
@@ -65,7 +66,7 @@ def builtin_hand_models() -> dict[Side, HandModel]:
 
 
 def write_hand_model_folder(folder: str | os.PathLike) -> None:
-    """Writes the built-in hands as MANO_RIGHT.npz and MANO_LEFT.npz (MANO's keys, float32), each whole or not at all."""
+    """Writes the built-in hands as MANO_RIGHT.npz and MANO_LEFT.npz (MANO's keys, float32), each completely or not at all."""
     for side, model in builtin_hand_models().items():
         write_model_file(Path(folder) / f"MANO_{side.name}.npz", model)
 

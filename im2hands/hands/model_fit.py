@@ -1,4 +1,4 @@
-"""The hand model fitted to a surface: pose, shape and translation by least squares, started from keypoints.
+"""Fits the hand model to a surface: pose, shape and translation by least squares, starting from keypoints.
 
 First the 21 keypoints are met, then the planes of the closest points of the surface: Levenberg-Marquardt steps with exact
 derivatives.

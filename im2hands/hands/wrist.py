@@ -23,7 +23,7 @@ def boundary_edges(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "edges 
 def find_wrist_ring(faces: Int[np.ndarray, "faces 3"], source: str) -> Int[np.ndarray, "16"]:
     """Vertices around the only hole of the mesh, in order.
 
-    Starts and runs like MANO's list where the ring is MANO's, else from its smallest vertex towards that one's smaller
+    Starts and runs like MANO's list where the ring is MANO's, otherwise from its smallest vertex towards that one's smaller
     neighbour. source: file named in errors.  Raises DataError unless the mesh is consistently wound with one hole of 16 edges.
     """
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

@@ -1,4 +1,4 @@
-"""Arrays out of a user's files: NPY and NPZ by their declared size, and numbers out of lists of JSON, YAML or Parquet."""
+"""Arrays from a user's files: NPY and NPZ with a check of their declared size, and lists of JSON, YAML or Parquet."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_npz(path: str | os.PathLike, purpose: str, names: Collection[str] | Non
     """The arrays of an NPZ file, or those of them that are named.
 
     Raises DataError if the file is missing, lacks one, or would take more than LARGEST_ARRAYS; DamagedFileError if it cannot
-    be read, or holds Python objects.
+    be read, or contains Python objects.
     """
     path = readable_file(path, purpose)
     try:

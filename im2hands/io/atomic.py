@@ -1,4 +1,4 @@
-"""Writers that never leave a half-written file under its final name, and readers that say what a damaged file is."""
+"""Writers that never leave a half-written file under its final name, and readers that report damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON and YAML out of text that a user gives: bounded in depth, digits and size before it is built, no key twice."""
+"""JSON and YAML from a user's text: depth, digits and size are limited before it is built, and duplicate keys are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_VALUES = 50_000
 
 
 class RefusedValue(ValueError):
-    """A value that JSON allows and no file of this project holds."""
+    """A value that JSON allows and no file of this project contains."""
 
 
 def parsed_json(text: str) -> Any:
@@ -174,7 +174,7 @@ def _line(event: Any) -> str:
 
 
 def require_object(path: str | os.PathLike, content: Any, purpose: str) -> dict[str, Any]:
-    """The content of a JSON file that must hold an object. Raises DataError for anything else."""
+    """The content of a JSON file that must contain an object. Raises DataError for anything else."""
     if not isinstance(content, dict):
         raise DataError(f"{path}: the {purpose} must contain an object, not a {type(content).__name__}; make it again.")
     return content

@@ -1,4 +1,4 @@
-"""What a look at data or a machine finds, one line each."""
+"""Results of checks of data or of a machine, one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the two files of a hand model lie: in the folder that was named or a little below it, in capitals or not.
+"""Finds the two files of a hand model in the given folder or a little below it, in upper or lower case.
 
 MANO's archive unpacks to `mano_v1_2/models/`, other packages expect `mano/`; some convert the names to lower case.
 """
@@ -22,7 +22,7 @@ BUILT_IN = "for the built-in hand, set dataset.hand_model to data/hand_model; th
 def hand_model_files(folder: str | os.PathLike) -> tuple[Path, Path]:
     """The files of the right and the left hand.
 
-    They must lie in one folder: `folder` itself, else the only one with both in the two levels below it.
+    They must lie in one folder: `folder` itself, otherwise the only one with both in the two levels below it.
     Raises DataError if there is no such folder or more than one, or if the two files are of different kinds.
     """
     folder = Path(folder)
@@ -46,7 +46,7 @@ def hand_model_files(folder: str | os.PathLike) -> tuple[Path, Path]:
 
 
 def _files_in(folder: Path) -> tuple[Path | None, Path | None]:
-    """The files of the right and the left hand that a folder holds: the right spelling first, originals first."""
+    """The files of the right and the left hand that a folder contains: the right spelling first, originals first."""
     try:
         there = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError:

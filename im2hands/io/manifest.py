@@ -63,7 +63,7 @@ class ShardSet:
         return reader.row(local, columns)
 
     def locate(self, index: int) -> tuple[ShardReader, int]:
-        """The shard that holds a row, and the row's place in it. Raises IndexError outside the set."""
+        """The shard that contains a row, and the row's place in it. Raises IndexError outside the set."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         shard = bisect_right(self._starts, index) - 1

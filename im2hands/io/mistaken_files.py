@@ -1,4 +1,4 @@
-"""What a file that should hold text is instead, by its first bytes: the cause of most "invalid" files that were downloaded."""
+"""Recognises by its first bytes what a supposed text file really is: the cause of most "invalid" downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Independent tasks over worker processes, results in the order of the tasks whatever the number of workers."""
+"""Independent tasks in worker processes, with results in the order of the tasks for any number of workers."""
 
 from __future__ import annotations
 
@@ -107,6 +107,6 @@ def _start_worker(start: Callable[[], object] | None = None) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this worker when the process that asked for it is gone, even killed: workers would wait for tasks for ever."""
+    """Ends this worker when its parent process is gone, even killed; otherwise it would wait for tasks for ever."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Which files of this project a stage is made of: a static walk along its imports.
+"""Finds the files of this project that a stage uses, by a static walk along its imports.
 
 The files are inputs of the stage's rule and dependencies of its DVC stage, so that a changed algorithm re-runs what it
 made. Nothing is executed or imported; an import inside a function counts, one under `if TYPE_CHECKING` does not.
@@ -44,7 +44,7 @@ def sources(stage: str, root: Path | str = ".") -> list[str]:
 
 @cache
 def _package_data(root: Path, folder: str) -> tuple[str, ...]:
-    """Data files of a package: in its folder and in folders below that hold no modules."""
+    """Data files of a package: in its folder and in folders below that contain no modules."""
     files = []
     for path in sorted((root / folder).iterdir()):
         if path.is_file() and path.suffix not in NO_DATA:
@@ -78,7 +78,7 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
 
 
 def _files_of(root: Path, name: str) -> Iterator[str]:
-    """The module of a dotted name, and the `__init__.py` files above it that hold more than a docstring."""
+    """The module of a dotted name, and the `__init__.py` files above it that contain more than a docstring."""
     parts = name.split(".")
     if parts[0] not in PACKAGES:
         return

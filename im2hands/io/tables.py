@@ -253,7 +253,7 @@ def _parquet_schema(path: str | os.PathLike, purpose: str, remedy: str) -> pa.Sc
 
 
 def _card(path: str | os.PathLike, schema: pa.Schema) -> dict[str, Any]:
-    """What a file of ours says of itself. Raises DamagedFileError if that is no JSON object."""
+    """The metadata of a file of this software. Raises DamagedFileError if that is not a JSON object."""
     try:
         card = parsed_json((schema.metadata or {}).get(METADATA_KEY, b"{}").decode())
     except ValueError as error:

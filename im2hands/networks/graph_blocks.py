@@ -50,7 +50,7 @@ class GraphBlock(nn.Module):
     """Two graph convolutions with layer norms (eps 1e-6) and a linear shortcut.
 
     `unused_norm` is the published blocks' first norm, whose result is thrown away: it changes nothing, gets no gradient, and is
-    here because published files hold it.
+    here because published files contain it.
     """
 
     def __init__(self, inputs: int, outputs: int, order: int = 2, dropout: float = 0.01) -> None:

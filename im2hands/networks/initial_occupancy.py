@@ -56,7 +56,7 @@ class InitialOccupancyNetwork(nn.Module):
     image_attention: whether query points attend to the image; if not, decoders get only their positions in the camera frame (an
     ablation).
     depth_reference: what a query's depth is relative to, before the network sees it. "published" subtracts the depth of the
-    first query of the call, so that values depend on the order and on the chunks in which points are asked for;
+    first query of the call, so that values depend on the order and on the chunks in which points are requested;
     "consistent" subtracts the wrist's.
     penetration_frame: where the other hand's queries are decoded in `penetration`. "published" takes their coordinates in the
     other hand's palm frame for coordinates in this one's, which is not where they are; "consistent" moves them through the
@@ -148,7 +148,7 @@ class InitialOccupancyNetwork(nn.Module):
     ) -> dict[Side, Float[Tensor, "batch n"]]:
         """Occupancy of each hand at the query points of the other one, for the penetration loss.
 
-        hands: both.  Depths are relative to the other hand's first query in published mode, else to this hand's wrist.
+        hands: both.  Depths are relative to the other hand's first query in published mode, otherwise to this hand's wrist.
         """
         results = {}
         for side, hand in hands.items():
@@ -239,7 +239,7 @@ def load_initial_occupancy(
 ) -> tuple[InitialOccupancyNetwork, ModelCard]:
     """The network of a model folder with the options it was made for, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> InitialOccupancyNetwork:

@@ -77,7 +77,7 @@ class FeatureMixer(nn.Module):
     """The maps of the two image decoders, from the second level on with the backbone's, brought to one width.
 
     channels: channels of the backbone maps, coarse to fine.  decoder_channels: those of the decoders' maps.  The last stage's
-    map is used nowhere; published files hold the stage.
+    map is used nowhere; published files contain the stage.
     """
 
     def __init__(self, channels: Sequence[int], decoder_channels: int = DECODER_CHANNELS) -> None:
@@ -304,7 +304,8 @@ def graph_from(tensors: Mapping[str, Tensor], side: Side) -> HandGraph:
 def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[IntagHandNetwork, ModelCard]:
     """The network of a model folder, with its graphs, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network or start hands of the earlier form.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network or start hands of the earlier
+    form.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> IntagHandNetwork:

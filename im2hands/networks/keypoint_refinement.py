@@ -211,7 +211,7 @@ def load_keypoint_refinement(
 ) -> tuple[KeypointRefinementNetwork, ModelCard]:
     """The network of a model folder, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> KeypointRefinementNetwork:

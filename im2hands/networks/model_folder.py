@@ -21,7 +21,7 @@ from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
-"""Entries of a card that hold names and values."""
+"""Entries of a card that contain names and values."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -107,7 +107,7 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
 
 
 def require_finite(path: str | os.PathLike, name: str, tensor: Tensor) -> None:
-    """Raises CheckpointError, which names the tensor, unless it holds plain finite numbers."""
+    """Raises CheckpointError, which names the tensor, unless it contains plain finite numbers."""
     if tensor.is_complex() or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
         raise CheckpointError(
             f"{path}: the tensor {name} must contain real numbers, not {tensor.dtype}; train or import the model again."
@@ -128,7 +128,7 @@ def restored_network(
 
     name: the kind of network that the folder must contain.  build: makes an untrained network from the card's architecture and
     options; it also gets the weights, for sizes that are only there.
-    Raises DataError if the folder is missing, CheckpointError if it holds another network or weights that do not fit.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network or weights that do not fit.
     """
     weights, card = read_model(folder, name)
     try:

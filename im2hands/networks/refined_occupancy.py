@@ -345,7 +345,7 @@ def load_refined_occupancy(
 ) -> tuple[RefinedOccupancyNetwork, ModelCard]:
     """The network of a model folder with the options it was made for, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> RefinedOccupancyNetwork:

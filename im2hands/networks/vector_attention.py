@@ -153,7 +153,7 @@ class _Sample:
         return pieces(self.count, self.size)
 
     def piece(self, part: slice) -> _Piece:
-        """The pairs of some queries; valid until the next piece is asked for."""
+        """The pairs of some queries; valid until the next piece is requested."""
         indices = self.indices[part].flatten()
         hidden, sums, weights, spare = (buffer[: len(indices)] for buffer in self.buffers)
         torch.index_select(self.near, 0, indices, out=hidden)

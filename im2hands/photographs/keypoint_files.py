@@ -9,7 +9,7 @@
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
 
-Whatever the file holds, what is read is in metres and STANDARD order; the frame is the file's own.
+Whatever the file contains, what is read is in metres and STANDARD order; the frame is the file's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Format = Literal["table", "json", "interhand", "array", "ply", "landmarks"]
 FORMATS = ("table", "json", "interhand", "array", "ply", "landmarks")
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
 UNNAMED = ""
-"""Name of the picture of a file that holds one entry and no name."""
+"""Name of the picture of a file that contains one entry and no name."""
 Hands = Float[np.ndarray, "2 21 3"]
 
 
@@ -66,7 +66,7 @@ class KeypointFile:
 
     @property
     def pictures(self) -> list[str]:
-        """Names of the pictures, in the file's order; UNNAMED if it holds one without name."""
+        """Names of the pictures, in the file's order; UNNAMED if it contains one without name."""
         return [*self.hands, *self.landmarks]
 
     def keypoints(
@@ -106,8 +106,8 @@ def read_keypoints(
     """The keypoints of a file or of a folder of `.ply` files, after checking them.
 
     format: recognised from the content; if given, another one is refused.  unit: by default recognised from the size of the
-    hands.  order: by default what the file says (`order`), else recognised from the lengths of the bones; where those are not
-    clear, STANDARD for `json` and `ply`, refused for `array`.
+    hands.  order: by default what the file says (`order`), otherwise recognised from the lengths of the bones; where those are
+    not clear, STANDARD for `json` and `ply`, refused for `array`.
     Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, hands as large as no hand in
     metres or millimetres, an order that is not clear, and left and right exchanged; DamagedFileError if it cannot be read.
     """

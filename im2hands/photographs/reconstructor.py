@@ -57,7 +57,7 @@ class TwoHands:
     meshes: world, m; None where a hand was not given or cannot be reconstructed, empty where its field has no surface;
     `failures` says why (see `reconstruction.failures`).  keypoints: as given (world, m); NaN for a hand that was not given.
     camera: camera of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
-    method: `im2hands`, or `initial` also where refined occupancy was asked for but only one hand is seen.
+    method: `im2hands`, or `initial` also where refined occupancy was requested but only one hand is seen.
     """
 
     meshes: dict[Side, Mesh | None]
@@ -151,7 +151,7 @@ class Reconstructor:
         """models: folder with the folder of each network, as the workflow writes it.
 
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.
-        Raises DataError if the network is missing, CheckpointError if the folder holds another one.
+        Raises DataError if the network is missing, CheckpointError if the folder contains another one.
         """
         if method not in get_args(ImageMethod):
             raise DataError(

@@ -141,7 +141,7 @@ class ImagedHand:
 class ImagedField:
     """The occupancies of several hands in photographs as one field; item i is hand i and does not depend on the others.
 
-    network: initial or refined occupancy; `hands` hold what it made of the photographs.
+    network: initial or refined occupancy; `hands` contain what it made of the photographs.
     In published mode depths are relative to that of an item's first point of a call, however the call is split.
     """
 

@@ -1,7 +1,7 @@
 """Meshes of another system, read from a folder, then stored and evaluated like those of our own methods.
 
-A folder holds a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix in place of the id,
-`Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
+A folder contains a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix instead of the
+id, `Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
 `storage.export_pair`) are understood as well. Coordinates are those of the world or of the frame's camera (x right, y down,
 z forward, as in InterHand2.6M), in metres or millimetres.
 
@@ -140,9 +140,9 @@ def external_surfaces(
 
     frames: all frames of the split.  inputs: of photographs (`bone_inputs` with `from_photographs`) and true keypoints, so that
     the same hands in the same frames are measured as for every other method.
-    A hand without file, or whose file is damaged or holds no hand, is yielded without mesh, with the reason. The meshes' fields
-    at the evaluation points are their insides by the winding number. Raises DataError at once if the folder holds nothing of
-    these hands, and later for a mesh in another unit than stated or without a wrist to place it by.
+    A hand without file, or whose file is damaged or contains no hand, is yielded without mesh, with the reason. The meshes'
+    fields at the evaluation points are their insides by the winding number. Raises DataError at once if the folder contains
+    nothing of these hands, and later for a mesh in another unit than stated or without a wrist to place it by.
     """
     if folder.unit not in METRES or folder.frame not in ("world", "camera"):
         raise DataError(

@@ -34,7 +34,7 @@ NO_VIEW = Reason.NO_PHOTOGRAPH.value
 class BoneInputs:
     """The hands of many pairs with their photographs. Picklable.
 
-    hands: everything but the evaluation points, which are read when a pair is asked for.  true_frames: by hand_id.
+    hands: everything but the evaluation points, which are read when a pair is requested.  true_frames: by hand_id.
     """
 
     hands: Mapping[View, tuple[HandInput, ...]]

@@ -68,7 +68,7 @@ TIMINGS = Layout(
     ),
 )
 """A hand's share of its batch's wall-clock time (surface extraction, field at the evaluation points), and the points at which
-the field was asked for the mesh. The machine, its threads and the peak memory are in the file's provenance."""
+the field was evaluated for the mesh. The machine, its threads and the peak memory are in the file's provenance."""
 
 COLOURS: Mapping[Side, tuple[int, int, int]] = {Side.LEFT: (230, 150, 60), Side.RIGHT: (70, 130, 200)}
 """Red, green, blue of exported hands."""
@@ -119,7 +119,7 @@ def write_surfaces(
 ) -> str:
     """Writes a mesh shard, its timings, and into the folder `scenes` one file per pair (glb) or per hand (obj, ply).
 
-    Each appears under its name whole or not at all, the shard last, so that it vouches for the rest.
+    Each appears under its name completely or not at all, the shard last, so that it vouches for the rest.
     timings: None to keep none, as for meshes that were made elsewhere.
     machine: facts about the run (device, threads) stored with the timings, where the peak memory (MB, this process and
     the largest of its workers) joins them.
@@ -153,7 +153,7 @@ def read_surfaces(path: str | os.PathLike, sha256: str | None = None) -> Surface
 
 
 class SurfaceShard:
-    """Stored hands, read when asked for."""
+    """Stored hands, read when requested."""
 
     def __init__(self, reader: ShardReader) -> None:
         self.reader = reader

@@ -68,7 +68,7 @@ class HandSurface:
 
     failure: why it counts as failed, see `failures.Reason`; None for a hand.
     mesh: world metres; empty if the field is nowhere above the threshold (EMPTY), the searched box if it is nowhere below
-    (FULL), None with every other failure.  evaluations: points at which the field was asked for the mesh.
+    (FULL), None with every other failure.  evaluations: points at which the field was evaluated for the mesh.
     published_field, uniform_field: whether the field reaches the threshold at the evaluation points; None without a mesh.
     extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time; what the network makes of the
     photograph, or of it alone, is part of the extraction.  frame_ids: as of the input.

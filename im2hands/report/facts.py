@@ -230,7 +230,7 @@ def audit_lines(paths: Sequence[str | os.PathLike]) -> list[AuditLine]:
 
 
 def split_counts(paths: Sequence[str | os.PathLike]) -> list[SplitCounts]:
-    """What the frame tables (one per split) hold."""
+    """What the frame tables (one per split) contain."""
     splits = []
     for path in paths:
         table = read_parquet(path, FRAMES, ["capture", "frame_idx", "subject", "camera"]).to_pandas()

@@ -64,7 +64,7 @@ def read_panels(paths: Sequence[str | os.PathLike], truth: str | os.PathLike | N
     """A panel per folder; mesh files share one.
 
     truth: mesh file or folder with true surfaces, whose frames are found by name; those of a single frame serve all.
-    Raises DataError, naming the path, for what is missing or holds nothing to show.
+    Raises DataError, naming the path, for what is missing or contains nothing to show.
     """
     known = None if truth is None else _known(_panel_of(Path(truth)))
     files = [Path(path) for path in paths if not Path(path).is_dir()]

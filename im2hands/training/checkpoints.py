@@ -46,11 +46,11 @@ class CheckpointFolder:
             torch.save({**state, "fingerprint": self.fingerprint}, temporary)
 
     def find(self, steps: int, validate_every: int) -> dict[str, Any] | None:
-        """The state to go on from, or None to start afresh.
+        """The state to continue from, or None to start afresh.
 
         steps: length of this run; a finished state is used only if it is shorter.
         validate_every: steps between validations. The state of a shorter run is used only if this run would have
-        been in that very state; else going on would not equal one long run, and standard error says so.
+        been in that very state; otherwise going on would not equal one long run, and standard error says so.
         """
         for part in self.folder.glob(".*.part.ckpt"):
             part.unlink(missing_ok=True)

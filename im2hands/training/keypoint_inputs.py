@@ -78,7 +78,7 @@ class KeypointFrames:
     """The usable frames of a split.
 
     frames: their images, cameras and true hands.  predictions: keypoint file of the same split.  with_images: whether batches
-    hold images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
+    contain images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
     Raises DataError if the predictions are those of other frames, or no frame is left.
     """
 

@@ -141,7 +141,7 @@ class RefinedOccupancyTask(NetworkTask):
 
 
 class StoredAnchors:
-    """Anchors of the frames of a set: in training one of the stored draws, else the first."""
+    """Anchors of the frames of a set: in training one of the stored draws, otherwise the first."""
 
     def __init__(self, frames: FrameSet, manifest: str | os.PathLike) -> None:
         """manifest: of ANCHORS shards. Raises DataError if a frame has none."""

@@ -182,7 +182,7 @@ def mark_of(recipe: Recipe, job: Job, data: Data, read: Mapping[str, str]) -> st
 
 
 def code_of(recipe: Recipe, project: Path = PROJECT) -> dict[str, str]:
-    """Path -> SHA-256 of every file of the project that the recipe is made of. project: the folder that holds `im2hands`."""
+    """Path -> SHA-256 of every file of the project that the recipe is made of. project: the folder that contains `im2hands`."""
     start = Path(inspect.getfile(recipe.network)).resolve().relative_to(PROJECT)
     return {file: sha256_file(project / file) for file in sources(start.as_posix(), project)}
 

@@ -17,7 +17,7 @@ def trains_image_encoder(section: Section) -> bool:
 
 
 def step_threads(section: Section, threads: int) -> int:
-    """How many of `threads` a step is worth: all with an image encoder, else what its query points say."""
+    """How many of `threads` a step is worth: all with an image encoder, otherwise what its query points say."""
     if trains_image_encoder(section):
         return threads
     if isinstance(section, HaloTraining):

@@ -61,7 +61,7 @@ def write_trained_model(
 def use_given_weights(given: str | os.PathLike, network: str, output: str | os.PathLike) -> dict[str, Any]:
     """Takes an imported or elsewhere trained model for one of this workflow; returns the metrics on its card.
 
-    given: its folder.  Raises DataError if it is missing or damaged, CheckpointError if it holds another network.
+    given: its folder.  Raises DataError if it is missing or damaged, CheckpointError if it contains another network.
     """
     if Path(given).resolve() == Path(output).resolve():
         raise CheckpointError(

@@ -77,7 +77,7 @@ def make_split(
     """Makes one split below `root`, and what all splits share: the card, skeleton, subjects and the built-in hand model.
 
     hand_model: folder for the hand model files.  threads: worker processes; the result does not depend on them.
-    Raises DataError if `root` holds images that this function did not make.
+    Raises DataError if `root` contains images that this function did not make.
     """
     root = Path(root)
     _continue_or_start(root, settings, split)
@@ -212,7 +212,7 @@ def _painter() -> HandPainter:
 
 
 def _draw_fits(sequence: PlannedSequence) -> list[dict[Side, Fit]]:
-    """Fits of a sequence, rounded as the annotation file holds them, so that pictures and annotations agree."""
+    """Fits of a sequence, rounded as the annotation file contains them, so that pictures and annotations agree."""
     torch.set_num_threads(1)
     drawn = draw_sequence(_sampler(), sequence.identity, len(sequence.frame_numbers))
     return [

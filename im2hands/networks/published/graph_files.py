@@ -27,7 +27,7 @@ VERTICES = 778
 
 @dataclass(frozen=True)
 class GraphFiles:
-    """What a folder of graph files holds; vertex_codes and upsampling may be missing, checkpoints repeat them."""
+    """What a folder of graph files contains; vertex_codes and upsampling may be missing, checkpoints repeat them."""
 
     folder: Path
     graphs: dict[Side, HandGraph]

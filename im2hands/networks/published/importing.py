@@ -53,7 +53,7 @@ def import_weights(
 
 
 def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwork:
-    """The network that a folder is named after, else the one whose weights a file holds.
+    """The network that a folder is named after, otherwise the one whose weights a file contains.
 
     Raises CheckpointError if there is no match or more than one.
     """

@@ -1,6 +1,6 @@
 """Converts between IntagHand's published state dict and ours.
 
-A published file is the bare state dict, keys with or without `module.`. It does not hold the graphs that it was trained on:
+A published file is the bare state dict, keys with or without `module.`. It does not contain the graphs that it was trained on:
 they come from graph files (`graph_files`), and without the right ones the weights mean nothing.
 """
 

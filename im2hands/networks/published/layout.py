@@ -74,10 +74,10 @@ class PublishedNetwork:
     name: the network's.  build: the network with random weights; sizes are read off a file's tensors.
     load: network and card of a model folder.
     from_published, to_published: our state dict from the published one, and back with its keys, order and bits.
-    sources: keys under which files, also those of other networks, may hold the tensor of a published key, best first.
+    sources: keys under which files, also those of other networks, may contain the tensor of a published key, best first.
     fitted: such a tensor brought to the published key's shape, where there is a meaningful way.
     compat: options that published weights were made for.
-    entry: name under which a published file holds the state dict; None where the file is the state dict itself.
+    entry: name under which a published file contains the state dict; None where the file is the state dict itself.
     with_graphs: the same network on the graph files of a folder, for networks that need such files to be built.
     """
 
@@ -99,7 +99,7 @@ class Overlay:
     """Weights of a file laid over a network's initial ones, and what became of every key.
 
     loaded: keys that were filled.  fitted: those of them whose shape was changed to do so.
-    initial: keys that kept their value, because the file lacks them; mismatched: because it holds another shape.
+    initial: keys that kept their value, because the file lacks them; mismatched: because it contains another shape.
     ignored: keys of the file that the network has no place for.
     """
 

@@ -1,6 +1,6 @@
 """Reader of published `.pt` files that reads data and executes nothing.
 
-PyTorch's weights-only unpickler does the reading. Published files also hold NumPy scalars (a best validation loss, say),
+PyTorch's weights-only unpickler does the reading. Published files also contain NumPy scalars (a best validation loss, say),
 which it refuses; here the three names that such a scalar is pickled with are answered by inert stand-ins of our own.
 """
 

@@ -230,7 +230,7 @@ def _all_places(graph: HandGraph, count: int) -> np.ndarray:
 
 
 def _layout_json(golden: Golden) -> str:
-    """The file's text if its keys, shapes and derived keys are those of our layout, else ours."""
+    """The file's text if its keys, shapes and derived keys are those of our layout, otherwise ours."""
     text = bytes(golden["keys_json"]).decode()
     content = json.loads(text)
     shapes = {key: list(shape) for key, shape in published.LAYOUT.shapes.items()}
