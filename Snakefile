@@ -1,11 +1,11 @@
-"""The workflow of im2hands: photographs and fits in, trained networks, meshes, tables and a report out.
+"""The workflow of im2hands: from photographs and fits to trained networks, meshes, tables and a report.
 
     snakemake -n                       what would run, and why
     snakemake                          run it (profiles/default: all cores, one GPU job at a time)
-    snakemake --resources gpu=0        keep off the GPU
+    snakemake --resources gpu=0        run without the GPU
     snakemake ablations                the trainings that only the ablation table needs, and that table
 
-Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC share the work: docs/workflow.md.
+Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC work together: docs/workflow.md.
 """
 
 from snakemake.utils import min_version, validate

@@ -1,4 +1,4 @@
-"""`im2hands doctor` finds what is broken, says how to mend it, and is content with a fresh checkout."""
+"""`im2hands doctor` finds what is broken, says how to repair it, and accepts a fresh checkout."""
 
 from importlib import metadata
 from pathlib import Path

@@ -175,7 +175,7 @@ def test_camera_positions_in_metres_are_named_as_a_unit_error(interhand):
 
 
 def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
-    """A dataset in the coordinates of its camera, or of the first of two that stand side by side."""
+    """A dataset in the coordinates of its camera, or of the first of two side by side."""
     for capture, frames in interhand.fits.items():
         for entry in frames.values():
             for fit in entry.values():

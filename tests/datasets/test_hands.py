@@ -1,4 +1,5 @@
-"""One row per pose and side, in the world and in metres, whose joints stand on their pixels and beside their annotation."""
+"""One row per pose and side, in the world and in metres, whose joints project to their pixels and are close to their
+annotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heat maps equal the formula, decoding finds joints to the accuracy it should, and the JPEG chain leaks as it is known to."""
+"""Heat maps equal the formula, decoding finds joints with the expected accuracy, and the JPEG chain leaks as expected."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_keypoints_given_back_reconstruct_the_same_hands(small_data, exported, m
 
 
 def test_meshes_are_moved_by_the_wrist_of_their_keypoints(small_data, exported, tmp_path):
-    """A system whose world is 2 m off: its keypoints say so, and its meshes come to stand on the true wrists."""
+    """A system whose world is 2 m off: its keypoints show this, and its meshes are moved to the true wrists."""
     (tmp_path / "in").mkdir()
     for file in exported[0].glob("*.ply"):
         mesh = read_mesh(file)

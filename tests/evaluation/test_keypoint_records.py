@@ -61,7 +61,7 @@ def test_true_keypoints_are_those_of_the_frames_pose_left_first(frames, hands):
 
 
 def test_one_joint_off_by_hand(frames, hands):
-    """The left thumb tip of frame 2 stands 4 mm off, the whole right hand 5 mm: by protocol and for MRRPE."""
+    """The left thumb tip of frame 2 is 4 mm off, the whole right hand 5 mm: by protocol and for MRRPE."""
     _, truths = true_keypoints(frames, hands)
     predicted = truths["model"].copy()
     predicted[2, 0, 4, 1] += 0.004

@@ -1,4 +1,4 @@
-"""Graphs of a hand's mesh: equal to the reference on the stand-in, the same every time, and what any mesh must give."""
+"""Graphs of a hand's mesh: equal to the reference on the stand-in, deterministic, and correct for any mesh."""
 
 from __future__ import annotations
 

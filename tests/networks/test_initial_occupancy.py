@@ -310,7 +310,7 @@ def test_loss_is_a_mean_per_hand_and_a_sum_over_hands():
 
 
 def test_three_optimiser_steps_follow_adams_formula():
-    """Constant 1e-5, betas 0.9 and 0.999, eps 1e-8, no decay; what has no gradient stays as it is."""
+    """Constant 1e-5, betas 0.9 and 0.999, eps 1e-8, no decay; parameters without gradient do not change."""
     network = small_network(torch.float64)
     image, hands, camera = random_pair(2, 6, torch.float64)
     labels = {side: (torch.arange(12).view(2, 6) % 3 == 0).double() for side in SIDES}

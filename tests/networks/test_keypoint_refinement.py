@@ -158,7 +158,7 @@ def test_consistent_regressors_are_one_per_side():
 
 
 def test_hands_meet_only_in_the_image():
-    """Moving the right hand leaves the refined left one as it is."""
+    """Moving the right hand does not change the refined left one."""
     network = small_network().eval()
     image, keypoints = random_case(2)
     moved = RefinementKeypoints(keypoints.left, keypoints.right + 5, keypoints.origin)
@@ -257,7 +257,7 @@ def test_loss_counts_the_middle_base_as_root():
 
 
 def test_three_optimiser_steps_follow_adams_formula():
-    """Constant 1e-4, betas 0.9 and 0.999, eps 1e-8, no decay; what has no gradient stays as it is."""
+    """Constant 1e-4, betas 0.9 and 0.999, eps 1e-8, no decay; parameters without gradient do not change."""
     network = small_network(torch.float64, joint_regressors="published").eval()
     image, given = random_case(2, torch.float64)
     _, true = random_case(2)

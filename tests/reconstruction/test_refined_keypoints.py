@@ -1,4 +1,4 @@
-"""Refining a keypoint source: what the network is shown, where its result stands, what is left out and why."""
+"""Refining a keypoint source: the input of the network, the position of its result, what is left out and why."""
 
 from __future__ import annotations
 

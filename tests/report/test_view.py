@@ -1,4 +1,5 @@
-"""`im2hands view`: the page's data are the meshes, their distances and where they stand in each other; bad input is refused."""
+"""`im2hands view`: the page's data are the meshes, their distances and where they penetrate each other; bad input is
+refused."""
 
 from __future__ import annotations
 

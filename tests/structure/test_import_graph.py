@@ -27,7 +27,7 @@ MODULES = {"doctor": ("io", "config", "networks"), "cli": (*ROOMS, "doctor")}
 
 
 def imported_rooms(file: Path) -> set[str]:
-    """Second part of every `im2hands.x...` name that a module imports, wherever the import stands."""
+    """Second part of every `im2hands.x...` name that a module imports, wherever the import is."""
     rooms = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

@@ -1,5 +1,5 @@
 """What holds for every training: a stopped run ends with the bits of an undisturbed one, a longer one goes on, other code
-starts anew, settings arrive, and a loss that is no number stops with advice.
+starts anew, settings arrive, and a loss that is not a number stops with advice.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def test_loader_processes_outlive_the_signal(balls, undisturbed, tmp_path, monke
 
 @pytest.mark.parametrize(("patience", "saved"), [(60, 20), (-1, 10)])
 def test_a_validation_may_end_if_it_is_quick(balls, undisturbed, tmp_path, monkeypatch, capsys, patience, saved):
-    """Once it is done its whole stretch is saved; one that takes too long is given up, and the last checkpoint stands."""
+    """A finished validation is saved; one that takes too long is given up, and the last checkpoint is kept."""
     begun = HaloTask.on_validation_epoch_start
 
     def signal_self(self):

@@ -1,4 +1,4 @@
-# What trained networks say about frames: keypoints, refined keypoints, anchors for refined occupancy.
+# Predictions of trained networks for frames: keypoints, refined keypoints, anchors for refined occupancy.
 
 
 rule predict_keypoints:

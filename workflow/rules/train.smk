@@ -1,4 +1,4 @@
-# Trainings, a rule each: `train_<network>` resumes from checkpoints/<network>/ after a kill, and writes its model once it is
+# Trainings, one rule each: `train_<network>` resumes from checkpoints/<network>/ after a kill, and writes its model once it is
 # finished. What they read: workflow/trainings.py.
 
 for network, training in TRAININGS.items():
