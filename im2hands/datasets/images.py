@@ -242,7 +242,7 @@ class CropSet:
         row = self._shards.row(frame_id, columns)
         if row["frame_id"] != frame_id:
             raise DamagedFileError(
-                f"{self.path}: row {frame_id} holds frame {row['frame_id']}; the shards belong to different frame tables: "
+                f"{self.path}: row {frame_id} contains frame {row['frame_id']}; the shards belong to different frame tables: "
                 "delete the folder and run normalize_images again."
             )
         return row

@@ -32,9 +32,9 @@ Place = Literal["best", "median", "worst", "penetration"]
 
 RULE = (
     "Pairs are ordered by the mesh IoU of the method named above, averaged over both hands and all evaluated photographs; a "
-    "hand without a usable mesh counts 0, equal pairs stand in the order of their names. Best and worst are the two ends of "
-    "that order, median its middle; of the other pairs, the one whose two predicted hands share the largest volume is shown "
-    "too. The photograph is the first evaluated one of the pair."
+    "hand without a usable mesh counts as 0, and equal pairs are ordered by name. Best and worst are the two ends of "
+    "that order, median is its middle; of the other pairs, the one whose two predicted hands share the largest volume is "
+    "also shown. The photograph is the first evaluated one of the pair."
 )
 
 
