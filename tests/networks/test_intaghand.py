@@ -340,7 +340,7 @@ def test_start_hands_of_the_earlier_form_are_refused(graph, tmp_path):
     earlier = network.state_dict()
     earlier["start_hands.weights.weight"] = earlier.pop("start_hands.numbers.weight")
     write_model(tmp_path / "model", earlier, model_of(network))
-    with pytest.raises(CheckpointError, match=r"model: the start hands are .* an old format .* train IntagHand again"):
+    with pytest.raises(CheckpointError, match=r"model: the start hands have an old format .* train IntagHand again"):
         load_intaghand(tmp_path / "model")
 
 
