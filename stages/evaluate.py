@@ -57,7 +57,9 @@ def main(
     print(f"{output}: {describe(rows)}")
     by_cells = {row["pair_id"] for row in rows if row.get("penetration_method") == "grid"}
     if params.penetration == "boolean" and by_cells:
-        print(f"{len(by_cells)} pairs measured with cells: a surface of theirs is not closed, or runs through itself")
+        print(
+            f"{len(by_cells)} pairs measured with cells, because one of their surfaces is not closed or intersects itself"
+        )
 
 
 if __name__ == "__main__":

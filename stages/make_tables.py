@@ -1,4 +1,4 @@
-"""Stage `make_tables`: the result tables from the records of every hand, and the protocol card beside them."""
+"""Stage `make_tables`: the result tables from the records of every hand, and their protocol card."""
 
 import pandas as pd
 

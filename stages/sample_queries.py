@@ -1,4 +1,4 @@
-"""Stage `sample_queries`: labelled query points about every hand pose for training, one Arrow shard per call."""
+"""Stage `sample_queries`: labelled query points around every hand pose for training, one Arrow shard per call."""
 
 from im2hands.config.choices import Behaviour
 from im2hands.config.sections import SampleQueries

@@ -1,4 +1,4 @@
-"""Stage `train_halo`: train HALO, occupancy of a hand from its keypoints; goes on where a killed run stopped."""
+"""Stage `train_halo`: train HALO, occupancy of a hand from its keypoints; continues a killed run."""
 
 from im2hands.config.training import HaloTraining
 from im2hands.io.stage import stage_main

@@ -1,4 +1,4 @@
-"""Stage `train_initial_occupancy`: occupancy from keypoints and the image; goes on where a killed run stopped."""
+"""Stage `train_initial_occupancy`: train occupancy from keypoints and the image; continues a killed run."""
 
 from im2hands.config.training import InitialOccupancyTraining
 from im2hands.io.stage import stage_main

@@ -1,4 +1,4 @@
-"""Stage `train_intaghand`: train IntagHand, both hands' meshes from a photograph; goes on where a killed run stopped."""
+"""Stage `train_intaghand`: train IntagHand, both hands' meshes from a photograph; continues a killed run."""
 
 from im2hands.config.training import IntagHandTraining
 from im2hands.io.stage import stage_main

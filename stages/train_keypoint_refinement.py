@@ -1,4 +1,4 @@
-"""Stage `train_keypoint_refinement`: train the network that refines keypoints; goes on where a killed run stopped."""
+"""Stage `train_keypoint_refinement`: train the network that refines keypoints; continues a killed run."""
 
 from im2hands.config.training import KeypointRefinementTraining
 from im2hands.io.stage import stage_main

@@ -1,4 +1,4 @@
-"""Stage `train_refined_occupancy`: occupancy of both hands that see each other; goes on where a killed run stopped."""
+"""Stage `train_refined_occupancy`: train occupancy of two hands that see each other; continues a killed run."""
 
 from im2hands.config.training import RefinedOccupancyTraining
 from im2hands.io.stage import stage_main

@@ -198,7 +198,7 @@ def _link(target: Path, link: Path) -> None:
 
 
 def records(name: str, shards: int) -> list[str]:
-    """The evaluation files of an ablation, within its folder. shards: of every result."""
+    """The evaluation files of an ablation, within its folder. shards: shards per result."""
     ablation = ABLATIONS[name]
     return [
         f"results/{method}/{source}/metrics/{shard}.parquet"

@@ -59,7 +59,7 @@ HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. 
 class Stage:
     """A DVC stage.
 
-    rules: the Snakemake rules it may run beside the one of its name.  deps: data (code is added).  file: its stage file, if
+    rules: further Snakemake rules that it may run.  deps: data (code is added).  file: its stage file, if
     that has another name.
     """
 
@@ -302,7 +302,7 @@ def main() -> None:
     if not check:
         write_text(DVC_YAML, text)
     elif Path(DVC_YAML).read_text() != text:
-        sys.exit(f"{DVC_YAML} does not fit the rules and params.yaml; write it again: python -m workflow.dvc_stages")
+        sys.exit(f"{DVC_YAML} does not match the rules and params.yaml; write it again: python -m workflow.dvc_stages")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which parameters every stage reads: the one table behind the rules' `params:` and the `params` of dvc.yaml.
 
-Nothing about the machine (device, cores) stands here: such things must never re-run a stage.
+Nothing about the machine (device, cores) is included, because it must never re-run a stage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where things are: the names that both the rules and dvc.yaml are made of."""
+"""Paths used by both the rules and dvc.yaml."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def imported(config: Config) -> list[tuple[str, str]]:
 
 
 def external_wrists(config: Config, name: str) -> list[str]:
-    """The imported keypoints whose wrists say where an external method's meshes stand; none where they are not asked for."""
+    """The imported keypoints whose wrists place an external method's meshes; none if they are not needed."""
     one = config["external"][name]
     moved = one["keypoints"] and one["alignment"] == "wrist"
     return [f"data/keypoints/{EXTERNAL}{name}/test.parquet"] if moved else []

@@ -1,7 +1,7 @@
-"""How many cores jobs ask for, so that on a machine without a GPU several jobs run side by side and no core waits.
+"""How many cores jobs request, so that on a machine without a GPU several jobs run in parallel and no core is idle.
 
 A training step of a small network is quickest on one thread, and two threads of one job do less than two jobs of one thread.
-With a GPU, or on a cluster, a job asks for many threads as before: there they prepare data for the GPU.
+With a GPU, or on a cluster, a job requests many threads, which prepare data for the GPU.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def share_of_cores(workflow: Any, jobs: int) -> int:
 def training_threads(workflow: Any, section: Any) -> int:
     """Threads of a training: what its steps are worth; one that trains an image encoder leaves half of the cores to others.
 
-    section: of the parameters.
+    section: section of the parameters.
     """
     return share_of_cores(workflow, 2) if trains_image_encoder(section) else step_threads(section, MOST)

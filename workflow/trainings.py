@@ -1,4 +1,5 @@
-"""The trainings of the workflow: what each reads, and what it asks of the machine. The rules and dvc.yaml are made of it."""
+"""The trainings of the workflow: what each reads and which resources it requests. The rules and dvc.yaml are generated from
+it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ class Training:
     title: for messages.  reads: name -> file of a split; the stage takes it as `train_NAME` and `val_NAME`.
     starts_from: name -> network whose weights it starts from.  options: the named options that it has.
     hand_model: whether it reads the hand model.  priority: among jobs that could run.
-    memory_mb, minutes: what a cluster is asked for.
+    memory_mb, minutes: requested from a cluster.
     """
 
     title: str

@@ -1,1 +1,1 @@
-"""The parameters: what `params.yaml` may hold, and the presets that change it."""
+"""The parameters in `params.yaml`, and the presets that change them."""

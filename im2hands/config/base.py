@@ -10,6 +10,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: unknown keys are refused, every key is required in the file."""
+    """A section of params.yaml: unknown keys are refused, and every key is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

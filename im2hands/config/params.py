@@ -1,7 +1,7 @@
-"""The whole of params.yaml, read and checked.
+"""All of params.yaml, read and validated.
 
 The JSON schema in `workflow/schemas/` is generated from these classes, and a test fails when the two differ. Every rule of
-the DAG is given the section it reads, so that changing a key re-runs what depends on it and nothing else.
+the workflow gets only the section that it reads, so changing a key re-runs only what depends on it.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ from im2hands.io.errors import ConfigError, DataError
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """All of params.yaml."""
 
-    seed: int = Field(ge=0, description="master seed; every sample's own seed is made of it and the sample's id")
-    dataset: Dataset = Field(description="where the data are; changing these two settings replaces the built-in set")
-    compat: Behaviour = Field(description="default of every named option: as published, or consistent")
-    options: Options = Field(description="named options; the value compat follows the key above")
+    seed: int = Field(ge=0, description="master seed; the seed of every sample is derived from it and the sample's id")
+    dataset: Dataset = Field(description="paths of the data; change these two settings to replace the built-in data")
+    compat: Behaviour = Field(description="default of every named option: published or consistent")
+    options: Options = Field(description="named options; the value compat means the value of the key compat")
     synthesize_dataset: SynthesizeDataset = Field(description="the built-in synthetic dataset")
     index_frames: IndexFrames = Field(description="selection of two-hand frames")
-    fit_hands: FitHands = Field(description="hand meshes and keypoints from the fits")
+    fit_hands: FitHands = Field(description="hand meshes and keypoints computed from the fits")
     normalize_images: NormalizeImages = Field(description="crops of both hands")
     sample_queries: SampleQueries = Field(description="labelled query points for training")
     sample_evaluation_queries: SampleEvaluationQueries = Field(
         description="labelled points and surfaces for evaluation"
     )
     training: Training = Field(description="one section per network")
-    perturb_keypoints: PerturbKeypoints = Field(description="true keypoints with noise, as a keypoint source")
+    perturb_keypoints: PerturbKeypoints = Field(description="keypoint source made of true keypoints with noise")
     generate_anchors: GenerateAnchors = Field(
-        description="points on the initial surfaces that refined occupancy starts from"
+        description="points on the initial surfaces, the input of refined occupancy"
     )
-    results: Results = Field(description="method -> keypoint sources that its meshes are made from")
+    results: Results = Field(description="method -> keypoint sources from which its meshes are made")
     external: dict[ExternalName, External] = Field(
-        description="name -> another system; external_NAME is then a method, a keypoint source, or both"
+        description="name -> another system, available as the method and keypoint source external_NAME"
     )
     reconstruct: Reconstruct = Field(description="meshes of the test split")
     evaluate: Evaluate = Field(description="metrics of every mesh")
@@ -78,19 +78,17 @@ class Params(Section):
     def _external_sources_exist(self) -> Params:
         for name in self.external:
             if name.endswith("_refined"):
-                raise ValueError(f"external.{name}: `_refined` at the end of a name is kept for refined keypoints")
+                raise ValueError(f"external.{name}: the ending `_refined` is reserved for refined keypoints; rename it")
         for method, sources in self.results:
             for source in sources:
                 name = source.removeprefix("external_").removesuffix("_refined")
                 if source.startswith("external_") and (name not in self.external or not self.external[name].keypoints):
-                    raise ValueError(
-                        f"results.{method}: {source} needs a file of keypoints in external.{name}.keypoints"
-                    )
+                    raise ValueError(f"results.{method}: {source} needs a keypoint file in external.{name}.keypoints")
         return self
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:
-    """The validated content of params.yaml. Raises ConfigError that names the key."""
+    """The validated content of params.yaml. Raises ConfigError, which names the key."""
     try:
         content = read_yaml(path, "parameter file")
     except DataError as error:
@@ -99,7 +97,7 @@ def read_params(path: str | Path = "params.yaml") -> Params:
 
 
 def validate_params(content: Any, path: str | Path = "params.yaml") -> Params:
-    """Parameters as a validated object. Raises ConfigError with the first mistake and how many there are."""
+    """Parameters as a validated object. Raises ConfigError with the first mistake and the number of further ones."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""`im2hands configure PRESET`: merges a preset into params.yaml and says what changed.
+"""`im2hands configure PRESET`: merges a preset into params.yaml and reports what changed.
 
-A preset holds only the keys that it sets. The parameter file keeps its comments and the order of its keys, and stays the
-only file that Snakemake and DVC read.
+A preset contains only the keys that it sets. The parameter file keeps its comments and the order of its keys, and is still
+the only parameter file that Snakemake and DVC read.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OPEN_SECTIONS = ("external.",)
 def configure_params(preset: str, params: str | os.PathLike = "params.yaml", dry_run: bool = False) -> list[str]:
     """Merges a preset into a parameter file.
 
-    preset: a name in the folder `presets` beside the parameter file, or the path of a YAML file.
-    dry_run: leave the file as it is.
+    preset: a name in the folder `presets` next to the parameter file, or the path of a YAML file.
+    dry_run: do not change the file.
 
     Returns lines for the user: one per changed key with the old and the new value, then what to do next.
     Raises ConfigError, and changes nothing, for an unknown preset, a key that params.yaml does not have, or values that are
@@ -38,7 +38,7 @@ def configure_params(preset: str, params: str | os.PathLike = "params.yaml", dry
     changes = list(_merge(merged, _load(path, "preset"), path))
     validate_params(_plain(merged), path)
     if not changes:
-        return [f"{params} already holds the values of {path}; nothing changed."]
+        return [f"{params} already has the values of {path}; nothing changed."]
     if not dry_run:
         write_text(params, _dump(merged))
     lines = [f"{key}: {_show(old)} -> {_show(new)}" for key, old, new in changes]
@@ -51,7 +51,7 @@ def _preset_path(preset: str, params: Path) -> Path:
     path = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        raise ConfigError(f"{preset}: no such preset; known ones are {known}; the path of another must end in .yaml.")
+        raise ConfigError(f"{preset}: unknown preset; use one of {known}, or the path of a .yaml file.")
     return path
 
 
@@ -66,7 +66,7 @@ def _load(path: Path, purpose: str) -> MutableMapping[str, Any]:
     except (YAMLError, ValueError) as error:
         raise ConfigError(str(not_yaml(path, purpose, error))) from None
     if not isinstance(content, MutableMapping):
-        raise ConfigError(f"{path}: a {purpose} holds keys and values, this one does not.")
+        raise ConfigError(f"{path}: the {purpose} must contain keys and values; correct it.")
     return content
 
 
@@ -84,7 +84,9 @@ def _merge(
             raise ConfigError(f"{preset}: params.yaml has no key `{name}`; correct the name.")
         old = target[key]
         if isinstance(old, Mapping) != isinstance(value, Mapping):
-            raise ConfigError(f"{preset}: `{name}` is a section in one file and a value in the other, params.yaml.")
+            raise ConfigError(
+                f"{preset}: `{name}` must be a section or a value in both this file and params.yaml; correct it."
+            )
         if isinstance(old, Mapping):
             yield from _merge(old, value, preset, f"{name}.")
         elif old != value:
@@ -93,7 +95,7 @@ def _merge(
 
 
 def _plain(value: Any) -> Any:
-    """Built-in types only: ruamel's numbers and strings remember how they were written."""
+    """Built-in types only: ruamel's numbers and strings also store how they were written."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The sections of `params.yaml` but those of the trainings: one class per section, one description per key."""
+"""The sections of `params.yaml` except the trainings: one class per section, one description per key."""
 
 from __future__ import annotations
 
@@ -22,52 +22,54 @@ class PerSplit(Section):
 
 class Dataset(Section):
     root: str = Field(
-        description="folder in the layout of InterHand2.6M v1.0; data/raw/synthetic is made by synthesize_dataset"
+        description="dataset folder in the layout of InterHand2.6M v1.0; synthesize_dataset makes data/raw/synthetic"
     )
     hand_model: str = Field(
-        description="folder with MANO_LEFT and MANO_RIGHT as .pkl or .npz; data/hand_model is built in"
+        description="folder with MANO_LEFT and MANO_RIGHT as .pkl or .npz; data/hand_model is the built-in hand"
     )
 
 
 class SynthesizeDataset(Section):
-    poses: PerSplit = Field(description="usable two-hand poses of each split")
-    subjects: PerSplit = Field(description="subjects of each split; no subject is in two splits")
-    cameras: int = Field(ge=1, le=32, description="cameras that see every pose")
+    poses: PerSplit = Field(description="usable two-hand poses per split")
+    subjects: PerSplit = Field(description="subjects per split; no subject is in two splits")
+    cameras: int = Field(ge=1, le=32, description="cameras per pose")
     scale: PositiveFloat = Field(description="multiplies the number of poses")
-    supersampling: int = Field(ge=1, le=4, description="images are drawn this many times larger and averaged down")
+    supersampling: int = Field(ge=1, le=4, description="images are rendered this many times larger and averaged down")
     jpeg_quality: int = Field(ge=1, le=100, description="JPEG quality of the images")
 
 
 class IndexFrames(Section):
     min_image_mean: float = Field(
-        ge=0, le=255, description="frames with a darker mean over all pixels are dropped as black"
+        ge=0, le=255, description="frames whose mean over all pixels is lower are dropped as black"
     )
     max_unreadable_fraction: Fraction = Field(
-        description="missing, truncated or non-finite inputs up to this share of the two-hand frames are set aside"
+        description="largest share of the two-hand frames that may be skipped for missing, truncated or non-finite inputs"
     )
 
 
 class FitHands(Section):
     suspicious_joint_distance_mm: PositiveFloat = Field(
-        description="mean distance of annotated joints to the model's above which a hand is listed in the audit"
+        description="the audit lists a hand if its annotated joints are further than this from the model's on average"
     )
 
 
 class NormalizeImages(Section):
     shards: PerSplit = Field(description="number of files")
     size: PositiveInt = Field(description="side of the square crop, pixels")
-    hand_share: float = Field(gt=0, le=1, description="part of the crop that the longer side of both hands fills")
+    hand_share: float = Field(
+        gt=0, le=1, description="share of the crop's side filled by the longer side of the box of both hands"
+    )
     jpeg_quality: int = Field(ge=1, le=100, description="JPEG quality of the crops")
     masks: bool = Field(description="also store hand masks")
     dense_maps: bool = Field(description="also store maps of rest-pose coordinates")
-    max_unreadable_fraction: Fraction = Field(description="share of unreadable images that a shard may hold")
+    max_unreadable_fraction: Fraction = Field(description="largest share of unreadable images in a shard")
 
 
 class SampleQueries(Section):
     shards: PerSplit = Field(description="number of files")
-    uniform_cube: int = Field(ge=0, description="points uniform in the cube of 0.44 m around the wrist, per hand")
-    near_surface: int = Field(ge=0, description="points normally distributed about the surface, per hand")
-    uniform_hand: int = Field(ge=0, description="points uniform in the hand's bounding box with a margin, per hand")
+    uniform_cube: int = Field(ge=0, description="points per hand, uniform in the cube of 0.44 m around the wrist")
+    near_surface: int = Field(ge=0, description="points per hand, normally distributed around the surface")
+    uniform_hand: int = Field(ge=0, description="points per hand, uniform in the hand's bounding box with a margin")
     near_surface_sigma_mm: PositiveFloat = Field(
         description="standard deviation of near-surface points, per coordinate"
     )
@@ -77,10 +79,10 @@ class SampleQueries(Section):
 class SampleEvaluationQueries(Section):
     shards: PerSplit = Field(description="number of files")
     published: PerSplit = Field(
-        description="points of the published set per hand: half in the cube, half near the surface"
+        description="points per hand in the published set: half in the cube, half near the surface"
     )
-    uniform_hand: PerSplit = Field(description="points uniform in the hand's bounding box with a margin, per hand")
-    surface: PerSplit = Field(description="points on the surface with normals, per hand")
+    uniform_hand: PerSplit = Field(description="points per hand, uniform in the hand's bounding box with a margin")
+    surface: PerSplit = Field(description="points per hand on the surface, with normals")
     near_surface_sigma_mm: PositiveFloat = Field(
         description="standard deviation of near-surface points, per coordinate"
     )
@@ -96,7 +98,7 @@ class PerturbKeypoints(Section):
 class GenerateAnchors(Section):
     shards: PerSplit = Field(description="number of files")
     threshold: float = Field(gt=0, lt=1, description="initial occupancy at the surface; 0.5 is published")
-    draws: PositiveInt = Field(description="sets of anchors stored per hand; training takes one at random")
+    draws: PositiveInt = Field(description="sets of anchors stored per hand; training picks one at random")
     grid: Literal["published", "default"] = Field(description="see reconstruct.grid")
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
 
@@ -112,20 +114,22 @@ class Thresholds(Section):
 class Reconstruct(Section):
     shards: PositiveInt = Field(description="number of files")
     frames_per_pose: PositiveInt | None = Field(
-        description="photographs of each test pose that are evaluated, the first usable ones; null for all, as published"
+        description="evaluated photographs per test pose, the first usable ones; null: all, as published"
     )
     alignment: Literal["wrist", "camera"] = Field(
-        description="where a hand of predicted keypoints stands: moved onto the true wrist, or as predicted"
+        description="position of hands from predicted keypoints: moved onto the true wrist, or as predicted (camera)"
     )
     grid: Literal["published", "default"] = Field(
-        description="published: 32 cells and 3 doublings, the reference's evaluated set; default: 16 and 4, same mesh"
+        description="published: 32 cells, 3 doublings, the points of the reference; default: 16 cells, 4 doublings, same mesh"
     )
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
     thresholds: Thresholds = Field(description="occupancy at the surface")
     anchor_resolution: Literal[64, 128, 256, 512] = Field(
-        description="cells per side of the grid of the initial surfaces on which im2hands draws its anchors"
+        description="cells per side of the grid for the initial surfaces from which im2hands draws its anchors"
     )
-    formats: list[Literal["glb", "obj", "ply"]] = Field(description="mesh files written beside the shards")
+    formats: list[Literal["glb", "obj", "ply"]] = Field(
+        description="formats of the mesh files written in addition to the shards"
+    )
 
 
 KeypointSource = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -135,46 +139,48 @@ ExternalName = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
 class External(Section):
     """Another system's meshes, keypoints or both, of the test split; see docs/external-methods.md."""
 
-    meshes: str | None = Field(description="folder of OBJ or PLY files, one per frame and hand; null for none")
-    keypoints: str | None = Field(description="JSON or Parquet file with the keypoints of every frame; null for none")
+    meshes: str | None = Field(description="folder of OBJ or PLY files, one per frame and hand; null: none")
+    keypoints: str | None = Field(description="JSON or Parquet file with the keypoints of every frame; null: none")
     unit: Literal["m", "mm"] = Field(description="unit of meshes and keypoints")
     frame: Literal["world", "camera"] = Field(
-        description="whose the coordinates are: the dataset's world, or each frame's camera (x right, y down, z forward)"
+        description="frame of the coordinates: the dataset's world, or each frame's camera (x right, y down, z forward)"
     )
     order: Literal["standard", "interhand", "mano"] = Field(
         description="order of the 21 keypoints; see docs/conventions.md"
     )
     given_keypoints: bool = Field(
-        description="whether the meshes were made from the true keypoints; true puts them into the table of given keypoints"
+        description="true if the meshes were made from the true keypoints; they then appear in the table of given keypoints"
     )
     alignment: Literal["wrist", "camera"] = Field(
-        description="where the meshes stand: moved so that their wrist is on the true one, or as they are"
+        description="position of the meshes: moved so that the wrist is the true one, or unchanged (camera)"
     )
 
     @model_validator(mode="after")
     def _holds_something(self) -> External:
         if self.meshes is None and self.keypoints is None:
-            raise ValueError("name a folder of meshes, a file of keypoints, or both")
+            raise ValueError("give a folder of meshes, a keypoint file, or both")
         if self.given_keypoints and self.alignment != "camera":
-            raise ValueError("meshes made from the true keypoints stand where they are; set alignment to camera")
+            raise ValueError("meshes made from the true keypoints must not be moved; set alignment to camera")
         return self
 
 
 class Results(Section):
     """Which meshes are made: method -> keypoint sources."""
 
-    halo: list[KeypointSource] = Field(description="HALO: keypoints alone")
-    intaghand: list[Literal["intaghand"]] = Field(description="IntagHand: its own keypoints, or none at all")
-    initial: list[KeypointSource] = Field(description="initial occupancy: keypoints and image")
+    halo: list[KeypointSource] = Field(description="HALO: from keypoints alone")
+    intaghand: list[Literal["intaghand"]] = Field(
+        description="IntagHand: from the image; its own keypoints, or an empty list"
+    )
+    initial: list[KeypointSource] = Field(description="initial occupancy: from keypoints and image")
     im2hands: list[KeypointSource] = Field(description="refined occupancy: both hands together")
 
 
 class Evaluate(Section):
     surface_samples: PositiveInt = Field(description="points sampled on every predicted surface")
     penetration: Literal["grid", "boolean"] = Field(
-        description="intersection volume: grid of cells, or exact boolean by manifold3d (an extra package)"
+        description="intersection volume: counted in a grid of cells, or exact with manifold3d (boolean, an extra package)"
     )
-    penetration_cell_mm: PositiveFloat = Field(description="cell size of the grid form")
+    penetration_cell_mm: PositiveFloat = Field(description="cell size of the grid")
 
 
 class MakeTables(Section):
@@ -183,5 +189,5 @@ class MakeTables(Section):
 
 class MakeReport(Section):
     contact_sheet_images: PositiveInt = Field(description="crops on the contact sheet")
-    gallery_pairs: PositiveInt = Field(description="hand pairs shown with pictures: best, median and worst by rule")
+    gallery_pairs: PositiveInt = Field(description="hand pairs shown as pictures: best, median and worst by mesh IoU")
     viewer_pairs: PositiveInt = Field(description="hand pairs in the interactive view")

@@ -1,7 +1,7 @@
-"""Is a dataset complete and of the right version? Looks before hours are spent: folders, annotation files, counts, images.
+"""Checks that a dataset is complete and of the right version before hours are spent: folders, annotations, counts, images.
 
-Annotation files are read to their end, so a truncated one is found; of the images an evenly spaced sample of two-hand frames
-is decoded. Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
+Annotation files are read to their end, so truncated ones are found; an evenly spaced sample of two-hand images is decoded.
+Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _check_split(dataset: InterHand26M, name: str, split: str, count: int) -> It
 
 def _entries(faults: Sequence[AnnotatedImage], total: int) -> str:
     first = f"image {faults[0].image_id} has {faults[0].fault}"
-    return f"{len(faults):,} of {total:,} hold values that cannot be used ({first}); {REMEDIES[Reason.ENTRY_MALFORMED]}"
+    return f"{len(faults):,} of {total:,} have unusable values ({first}); {REMEDIES[Reason.ENTRY_MALFORMED]}"
 
 
 def _hand_model(folder: str | os.PathLike) -> str:
@@ -100,14 +100,14 @@ def _hand_model(folder: str | os.PathLike) -> str:
 def _counts(name: str, split: str, size: SplitSize) -> Found:
     text = f"{size.images:,} images, {size.two_hands:,} of two hands"
     if not size.two_hands:
-        return Found(False, f"{split} annotations", f"{text}; without two-hand frames there is nothing to learn from")
+        return Found(False, f"{split} annotations", f"{text}; there are no two-hand frames to train on")
     expected = PUBLISHED.get(split)
     if name != NAME or expected is None or size == expected:
         return Found(True, f"{split} annotations", text + (" (as published)" if name == NAME and expected else ""))
     if size.images > expected.images:
-        hint = "more than the 5 fps release has; the 30 fps release works, and takes about six times the room and time"
+        hint = "more than the 5 fps release has; the 30 fps release works too, but takes about six times the space and time"
     else:
-        hint = f"the 5 fps release has {expected.images:,} and {expected.two_hands:,}; this is a part of it"
+        hint = f"the 5 fps release has {expected.images:,} and {expected.two_hands:,}; this is only a part"
     return Found(True, f"{split} annotations", f"{text}; {hint}")
 
 
@@ -137,7 +137,7 @@ def _camera_problem(image: AnnotatedImage, cameras: Cameras, pose: Pose | None) 
 
 
 def _fits(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], poses: dict[str, dict[str, Pose]]) -> str:
-    """Fills `poses` with what the fit file holds."""
+    """Fills `poses` with what the fit file contains."""
     poses.update(hand_poses(dataset, split))
     there = {(capture, frame): pose for capture, frames in poses.items() for frame, pose in frames.items()}
     return _frames(there, pairs, "a fit")
@@ -158,7 +158,9 @@ def _frames(there: Mapping[tuple[str, str], Any], pairs: Sequence[AnnotatedImage
     needed = {(str(image.capture), str(image.frame_idx)) for image in pairs}
     found = [there[key] for key in needed if key in there]
     if not found:
-        raise Im2HandsError(f"no two-hand pose of {len(needed)} has {what}; the file belongs to another release.")
+        raise Im2HandsError(
+            f"none of the {len(needed)} two-hand poses has {what}; the file belongs to another release."
+        )
     _require_none((one for one in found if isinstance(one, Finding)), f"of {len(found):,} two-hand poses with {what}")
     return f"{len(found):,} of {len(needed):,} two-hand poses have {what}"
 
@@ -189,12 +191,12 @@ def _images(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], 
             continue
         resized += finding is not None
         sizes["{} x {}".format(*image_size(path))] += 1
-    subject, text = f"{split} images", f"{len(places) - len(bad)} of {len(places)} looked at are whole"
+    subject, text = f"{split} images", f"{len(places) - len(bad)} of {len(places)} inspected images are intact"
     text += f", {resized} of them resized (their cameras will be scaled with them)" if resized else ""
     if bad:
         named = ", ".join(list(bad)[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
         remedies = dict.fromkeys(ARCHIVE if reason in OF_ARCHIVES else REMEDIES[reason] for reason in bad.values())
-        return Found(False, subject, f"{text}; not: {named}; {'; '.join(remedies)}")
+        return Found(False, subject, f"{text}; damaged: {named}; {'; '.join(remedies)}")
     return Found(True, subject, f"{text}, {', '.join(size for size, _ in sizes.most_common())} pixels")
 
 

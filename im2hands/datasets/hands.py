@@ -83,9 +83,9 @@ class HandTable:
     def read(
         cls, path: str | os.PathLike, columns: list[str] | None = None, hand_ids: Iterable[str] | None = None
     ) -> HandTable:
-        """All hands, or those of `hand_ids` that the file holds, with some or all columns.
+        """All hands, or those of `hand_ids` that the file contains, with some or all columns.
 
-        Only the parts of the file that hold these hands are read.
+        Only the parts of the file that contain these hands are read.
         """
         names = None if columns is None else list(dict.fromkeys(["hand_id", "pair_id", "side", *columns]))
         if hand_ids is None:
@@ -154,14 +154,14 @@ def fit_hands(
     missing = [pair for pair in frames.pairs() if pair not in fits]
     if missing:
         raise DataError(
-            f"{dataset.annotation_file(split, 'MANO_NeuralAnnot')}: has no usable fits of capture {missing[0][0]}, frame "
+            f"{dataset.annotation_file(split, 'MANO_NeuralAnnot')}: has no usable fits for capture {missing[0][0]}, frame "
             f"{missing[0][1]} ({len(missing)} poses in all), which the frame table lists; run index_frames again."
         )
     table, audit = pose_fits(frames, fits, joints, models, suspicious_joint_distance_mm, angle_clamp, degenerate_hands)
     in_metres = audit.counts[Reason.JOINTS_IN_METRES]
     if in_metres > MOST_IN_METRES * (len(table) or 1):
         raise DataError(
-            f"{dataset.annotation_file(split, 'joint_3d')}: the joints of {in_metres} of {len(table)} hands lie within a "
+            f"{dataset.annotation_file(split, 'joint_3d')}: the joints of {in_metres} of {len(table)} hands are within a "
             f"millimetre; {REMEDIES[Reason.JOINTS_IN_METRES]}: multiply world_coord by 1000."
         )
     if len(table) == 0:

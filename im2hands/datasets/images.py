@@ -1,6 +1,6 @@
 """Normalised images: the square crop around both hands of every kept frame, in Arrow shards, and their reader.
 
-A crop's camera is the frame's camera with new intrinsics; rotation and translation stay. Shard i of n holds the i-th of n
+A crop's camera is the frame's camera with new intrinsics; rotation and translation stay. Shard i of n contains the i-th of n
 consecutive parts of the frame table, so row and frame id agree over all shards together. A frame whose image or hands
 cannot be used keeps its row, without an image, marked as quarantined with a reason.
 """
@@ -52,7 +52,7 @@ IMAGES = Layout(
     ),
 )
 """crop_affine: original -> crop pixels. crop_K: pixels of the crop. R, t: world -> camera, metres. mask_png, dense_png: see
-`surface_maps`, null where not asked for. A quarantined row has neither an image nor a crop."""
+`surface_maps`, null where not requested. A quarantined row has neither an image nor a crop."""
 
 JPEG_QUALITY = 95
 FRAMES_PER_TASK = 8
@@ -105,7 +105,7 @@ def write_crop_shard(
 ) -> Counter[Reason]:
     """Writes the crops of `frames` (already cut to one shard) and counts the quarantined ones by reason.
 
-    hands: must hold the vertices of all hands of `frames`.  maps: what else to draw; None for images only.
+    hands: must contain the vertices of all hands of `frames`.  maps: what else to draw; None for images only.
     threads: worker processes; the file does not depend on it.
     Raises DataError if more than `max_unreadable_fraction` of the frames cannot be used.
     """
@@ -169,7 +169,7 @@ def _crop_row(
 
 @dataclass(frozen=True)
 class Crop:
-    """A normalised image as it was stored.
+    """A normalised image as stored.
 
     image: RGB, None if quarantined.  camera: with the crop's intrinsics.  affine: original -> crop pixels.
     masks: pixels of the left and the right hand.  dense: rest-pose coordinates in [0, 1], 0 outside the hands.
@@ -242,7 +242,7 @@ class CropSet:
         row = self._shards.row(frame_id, columns)
         if row["frame_id"] != frame_id:
             raise DamagedFileError(
-                f"{self.path}: row {frame_id} holds frame {row['frame_id']}; the shards are not those of one frame table: "
+                f"{self.path}: row {frame_id} contains frame {row['frame_id']}; the shards belong to different frame tables: "
                 "delete the folder and run normalize_images again."
             )
         return row

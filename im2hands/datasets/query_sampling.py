@@ -1,7 +1,7 @@
-"""Stages `sample_queries` and `sample_evaluation_queries`: draws query points about hands and labels them.
+"""Stages `sample_queries` and `sample_evaluation_queries`: draw query points around hands and label them.
 
 Everything happens in the palm frame (palm units). Points are first rounded to their stored form, then labelled. Every set of
-every hand has its own random numbers, made of the master seed, the hand_id and the set's name: results do not depend on order,
+every hand has its own random numbers, from the master seed, the hand_id and the set's name: results do not depend on order,
 sharding, the number of workers or the size of other sets.
 
 Sets: `uniform_cube` is uniform in the cube of ±0.55 units around the wrist and `near_surface` is the surface plus a normal
@@ -48,7 +48,7 @@ edges as outside; consistent: winding number."""
 
 @dataclass(frozen=True)
 class Sampling:
-    """How points are drawn. sigma, margin: palm units.  rule: of the labels.  seed: master seed."""
+    """How points are drawn. sigma, margin: palm units.  rule: how labels are computed.  seed: master seed."""
 
     sigma: float
     margin: float
@@ -195,7 +195,7 @@ def _inside_test(hand: PalmMesh, sampling: Sampling) -> InsideTest:
     reach = (hand.vertices.min(), hand.vertices.max())
     if reach[0] < low or reach[1] > high:
         raise DataError(
-            f"the hand {hand.hand_id} reaches from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) about its wrist, beyond "
+            f"the hand {hand.hand_id} extends from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) from its wrist, beyond "
             f"the range {low} to {high} of stored points; are its vertices in metres?"
         )
     return InsideTest(hand.vertices, hand.faces, name=f"the hand {hand.hand_id}")

@@ -1,7 +1,7 @@
 """Maps drawn from the fitted meshes in the pixels of a crop: which hand a pixel shows, and where on the hand.
 
-Both hands are drawn together, so that they hide each other. Pixel centres lie at whole numbers, as for the crop and its
-camera; the published maps are half a pixel off by their renderer's convention.
+Both hands are drawn together, so that they hide each other. Pixel centres are at whole numbers, as for the crop and its
+camera; the published maps are half a pixel off because of their renderer's convention.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ All randomness is in `Augmentation`, drawn from a generator that the caller seed
 up to the tensors, which are RGB. Left comes before right in everything but the mask, whose channel 0 is the right hand.
 
 `heat_maps` chooses between two targets: `published` repeats the JPEG files of the original data, whose maps leave their 2-D
-labels by up to one heat-map pixel under rotation and mirroring, and mirrors labels one pixel beside the image; `consistent`
+labels by up to one heat-map pixel under rotation and mirroring, and mirrors labels one pixel off the image; `consistent`
 draws the maps from the augmented joints and mirrors labels with the image.
 Source: IntagHand (CVPR 2022), training data.
 """
@@ -212,7 +212,7 @@ def tinted(image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation) -> UIn
 
 
 def _mirrored_pixels(points: Float[np.ndarray, "... 2"], width: float) -> Float[np.ndarray, "... 2"]:
-    """x' = width - x. Images are mirrored by size - 1 - x; the published labels by size - x, one pixel beside them."""
+    """x' = width - x. Images are mirrored by size - 1 - x; the published labels by size - x, one pixel off."""
     return np.stack([width - points[..., 0], points[..., 1]], axis=-1)
 
 

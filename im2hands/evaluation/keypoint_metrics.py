@@ -3,7 +3,7 @@
 Root-relative protocols work on metres in any frame, joints in STANDARD order, one hand at a time; nothing is rotated or
 masked. `INTAGHAND` is the protocol of IntagHand (CVPR 2022) and of papers after it, Im2Hands (CVPR 2023) included: truth and
 prediction are `regressed` keypoints, each moved to its own middle knuckle, the prediction scaled by the ratio of the distances
-from wrist to middle knuckle. It does not measure how the hands stand to each other; `root_offset_error` does.
+from wrist to middle knuckle. It does not measure the relative position of the hands; `root_offset_error` does.
 
 The protocol of InterHand2.6M (ECCV 2020) is in `interhand_metrics.py`.
 """
@@ -75,7 +75,7 @@ def point_errors(
     )
     if predicted.shape != true.shape or predicted_joints.shape != true_joints.shape:
         raise DataError(
-            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not correspond to the true ones, "
+            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not match the true ones, "
             f"{true.shape} and {true_joints.shape}."
         )
     if predicted_joints.ndim != 3 or predicted_joints.shape[1:] != (21, 3) or len(predicted) != len(predicted_joints):

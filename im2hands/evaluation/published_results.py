@@ -1,6 +1,6 @@
-"""Numbers that the authors published, printed beside ours in a block of their own. Nothing in it was measured here.
+"""Numbers that the authors published, printed in a separate block next to ours. None of them was measured here.
 
-They stand in published_results.json with their source and what is unknown about them. Only numbers read from the authors' own
+They are in published_results.json with their source and what is unknown about them. Only numbers read from the authors' own
 artefacts are kept.
 """
 
@@ -20,7 +20,7 @@ DIGITS = {"iou_percent": ".1f", "chamfer_mm": ".2f", "mpjpe_mm": ".3f"}
 
 
 def published_rows(table: str) -> pd.DataFrame:
-    """Method, inputs and numbers that stand beside one of our tables; no rows if nothing is known for it."""
+    """Method, inputs and published numbers for one of our tables; no rows if nothing is known for it."""
     rows = pd.DataFrame(_content()["tables"].get(table, []))
     return _as_printed(rows.drop(columns="source", errors="ignore"))
 
@@ -46,7 +46,7 @@ def notes_of_all() -> str:
 
 
 def all_published() -> pd.DataFrame:
-    """Every row with the table it stands beside and its source, for files that are read by programs."""
+    """Every row with its table and its source, for files that programs read."""
     content = _content()
     rows = [
         {"table": table, **row, "source": row.get("source", content["source"])}

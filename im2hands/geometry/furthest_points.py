@@ -36,7 +36,7 @@ def furthest_points(
         raise DataError(f"fps_dead_ball must be `published` or `consistent`, not {fps_dead_ball!r}.")
     n = points.shape[1]
     if not 1 <= count <= n:
-        raise DataError(f"{count} of {n} points cannot be picked; give clouds of at least {max(count, 1)} points.")
+        raise DataError(f"cannot pick {count} of {n} points; give clouds of at least {max(count, 1)} points.")
     order = published_order(n) if fps_dead_ball == "published" else range(n)
     order = torch.tensor(order, device=points.device)
     axes = points[:, order].movedim(-1, 0).contiguous()

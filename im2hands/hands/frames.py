@@ -74,7 +74,7 @@ def query_points(
     """Stored query points as the occupancy network must be asked about them.
 
     points: palm units of the true hand.  used: palm frame of the keypoints that the bone frames come from.
-    query_frame: `published` passes the points on as they are, although the bone frames belong to the palm frame in use;
+    query_frame: `published` passes the points on unchanged, although the bone frames belong to the palm frame in use;
     `consistent` moves them there through the world. Equal when both frames are.
     """
     if query_frame == "published" or _same(true, used):
@@ -165,7 +165,7 @@ class RefinementKeypoints:
 
 
 def published_initial_mesh(palm_vertices: Float[Tensor, "batch n 3"], palm: PalmFrames) -> Float[Tensor, "batch n 3"]:
-    """Vertices as the published initial-occupancy mesh files hold them: mm, relative to the wrist, world axes.
+    """Vertices as the published initial-occupancy mesh files contain them: mm, relative to the wrist, world axes.
 
     Triangles of left hands are to be reversed: `Side.mirror_faces`.  The published refined meshes are `palm.to_world`.
     """

@@ -24,7 +24,7 @@ class Side(Enum):
 
     @property
     def index(self) -> int:
-        """Place in arrays that hold both hands: 0 left, 1 right (alphabetical)."""
+        """Index in arrays of both hands: 0 left, 1 right (alphabetical)."""
         return 0 if self is Side.LEFT else 1
 
     def mirror_points(self, points: Array) -> Array:
@@ -53,4 +53,4 @@ class Side(Enum):
 
 
 SIDES = (Side.LEFT, Side.RIGHT)
-"""The order of arrays that hold both hands, that of `Side.index`."""
+"""The order of both hands in arrays, that of `Side.index`."""

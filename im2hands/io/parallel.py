@@ -1,4 +1,4 @@
-"""Independent tasks over worker processes, results in the order of the tasks whatever the number of workers."""
+"""Independent tasks in worker processes, with results in the order of the tasks for any number of workers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ordered_map(
             yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
         except BrokenProcessPool:
             raise Im2HandsError(
-                f"{label}: a worker process was killed, probably for want of memory; run again with fewer threads."
+                f"{label}: a worker process was killed, probably because memory ran out; run again with fewer threads."
             ) from None
         except (KeyboardInterrupt, SystemExit):
             _end_workers()
@@ -76,7 +76,7 @@ def ordered_stream(
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise Im2HandsError(
-                f"one of {workers} worker processes was killed, probably for want of memory; run again with fewer."
+                f"one of {workers} worker processes was killed, probably because memory ran out; run again with fewer."
             ) from None
         except (KeyboardInterrupt, SystemExit):
             _end_workers()
@@ -91,7 +91,7 @@ def chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
 
 
 def _end_workers() -> None:
-    """Before a pool is left for good: to wait for what nobody wants any more would take minutes."""
+    """Called before a pool is abandoned: waiting for results that are no longer needed would take minutes."""
     for worker in multiprocessing.active_children():
         worker.terminate()
 
@@ -107,6 +107,6 @@ def _start_worker(start: Callable[[], object] | None = None) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this worker when the process that asked for it is gone, even killed: workers would wait for tasks for ever."""
+    """Ends this worker when its parent process is gone, even killed; otherwise it would wait for tasks for ever."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

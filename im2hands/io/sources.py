@@ -1,4 +1,4 @@
-"""Which files of this project a stage is made of: a static walk along its imports.
+"""Finds the files of this project that a stage uses, by a static walk along its imports.
 
 The files are inputs of the stage's rule and dependencies of its DVC stage, so that a changed algorithm re-runs what it
 made. Nothing is executed or imported; an import inside a function counts, one under `if TYPE_CHECKING` does not.
@@ -24,7 +24,7 @@ WITHOUT_EFFECT = (
 
 
 def sources(stage: str, root: Path | str = ".") -> list[str]:
-    """Paths, relative to `root`, of a stage file, all project modules that it imports, and the data beside these; sorted.
+    """Sorted paths, relative to `root`, of a stage file, all project modules that it imports, and the data files with them.
 
     stage: e.g. "stages/sample_queries.py".  Raises FileNotFoundError if it does not exist.
     """
@@ -44,7 +44,7 @@ def sources(stage: str, root: Path | str = ".") -> list[str]:
 
 @cache
 def _package_data(root: Path, folder: str) -> tuple[str, ...]:
-    """Data files of a package: in its folder and in folders below that hold no modules."""
+    """Data files of a package: in its folder and in folders below that contain no modules."""
     files = []
     for path in sorted((root / folder).iterdir()):
         if path.is_file() and path.suffix not in NO_DATA:
@@ -70,7 +70,7 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             if child.level:
-                raise SyntaxError(f"line {child.lineno}: relative import; write the whole name")
+                raise SyntaxError(f"line {child.lineno}: relative import; write the full module name")
             yield child.module
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
         else:
@@ -78,7 +78,7 @@ def _imported_names(node: ast.AST) -> Iterator[str]:
 
 
 def _files_of(root: Path, name: str) -> Iterator[str]:
-    """The module of a dotted name, and the `__init__.py` files above it that hold more than a docstring."""
+    """The module of a dotted name, and the `__init__.py` files above it that contain more than a docstring."""
     parts = name.split(".")
     if parts[0] not in PACKAGES:
         return

@@ -3,7 +3,7 @@
 `def main(frames: str, shard: int, output: str, params: NormalizeImages)` becomes
 `--frames F --shard I --output O --params JSON`: plain types are converted, lists take several values, optional arguments
 keep their default, a parameter annotated with a pydantic model is validated from JSON, and one annotated with a dataclass
-stands for the arguments that are its fields.
+represents the arguments that are its fields.
 """
 
 from __future__ import annotations

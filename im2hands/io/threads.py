@@ -1,4 +1,4 @@
-"""How many CPU threads a piece of work is worth."""
+"""How many CPU threads are useful for a piece of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks and the methods that reconstruct with them: the one place that knows their names.
+"""The catalogue of networks and of the methods that reconstruct with them.
 
 A network is trained into `models/<name>/`; a method makes meshes with a network. Imports nothing heavy, so that the workflow
 can read it.
@@ -20,14 +20,14 @@ NETWORKS = {
 }
 """Name -> title."""
 ImageMethod = Literal["initial", "im2hands"]
-"""Methods with a field that looks at the photograph."""
+"""Methods whose field uses the photograph."""
 
 
 @dataclass(frozen=True)
 class Method:
     """network: whose weights it uses.  threshold: published occupancy at the surface, None for a method without a field.
 
-    sees_image: whether it looks at the photograph.  needs_both_hands: whether it makes no hand without the other one.
+    sees_image: whether it uses the photograph.  needs_both_hands: whether it needs both hands to make one.
     """
 
     title: str
@@ -48,7 +48,7 @@ METHODS = {
 def method_of(name: str) -> Method:
     """The method of a name. Raises ConfigError for an unknown one."""
     if name not in METHODS:
-        raise ConfigError(f"there is no reconstruction method {name!r}; available: {', '.join(METHODS)}.")
+        raise ConfigError(f"unknown reconstruction method {name!r}; use one of {', '.join(METHODS)}.")
     return METHODS[name]
 
 

@@ -1,4 +1,4 @@
-"""Frames with query points of both hands, as the tensors that the networks take. Frames: see `two_hands`."""
+"""Frames with query points of both hands, as input tensors of the networks. Coordinate frames: see `two_hands`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FrameBatch:
     """Some frames of a set.
 
     frame_index: places in the set.  images: as the encoder takes them, None where it is frozen.  labels: 1 inside, 0 outside.
-    anchors: of both hands, world, m, for refined occupancy.
+    anchors: anchors of both hands, world, m, for refined occupancy.
     """
 
     frame_index: Integer[Tensor, " frames"]

@@ -29,7 +29,7 @@ CameraOf = Callable[[Photograph, tuple[int, ...]], Camera]
 
 
 def camera_source(text: str) -> CameraOf:
-    """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result wants a picture and its shape."""
+    """text: `auto`, `focal=<pixels>`, a JSON file or a frame table. The result is called with a picture and its shape."""
     if text == AUTO:
         return lambda photograph, shape: _simple(guessed_focal(photograph, shape)[0], shape)
     if text.startswith("focal="):
@@ -60,7 +60,7 @@ class FrameRows:
         found = [row for row, name in enumerate(self.names) if whole.endswith(name)]
         if len(found) != 1:
             raise DataError(
-                f"{self.path}: {len(found)} rows belong to {photograph.file}; give the split of this picture."
+                f"{self.path}: {len(found)} rows belong to {photograph.file}; give the frame table of this picture's split."
             )
         return found[0]
 
@@ -82,13 +82,15 @@ def _simple(focal: float, shape: tuple[int, ...]) -> Camera:
 
 def _entry(content: Any, photograph: Photograph, path: str, keys: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold an object, not a {type(content).__name__}; see docs/own-images.md.")
+        raise DataError(f"{path}: must contain an object, not a {type(content).__name__}; see docs/own-images.md.")
     if keys & set(content):
         return content
     for name in photograph.names:
         if isinstance(content.get(name), dict):
             return content[name]
-    raise DataError(f"{path}: neither {' nor '.join(sorted(keys))} nor an entry {photograph.file.name} is in it.")
+    raise DataError(
+        f"{path}: contains neither {' nor '.join(sorted(keys))} nor an entry {photograph.file.name}; add one of them."
+    )
 
 
 def _camera(entry: dict[str, Any], path: str) -> Camera:
@@ -101,12 +103,14 @@ def _camera(entry: dict[str, Any], path: str) -> Camera:
         raise DataError(f"{path}: the focal lengths must be positive.")
     if not np.array_equal(intrinsics[2], [0, 0, 1]) or intrinsics[1, 0] != 0 or np.abs(intrinsics).max() > MOST_PIXELS:
         raise DataError(
-            f"{path}: K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels, none beyond {MOST_PIXELS:g}."
+            f"{path}: K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels, with no value above {MOST_PIXELS:g}."
         )
     rotation = checked_rotation(_numbers(entry.get("R", np.eye(3).tolist()), (3, 3), "R", path), f"{path}: R")
     translation = _numbers(entry.get("t", [0.0, 0.0, 0.0]), (3,), "t", path)
     if np.abs(translation).max() > FARTHEST:
-        raise DataError(f"{path}: t goes to {np.abs(translation).max():.3g}; it is in metres, {FARTHEST:g} at most.")
+        raise DataError(
+            f"{path}: t has a value of {np.abs(translation).max():.3g}; it must be in metres, at most {FARTHEST:g}."
+        )
     return Camera(intrinsics, rotation, translation)
 
 

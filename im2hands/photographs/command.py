@@ -1,6 +1,6 @@
 """The command `im2hands reconstruct`: a user's pictures to meshes, pictures and a JSON file each, one folder per picture.
 
-A folder appears whole or not at all, and a picture whose folder is there is skipped: an interrupted run goes on where it was.
+A folder appears completely or not at all, and a picture with a folder is skipped, so an interrupted run can be continued.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _work_of(settings: Settings) -> Work:
 def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tuple[str, bool]:
     folder = output / photograph.name
     if (folder / RESULT).is_file():
-        return f"{photograph.name}: finished before, skipped", True
+        return f"{photograph.name}: already done, skipped", True
     try:
         begun = perf_counter()
         hands = work(photograph)
@@ -126,9 +126,7 @@ class Work:
         if self.predicted:
             for name in ("order", "unit", "palm"):
                 if getattr(settings, name) is not None:
-                    raise DataError(
-                        f"--{name} says what a keypoint file holds; leave it out with --keypoints {PREDICTED}."
-                    )
+                    raise DataError(f"--{name} describes a keypoint file; leave it out with --keypoints {PREDICTED}.")
         else:
             self.keypoints_of = keypoint_source(
                 settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm
@@ -185,7 +183,7 @@ class Work:
         hands = placed(prediction, 0, 0, camera.cropped(affine), self.hand_models)
         problem = hands.reason or ((found := implausible(hands.keypoints[None])) and found[1])
         if problem:
-            raise DataError(f"IntagHand finds no two hands in the picture: {problem}; give their --box or keypoints.")
+            raise DataError(f"IntagHand does not find two hands in the picture: {problem}; give a --box or keypoints.")
         return hands.vertices, hands.keypoints
 
     def _refined(self, image: np.ndarray, keypoints: np.ndarray, camera: Camera) -> np.ndarray:
@@ -197,7 +195,7 @@ class Work:
         refined = aligned(made, keypoints[None, :, WRIST], "wrist")
         problem = implausible(refined)
         if problem is not None:
-            raise DataError(f"keypoint refinement makes no hands of the keypoints: {problem[1]}.")
+            raise DataError(f"keypoint refinement turns the keypoints into impossible hands: {problem[1]}.")
         return refined[0]
 
 
@@ -207,7 +205,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, setting
     meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
     if not meshes:
         reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
-        raise DataError(f"no surface of a hand was found ({reasons}).")
+        raise DataError(f"no hand surface was found ({reasons}).")
     for suffix in settings.formats:
         for side, mesh in meshes.items():
             write_mesh(folder / f"{side.value}.{suffix}", mesh)

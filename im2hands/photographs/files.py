@@ -1,6 +1,6 @@
 """A user's own photographs: image files of any depth, folders of them, and the frames of videos, as 8-bit RGB.
 
-Pixels are those of the picture as it is shown: the orientation of EXIF is applied, cameras and keypoints belong to that.
+Pixels are those of the displayed picture: the EXIF orientation is applied, and cameras and keypoints refer to the result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Image = UInt8[np.ndarray, "rows columns 3"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture that is read when it is asked for. name: of its results.  file: where it comes from."""
+    """A picture that is read on demand. name: name of its results.  file: its source file."""
 
     name: str
     file: Path
@@ -76,7 +76,7 @@ def _all(paths: Sequence[str | os.PathLike]) -> Iterator[Photograph]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
             if not files:
-                raise DataError(f"{path}: the folder holds no pictures ({', '.join(IMAGES)}).")
+                raise DataError(f"{path}: the folder contains no pictures ({', '.join(IMAGES)}).")
             yield from (Photograph(file.stem, file, partial(read_photograph, file)) for file in files)
         elif not path.exists():
             raise DataError(f"{path}: no such image, folder or video.")
@@ -100,9 +100,9 @@ def read_photograph(path: str | os.PathLike) -> Image:
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise DataError(f"{path}: the image holds {image.dtype} values; save it with 8 or 16 bits.")
+        raise DataError(f"{path}: the image has {image.dtype} values; save it with 8 or 16 bits.")
     if max(image.shape) > LONGEST_SIDE:
-        raise DataError(f"{path}: a side has {max(image.shape)} pixels; make it smaller than {LONGEST_SIDE}.")
+        raise DataError(f"{path}: one side has {max(image.shape)} pixels; make it smaller than {LONGEST_SIDE}.")
     return np.ascontiguousarray(image[..., ::-1])
 
 
@@ -146,4 +146,4 @@ def _video(path: Path) -> Iterator[Photograph]:
     finally:
         video.release()
     if not number:
-        raise DataError(f"{path}: OpenCV reads no frame of this video; convert it to H.264 in an .mp4 file.")
+        raise DataError(f"{path}: OpenCV cannot read any frame of this video; convert it to H.264 in an .mp4 file.")

@@ -9,7 +9,7 @@
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
 
-Whatever the file holds, what is read is in metres and STANDARD order; the frame is the file's own.
+Whatever the file contains, what is read is in metres and STANDARD order; the frame is the file's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Format = Literal["table", "json", "interhand", "array", "ply", "landmarks"]
 FORMATS = ("table", "json", "interhand", "array", "ply", "landmarks")
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
 UNNAMED = ""
-"""Name of the picture of a file that holds one entry and no name."""
+"""Name of the picture of a file that contains one entry and no name."""
 Hands = Float[np.ndarray, "2 21 3"]
 
 
@@ -53,7 +53,7 @@ Hands = Float[np.ndarray, "2 21 3"]
 class KeypointFile:
     """What a file says, by picture.
 
-    hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a hand that is not there.  landmarks: of files of
+    hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a missing hand.  landmarks: landmarks of files of
     this format, instead.  format, unit, order: as stated or recognised.
     """
 
@@ -66,7 +66,7 @@ class KeypointFile:
 
     @property
     def pictures(self) -> list[str]:
-        """Names of the pictures, in the file's order; UNNAMED if it holds one without name."""
+        """Names of the pictures, in the file's order; UNNAMED if it contains one without name."""
         return [*self.hands, *self.landmarks]
 
     def keypoints(
@@ -77,16 +77,16 @@ class KeypointFile:
     ) -> Hands:
         """Both hands (world, m) of a picture that may go by any of `names`; a file without names belongs to every picture.
 
-        frame: what the file's 3-D numbers are.  camera: of the picture.
+        frame: frame of the file's 3-D numbers.  camera: camera of the picture.
         Raises DataError if the file does not know the picture, or its landmarks cannot be placed.
         """
         if frame not in ("world", "camera"):
-            raise DataError(f"{self.path}: frame {frame!r} must be world or camera.")
+            raise DataError(f"{self.path}: the frame must be world or camera, not {frame!r}.")
         pictures = self.pictures
         name = UNNAMED if pictures == [UNNAMED] else next((name for name in names if name in pictures), None)
         if name is None:
             raise DataError(
-                f"{self.path}: has no entry {' or '.join(dict.fromkeys(names))}; it names {', '.join(pictures[:3])}"
+                f"{self.path}: has no entry {' or '.join(dict.fromkeys(names))}; its entries are {', '.join(pictures[:3])}"
                 f"{' ...' if len(pictures) > 3 else ''}."
             )
         if name in self.hands:
@@ -106,8 +106,8 @@ def read_keypoints(
     """The keypoints of a file or of a folder of `.ply` files, after checking them.
 
     format: recognised from the content; if given, another one is refused.  unit: by default recognised from the size of the
-    hands.  order: by default what the file says (`order`), else recognised from the lengths of the bones; where those are not
-    clear, STANDARD for `json` and `ply`, refused for `array`.
+    hands.  order: by default what the file says (`order`), otherwise recognised from the lengths of the bones; where those are
+    not clear, STANDARD for `json` and `ply`, refused for `array`.
     Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, hands as large as no hand in
     metres or millimetres, an order that is not clear, and left and right exchanged; DamagedFileError if it cannot be read.
     """
@@ -116,9 +116,9 @@ def read_keypoints(
             raise DataError(f"{path}: {name} {value!r} must be one of {', '.join(allowed)}.")
     found = _read(Path(path))
     if format is not None and found.format != format:
-        raise DataError(f"{path}: is of format {found.format}, not {format}; correct the format or leave it out.")
+        raise DataError(f"{path}: its format is {found.format}, not {format}; correct the format or leave it out.")
     if not found.landmarks and all(np.isnan(hands).all() for hands in found.hands.values()):
-        raise DataError(f"{path}: holds keypoints of no hand; at least one hand of one picture is needed.")
+        raise DataError(f"{path}: contains no keypoints; give at least one hand of one picture.")
     if found.format != "table":
         _check_finite(found)
         found = _in_metres(_in_standard_order(found, order), unit)
@@ -129,14 +129,16 @@ def read_keypoints(
 def with_palm(found: KeypointFile, palm: float) -> KeypointFile:
     """The landmarks of a file with another size of the palm (m). Raises DataError for other files and for no size of a palm."""
     if not found.landmarks:
-        raise DataError(f"{found.path}: a palm is for landmarks, but this file has metric keypoints; leave it out.")
+        raise DataError(
+            f"{found.path}: a palm size is only for landmarks, but this file has metric keypoints; leave it out."
+        )
     check_palm(palm, f"{found.path}: ")
     landmarks = {name: replace(picture, palm=palm) for name, picture in found.landmarks.items()}
     return replace(found, landmarks=landmarks)
 
 
 def _read(path: Path) -> KeypointFile:
-    """The numbers as they stand, with the unit and order that the format has by itself or states ("" for not known)."""
+    """The raw numbers, with the unit and order that the format implies or states ("" if unknown)."""
     if not path.exists():
         raise DataError(f"{path}: the keypoint file is missing; correct the path.")
     if path.is_dir() or path.suffix.lower() == ".ply":
@@ -146,7 +148,7 @@ def _read(path: Path) -> KeypointFile:
     if start == b"\x93NUMPY":
         numbers = read_npy(path, "array of numbers")
         if numbers.dtype.kind not in "iuf":
-            raise DataError(f"{path}: holds {numbers.dtype} values, not numbers; write it again.")
+            raise DataError(f"{path}: contains {numbers.dtype} values, not numbers; write it again.")
         return KeypointFile(str(path), "array", _array_hands(path, numbers.astype(np.float64)), {}, "", "")
     if start.startswith(b"PAR1"):
         return _read_parquet(path)
@@ -169,7 +171,7 @@ def _of_json(path: Path, content: Any) -> KeypointFile:
     formats, orders, stated_units = set(), set(), set()
     for name, entry in _entries(path, content):
         if name in hands or name in landmarks:
-            raise DataError(f"{path}: {_of(name)}stands there twice; keep one of them.")
+            raise DataError(f"{path}: {_of(name)}occurs twice; keep one of them.")
         if is_landmarks(entry):
             landmarks[name] = landmarks_of(entry, f"{path}: {_of(name)}")
             formats.add("landmarks")
@@ -219,8 +221,8 @@ def _row_name(entry: dict[str, Any]) -> str | None:
 
 def _unknown(path: Path) -> DataError:
     return DataError(
-        f"{path}: not a known keypoint file: an object with left and right (21 x 3 numbers or null), or with hands "
-        "(landmarks), or one of these per picture name."
+        f"{path}: not a known keypoint file; expected an object with left and right (21 x 3 numbers or null) or with "
+        "hands (landmarks), or one of these per picture name."
     )
 
 
@@ -269,7 +271,7 @@ def _ply_hands(path: Path) -> dict[str, Hands]:
     ends = tuple(f"_{side.value}" for side in SIDES)
     names = list(dict.fromkeys(file.stem.rpartition("_")[0] for file in files if file.stem.endswith(ends)))
     if not names:
-        raise DataError(f"{path}: joint files must be called <name>_left.ply and <name>_right.ply; none is.")
+        raise DataError(f"{path}: contains no joint files; name them <name>_left.ply and <name>_right.ply.")
     folder = path if path.is_dir() else path.parent
     hands = {name: np.stack([_ply_hand(folder / f"{name}{end}.ply") for end in ends]) for name in names}
     return hands if path.is_dir() else {UNNAMED: hands[names[0]]}
@@ -280,7 +282,7 @@ def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
         return np.full((21, 3), np.nan)
     points = read_points(path)
     if points.shape != (21, 3):
-        raise DataError(f"{path}: holds {len(points)} points, not the 21 joints of a hand; is it a mesh?")
+        raise DataError(f"{path}: contains {len(points)} points, not the 21 joints of a hand; is it a mesh?")
     return points
 
 
@@ -290,7 +292,7 @@ def _numbers(path: Path, value: Any) -> np.ndarray:
     except ValueError as error:
         text = json.dumps(value, default=str)
         raise DataError(
-            f"{path}: {text[:40]}{' ...' if len(text) > 40 else ''} is no array of numbers ({error}); correct it."
+            f"{path}: {text[:40]}{' ...' if len(text) > 40 else ''} is not an array of numbers ({error}); correct it."
         ) from None
 
 
@@ -315,19 +317,19 @@ def _check_finite(found: KeypointFile) -> None:
         if bad:
             raise DataError(
                 f"{found.path}: {_of(name)}{bad} of 21 keypoints of the {side.value} hand are not finite; fill them in, or "
-                "write null for a hand that is not there."
+                "write null for a missing hand."
             )
 
 
 def _in_standard_order(found: KeypointFile, order: str | None) -> KeypointFile:
     if order is not None and found.order and order != found.order:
-        raise DataError(f"{found.path}: says that its order is {found.order}, not {order}; correct one of them.")
+        raise DataError(f"{found.path}: its order is {found.order}, not {order}; correct one of them.")
     order = order or found.order
     if not order and found.hands:
         recognised = joint_order(np.stack([hand for *_, hand in _given(found)]))
         if recognised is None and found.format == "array":
             raise DataError(
-                f"{found.path}: the lengths of the bones do not tell the order of the joints; state it: "
+                f"{found.path}: the bone lengths do not show the order of the joints; state one of "
                 f"{', '.join(ALL_ORDERS)}."
             )
         order = (recognised or JointOrder.STANDARD).name.lower()
@@ -384,6 +386,4 @@ def _check_sides(found: KeypointFile) -> None:
     known = bends[np.isfinite(bends)]
     if known.size and known.mean() > OTHER_SIDE:
         axis = " (or z points towards the camera instead of away from it)" if found.landmarks else ""
-        raise DataError(
-            f"{found.path}: the hands bend backwards: left and right are exchanged{axis}; exchange the labels."
-        )
+        raise DataError(f"{found.path}: the hands bend backwards: left and right are swapped{axis}; swap the labels.")

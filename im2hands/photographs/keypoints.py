@@ -24,8 +24,8 @@ KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
 def keypoint_source(
     path: str, camera: str, order: str | None = None, unit: str | None = None, palm: float | None = None
 ) -> KeypointsOf:
-    """path, order, unit: as of `read_keypoints`.  palm: of landmarks, m, instead of what the file says.
-    camera: as of `camera_source`; for a table of ours the frame table of its split.
+    """path, order, unit: as in `read_keypoints`.  palm: palm size for landmarks, m, instead of the one in the file.
+    camera: as in `camera_source`; for a keypoint table of the workflow the frame table of its split.
     """
     found = read_keypoints(path, unit=unit, order=order)
     if palm is not None:
@@ -42,7 +42,7 @@ def keypoint_source(
     def of(photograph: Photograph, seen: Camera) -> np.ndarray:
         row = rows.of(photograph)
         if not table.usable[row]:
-            raise DataError(f"{path}: has no keypoints of {photograph.file} ({table.reasons[row]}).")
+            raise DataError(f"{path}: has no keypoints for {photograph.file} ({table.reasons[row]}).")
         return keypoints[row]
 
     return of

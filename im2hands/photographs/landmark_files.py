@@ -1,6 +1,6 @@
 """The plain JSON in which any detector can write 2-D and relative 3-D landmarks of a picture.
 
-`{"hands": [{"side": "left", "pixels": [[column, row] x 21], "relative": [[x, y, z] x 21]}, ...]}`, and beside `hands`
+`{"hands": [{"side": "left", "pixels": [[column, row] x 21], "relative": [[x, y, z] x 21]}, ...]}`, and next to `hands`
 the optional settings `palm` and `axes` of `landmarks.place_hand`; all of it in `docs/own-images.md`.
 """
 
@@ -45,7 +45,7 @@ def is_landmarks(entry: Mapping[str, Any]) -> bool:
 def check_palm(palm: Any, where: str) -> None:
     """Raises DataError unless it is the size of a palm in metres. where: start of the message."""
     if not (isinstance(palm, (int, float)) and not isinstance(palm, bool) and PALMS[0] <= palm <= PALMS[1]):
-        raise DataError(f"{where}palm {palm!r} must be a number from {PALMS[0]} to {PALMS[1]}, in metres.")
+        raise DataError(f"{where}palm must be a number from {PALMS[0]} to {PALMS[1]} in metres, not {palm!r}.")
 
 
 def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
@@ -58,7 +58,7 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     if palm is not None:
         check_palm(palm, where)
     if axes not in get_args(Axes):
-        raise DataError(f"{where}axes {axes!r} must be one of {', '.join(get_args(Axes))}.")
+        raise DataError(f"{where}axes must be one of {', '.join(get_args(Axes))}, not {axes!r}.")
     found: dict[Side, Landmarks] = {}
     for number, hand in enumerate(entry["hands"]):
         if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or not set(SHAPES) <= set(hand):
@@ -66,16 +66,16 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
         side = Side(hand["side"])
         if side in found:
             raise DataError(
-                f"{where}two hands are called {side.value}; name one of them {side.other.value}, or leave it out."
+                f"{where}two hands are labelled {side.value}; label one of them {side.other.value}, or leave it out."
             )
         numbers = {key: _numbers(hand[key], shape, f"{where}{side.value} hand: {key}") for key, shape in SHAPES.items()}
         if not np.isfinite(numbers["relative"]).all():
             raise DataError(
-                f"{where}{side.value} hand: relative holds numbers that are not finite; leave the hand out."
+                f"{where}{side.value} hand: relative contains numbers that are not finite; leave the hand out."
             )
         found[side] = Landmarks(**numbers)
     if not found:
-        raise DataError(f"{where}no hand is there; leave the picture out.")
+        raise DataError(f"{where}there is no hand; leave the picture out.")
     return PictureLandmarks(found, palm, axes)
 
 

@@ -4,7 +4,7 @@ A detector knows where 21 landmarks are in the picture, and their shape in space
 the size of the palm, the place follows: the hand is as far away as its size in the picture says. Size and place are solved for
 each hand by itself; two hands of one person share the size of the palm, and so their relative placement is metric.
 
-Landmarks stand in STANDARD order (wrist, then thumb to little finger from base to tip), which is also the order of MediaPipe.
+Landmarks are in STANDARD order (wrist, then thumb to little finger from base to tip), which is also the order of MediaPipe.
 Camera frame: x right, y down, z forward, metres.
 """
 
@@ -73,7 +73,7 @@ def keypoints_from_landmarks(
 ) -> Float[np.ndarray, "2 21 3"]:
     """Keypoints of both hands (world, m, order of `Side.index`) from a detector's landmarks; NaN for a hand that it has not.
 
-    camera: of the picture.  palm, axes: see place_hand.  Raises DataError as place_hand does, with the hand's side.
+    camera: camera of the picture.  palm, axes: see place_hand.  Raises DataError as place_hand does, with the hand's side.
     """
     keypoints = np.full((2, 21, 3), np.nan)
     for side, landmarks in hands.items():
@@ -95,8 +95,8 @@ def place_hand(
 
     palm: size of the palm (see palm_size) in m, by default that of the mean hand: an error of 5 % in it is one of 5 % in the
     distance from the camera.
-    axes: of the relative landmarks: `camera` if they are parallel to the camera's; `ray` if z is the direction in which the
-    hand is seen, as of networks that look at a crop; `free` if their orientation is to be solved too.
+    axes: axes of the relative landmarks: `camera` if they are parallel to the camera's; `ray` if z is the direction in which
+    the hand is seen, as of networks that look at a crop; `free` if their orientation is to be solved too.
     Errors beyond OUTLIER_PX count less and less, so that a few wrong landmarks do little.
     Raises DataError for wrong shapes, fewer than FEWEST landmarks, a palm without extent, or a hand behind the camera.
     """
@@ -104,14 +104,14 @@ def place_hand(
     seen = np.isfinite(pixels).all(axis=1)
     size = palm_size(relative)
     if size <= 1e-9 * np.abs(relative).max(initial=1e-9):
-        raise DataError("the relative landmarks of the palm lie in one point; the hand has no size.")
+        raise DataError("the relative landmarks of the palm coincide, so the hand has no size.")
     shape = (relative - relative[WRIST]) * ((palm or typical_palm()) / size)
     rays = _rays(pixels, intrinsics)
     turn = Rotation.identity() if axes == "camera" else _towards(np.nanmean(rays[seen], axis=0))
     start = _linear_place(turn.apply(shape[seen]), rays[seen])
     if not start[2] + turn.apply(shape)[:, 2].min() > 0:
         raise DataError(
-            "the hand would lie behind the camera; is z of the relative landmarks away from it, and are the pixels theirs?"
+            "the hand would be behind the camera; does z of the relative landmarks point away from it, and do the pixels match?"
         )
     extent = np.ptp(pixels[seen], axis=0).max()
 
@@ -127,7 +127,9 @@ def place_hand(
     solved = least_squares(residuals, unknown, loss="cauchy", f_scale=scale, x_scale="jac", xtol=1e-12, ftol=1e-12)
     keypoints = placed(solved.x)
     if not (keypoints[:, 2] > 0).all():
-        raise DataError("a part of the hand would lie behind the camera; are camera and pixels of the same picture?")
+        raise DataError(
+            "a part of the hand would be behind the camera; do camera and pixels belong to the same picture?"
+        )
     return PlacedHand(keypoints, np.linalg.norm(_project(keypoints, intrinsics) - pixels, axis=1))
 
 
@@ -136,12 +138,12 @@ def _checked(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
     if pixels.shape != (21, 2) or relative.shape != (21, 3):
         raise DataError(f"landmarks have shapes {pixels.shape} and {relative.shape}, not (21, 2) and (21, 3).")
     if not np.isfinite(relative).all():
-        raise DataError("the relative landmarks hold numbers that are not finite.")
+        raise DataError("the relative landmarks contain numbers that are not finite.")
     seen = np.isfinite(pixels).all(axis=1)
     if seen.sum() < FEWEST:
         raise DataError(f"only {seen.sum()} landmarks have pixels; at least {FEWEST} are needed.")
     if np.ptp(pixels[seen], axis=0).max() <= 0:
-        raise DataError("all landmarks lie in one pixel; the hand's distance cannot be told.")
+        raise DataError("all landmarks are in one pixel, so the distance of the hand is unknown.")
     return pixels, relative
 
 

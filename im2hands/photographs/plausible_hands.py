@@ -1,4 +1,4 @@
-"""What 21 points say of themselves: the order they stand in, their unit, and whether they are a left or a right hand.
+"""Finds from 21 points their order, their unit, and whether they are a left or a right hand.
 
 Order: the lengths of the 20 bones are compared with those of the mean hand. Unit: by the size of the box around the points.
 Side: fingers and thumb bend towards the palm, and seen with the palm down the index finger is on one side.
@@ -47,7 +47,7 @@ def units(hands: Hands) -> set[str]:
 
 
 def bend_to_the_back(hands: Hands, side: Side) -> Float[np.ndarray, " hands"]:
-    """How far thumb and fingers stand out on the back of hands (STANDARD order, any unit) that are said to be of `side`.
+    """How far thumb and fingers bend out of the back of hands (STANDARD order, any unit) labelled as `side`.
 
     In sizes of the palm: below 0 for hands of this side (-0.4 or less on those of the synthetic set), above 0 for the other.
     NaN for hands without a palm.

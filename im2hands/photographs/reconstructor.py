@@ -56,8 +56,8 @@ class TwoHands:
 
     meshes: world, m; None where a hand was not given or cannot be reconstructed, empty where its field has no surface;
     `failures` says why (see `reconstruction.failures`).  keypoints: as given (world, m); NaN for a hand that was not given.
-    camera: of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
-    method: `im2hands`, or `initial` also where refined occupancy was asked for but only one hand is seen.
+    camera: camera of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
+    method: `im2hands`, or `initial` also where refined occupancy was requested but only one hand is seen.
     """
 
     meshes: dict[Side, Mesh | None]
@@ -95,7 +95,7 @@ class TwoHands:
 
     @cached_property
     def penetration(self) -> Penetration | None:
-        """How far the hands stand in one another; None unless both have a surface."""
+        """How far the hands penetrate each other; None unless both have a surface."""
         pair = [self.meshes[side] for side in SIDES]
         return None if any(mesh is None or mesh.is_empty for mesh in pair) else penetration(*pair)
 
@@ -131,7 +131,8 @@ class TwoHands:
 
 @dataclass(frozen=True, eq=False)
 class Reconstructor:
-    """A network with the settings of its surfaces. extraction, anchors: see their classes. seed: of the anchors."""
+    """A network with the settings of its surfaces. extraction, anchors: see their classes. seed: seed for drawing the
+    anchors."""
 
     network: InitialOccupancyNetwork | RefinedOccupancyNetwork
     extraction: Extraction
@@ -150,11 +151,11 @@ class Reconstructor:
         """models: folder with the folder of each network, as the workflow writes it.
 
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.
-        Raises DataError if the network is missing, CheckpointError if the folder holds another one.
+        Raises DataError if the network is missing, CheckpointError if the folder contains another one.
         """
         if method not in get_args(ImageMethod):
             raise DataError(
-                f"there is no method {method!r} for single photographs; use {' or '.join(get_args(ImageMethod))}."
+                f"unknown method {method!r} for single photographs; use {' or '.join(get_args(ImageMethod))}."
             )
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
@@ -169,7 +170,7 @@ class Reconstructor:
     ) -> TwoHands:
         """Both hands of a photograph.
 
-        image: RGB.  keypoints: left, right; STANDARD order, world, m; NaN for a hand that is not there.  camera: of the image's
+        image: RGB.  keypoints: left, right; STANDARD order, world, m; NaN for a missing hand.  camera: camera of the image's
         pixels.
         Raises DataError for another image type, keypoints that are no hands in metres, or hands behind the camera.
         """
@@ -253,26 +254,28 @@ def _reconstruct_in_worker(photograph: Photograph) -> bytes:
 def hand_inputs(keypoints: Float[np.ndarray, "2 21 3"]) -> list[HandInput]:
     """The hands that are there, with their bone frames. keypoints: world, m; all NaN for a hand that is not there.
 
-    A hand whose keypoints cannot be used beside one whose can is there, rejected with its reason; see `usable`.
-    Raises DataError if there is none, or none can be used.
+    If only one hand has usable keypoints, the other one is kept but rejected with its reason; see `usable`.
+    Raises DataError if there are no keypoints or none can be used.
     """
     keypoints = np.asarray(keypoints, np.float64)
     if keypoints.shape != (len(SIDES), 21, 3):
         raise DataError(f"the keypoints have shape {keypoints.shape}; give (2, 21, 3): left and right hand, metres.")
     there = [side for side in SIDES if not np.isnan(keypoints[side.index]).all()]
     if not there:
-        raise DataError("there are no keypoints of any hand; give those of at least one.")
+        raise DataError("there are no keypoints; give those of at least one hand.")
     chosen = keypoints[[side.index for side in there]]
     frames, reasons = bone_frames(chosen, there)
     if None not in reasons:
         problem = implausible(chosen[None])
         if problem is not None:
-            raise DataError(f"the keypoints are no hands in metres: {problem[1]}.")
-        raise DataError(f"the keypoints of the {there[0].value} hand have no bone frames: {frames.rejected[0]}.")
+            raise DataError(f"the keypoints are not hands in metres: {problem[1]}.")
+        raise DataError(
+            f"bone frames cannot be computed from the keypoints of the {there[0].value} hand: {frames.rejected[0]}."
+        )
     if reasons == [None] * len(SIDES) and all(
         bend_to_the_back(hand[None], side)[0] > OTHER_SIDE for hand, side in zip(chosen, there, strict=True)
     ):
-        raise DataError("the fingers of both hands bend backwards: exchange left and right.")
+        raise DataError("the fingers of both hands bend backwards; swap left and right.")
     palms, bones, lengths = (x.numpy() for x in (frames.palm_rotation, frames.bone_from_palm, frames.bone_lengths))
     return [
         HandInput(
@@ -311,7 +314,7 @@ def photograph_crop(
     if not ((pixels >= -0.5) & (pixels < [columns - 0.5, rows - 0.5])).all(axis=1).any():
         low, high = pixels.min(axis=0).round().astype(int), pixels.max(axis=0).round().astype(int)
         raise DataError(
-            f"no keypoint lies in the picture of {columns} x {rows} pixels: they project to columns {low[0]} to {high[0]}, "
-            f"rows {low[1]} to {high[1]}; are the camera and the keypoints of this photograph?"
+            f"no keypoint is in the picture of {columns} x {rows} pixels: they project to columns {low[0]} to {high[0]}, "
+            f"rows {low[1]} to {high[1]}; do camera and keypoints belong to this photograph?"
         )
     return crop_image(image, affine, settings.size), affine, cropped

@@ -38,7 +38,7 @@ class ImageFields:
     """Makes the occupancy field of some hands from their photographs. Picklable; files are read once per process.
 
     model: folder of the weights.  frames, hands: tables of the split.  images: manifest of its crops.
-    seed, anchors: of the anchors of refined occupancy, drawn from the initial surfaces of the same hands.
+    seed, anchors: settings for the anchors of refined occupancy, drawn from the initial surfaces of the same hands.
     """
 
     method: ImageMethod
@@ -85,7 +85,7 @@ def imaged_pair(
 ) -> list[ImagedHand | None]:
     """What the network made of a photograph for every hand of a pair; None where it needs the other hand too.
 
-    crop: RGB, with its camera.  anchors, seed, frame_id: of the anchors of refined occupancy.
+    crop: RGB, with its camera.  anchors, seed, frame_id: for the anchors of refined occupancy.
     """
     device = network.image_projection.weight.device
     images = normalise(torch.from_numpy(crop[None].copy())).to(device)

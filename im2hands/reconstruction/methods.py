@@ -1,4 +1,4 @@
-"""The methods by name: hands with their keypoints and photographs in, surfaces out."""
+"""The methods by name. Each turns hands with keypoints and photographs into surfaces."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Light on surfaces: normals, three-dimensional noise, shadows of one light, openness to the sky, tone curve.
 
-Points are metres unless said otherwise; colours are linear light, 0 .. 1 before the tone curve. Nothing here knows hands.
+Points are in metres unless stated otherwise; colours are linear light, 0 .. 1 before the tone curve. Nothing here is specific
+to hands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a sound run shows, said of this run: each expectation with the numbers that it is judged by, met or missed."""
+"""Expectations of a sound run, checked on this run: each with its numbers, met or missed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from im2hands.report.facts import number
 LEAST_IOU = 75.0
 """Per cent of mesh IoU that HALO reaches when the keypoints are those of the hand model."""
 LARGEST_STEP_DOWN = 3.0
-"""Points of mesh IoU by which a method may stand behind the one that it starts from."""
+"""Points of mesh IoU by which a method may be worse than the one that it starts from."""
 STARTS_FROM = {"initial": "halo", "im2hands": "initial"}
 PART = 0.2
 """Share of the logged steps at the begin and at the end of a training whose mean losses are compared."""

@@ -169,7 +169,7 @@ PLAIN_TABLES = {
     "cost": "Cost",
     "published_results": "Published by the authors",
 }
-"""Tables that are shown as they are: name of the file -> heading."""
+"""Tables that are shown unchanged: name of the file -> heading."""
 FOLDED_ROWS = 12
 """Tables with more rows open on demand."""
 
@@ -230,7 +230,7 @@ def audit_lines(paths: Sequence[str | os.PathLike]) -> list[AuditLine]:
 
 
 def split_counts(paths: Sequence[str | os.PathLike]) -> list[SplitCounts]:
-    """What the frame tables (one per split) hold."""
+    """What the frame tables (one per split) contain."""
     splits = []
     for path in paths:
         table = read_parquet(path, FRAMES, ["capture", "frame_idx", "subject", "camera"]).to_pandas()
@@ -253,7 +253,7 @@ def software() -> list[tuple[str, str]]:
 
 
 def commit() -> str:
-    """The commit of the working folder, with a word if it was changed since; "unknown" where git cannot tell."""
+    """The commit of the working folder, with a note if it was changed since; "unknown" without git."""
     try:
         head, changes = (
             subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -1,7 +1,7 @@
-"""The picture of the workflow: stages in layers, arrows from what makes to what uses, as inline SVG.
+"""The picture of the workflow as inline SVG: stages in layers, with arrows from a stage to those that use its output.
 
-A small layered layout: every stage stands one layer below the deepest one that it needs; arrows that other arrows imply are
-left out; arrows over several layers get a place of their own in each; layers are ordered by the means of their neighbours.
+A small layered layout: every stage is one layer below the deepest one that it needs; arrows implied by other arrows are
+left out; arrows over several layers get their own place in each; layers are ordered by the means of their neighbours.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The report: one HTML file with everything in it, which asks the network for nothing.
+"""The report: one self-contained HTML file that loads nothing from the network.
 
-Equal inputs give an equal file: it holds no date and no path but those it was given.
+Equal inputs give an equal file: it contains no date and no paths except those it was given.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ LICENCES = {
 class Artifacts:
     """Paths of what the report shows.
 
-    method, source: whose numbers stand at the top and choose the pairs.  tables: folder of make_tables.  records: evaluation
-    files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
+    method, source: the numbers shown at the top and used to choose the pairs.  tables: folder of make_tables.  records:
+    evaluation files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
     (manifest): of the test split.  frames, frame_audits, hand_audits: one file per split.  hand_model: folder.
     models: folders of trained networks with card.json and curves.csv.  graph: (stage that makes, stage that uses).
     """

@@ -1,4 +1,4 @@
-"""Training whose result depends on the seed and the data alone, not on when it was interrupted.
+"""Training whose result depends only on the seed and the data, not on when it was interrupted.
 
 Data order, query sampling and dropout are functions of (seed, global step): nothing draws from a generator whose state would
 have to survive a kill.

@@ -1,4 +1,5 @@
-"""Batches of frames with labelled query points of both hands: item i is the batch of global step i, whoever asks for it.
+"""Batches of frames with labelled query points of both hands: item i is the batch of global step i, independent of who
+requests it.
 
 Frames: see `networks.two_hands`. Left and right draw their query points independently.
 """
@@ -21,13 +22,13 @@ from im2hands.networks.frame_batches import FrameBatch, frame_batch
 
 VALIDATION_BATCH_FRAMES = 2
 AnchorsOf = Callable[[FrameItem, np.random.Generator | None], Float[np.ndarray, "2 points 3"]]
-"""A frame, and a generator in training -> anchors of both hands (world, m), as the item's mirroring wants them."""
+"""A frame, and a generator in training -> anchors of both hands (world, m), as the item's mirroring requires."""
 
 
 class LabelledFrames:
     """The frames of a split with the stored query points of their hands.
 
-    with_images: whether batches hold images.  anchors: of refined occupancy.
+    with_images: whether batches contain images.  anchors: anchors for refined occupancy.
     Raises DataError if a hand of a frame has no query points.
     """
 
@@ -39,8 +40,8 @@ class LabelledFrames:
         missing = [name for pair in frames.hand_ids for name in pair if name not in rows]
         if missing:
             raise DataError(
-                f"{hands.manifest}: holds no query points of hand {missing[0]} ({len(missing)} missing), which "
-                f"{frames.frames_path} shows; run sample_queries again."
+                f"{hands.manifest}: contains no query points for hand {missing[0]} ({len(missing)} missing), which is in "
+                f"{frames.frames_path}; run sample_queries again."
             )
         self.rows = rows
 
@@ -90,7 +91,7 @@ class FrameValidation(Dataset):
         self.frames = frames
         self.set_name = next((name for name in VALIDATION_SETS if hands.has(name)), None)
         if self.set_name is None:
-            raise DataError(f"{hands.manifest}: holds no points; raise their numbers in sample_queries.")
+            raise DataError(f"{hands.manifest}: contains no points; raise their numbers in sample_queries.")
         self.points_per_hand = min(points_per_hand, hands.queries.count(0, self.set_name))
         self.chosen = evenly_spaced(len(frames), most_frames)
 

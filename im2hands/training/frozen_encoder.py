@@ -1,4 +1,4 @@
-"""A frozen image encoder: its maps are made once per frame, one image at a time, and kept while there is room."""
+"""A frozen image encoder: its maps are computed once per frame, one image at a time, and kept while there is memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FrozenEncoder:
     Images are encoded one by one, so that the maps of a frame do not depend on its neighbours in a batch, nor on how many
     frames fit into the budget.
     encoder: left in evaluation mode, without gradients.  device: where the maps are wanted; they are kept on the CPU.
-    budget_bytes: of the kept maps; frames beyond it are encoded whenever they are asked for.
+    budget_bytes: memory for kept maps; frames beyond it are encoded each time they are needed.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ def frozen_encoders(
 
 
 def require_no_augmentation(image_encoder: str, augmentation: bool, section: str) -> None:
-    """Raises ConfigError if a frozen encoder is to see images that change. section: of params.yaml, for the message."""
+    """Raises ConfigError if images change although the encoder is frozen. section: name in params.yaml, for the message."""
     if image_encoder == "frozen" and augmentation:
         raise ConfigError(
-            f"{section}: a frozen image encoder makes its maps once per frame, so images cannot be augmented; "
+            f"{section}: a frozen image encoder computes its maps once per frame, so images cannot be augmented; "
             "set augmentation: false or image_encoder: trained."
         )

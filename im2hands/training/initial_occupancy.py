@@ -124,7 +124,7 @@ def widened(halo: HaloNetwork, features: int) -> dict[str, Tensor]:
     state = dict(halo.decoders.state_dict())
     weight = state["layers.2.weight"]
     if weight.shape[1] != weight.shape[2]:
-        raise CheckpointError("HALO's third layer is not square, so that it cannot be widened for point features.")
+        raise CheckpointError("HALO's third layer is not square, so it cannot be widened for point features.")
     state["layers.2.weight"] = F.pad(weight, (0, features))
     return state
 

@@ -60,11 +60,11 @@ class IntagHandOptions:
 class IntagHandTask(NetworkTask):
     """IntagHand in training.
 
-    truths: what the losses need of each hand's model.  steps_per_epoch: of the published schedule.
+    truths: what the losses need of each hand's model.  steps_per_epoch: epoch length in the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
     decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
-    loss_weights: of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted as the
-    2-D terms are.
+    loss_weights: weights of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted
+    as the 2-D terms are.
     Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
     IntagHand's protocol (mm): regressed joints about the middle base, the prediction scaled to the true length from wrist to
     middle base; early on, hands predicted too small make it large. Millimetres are of a hand whose mean palm is 95 mm long.

@@ -79,7 +79,7 @@ class TwoHandFrames:
         first = self.frames.crops[int(self.frames.frame_ids[0])]
         if first.masks is None or first.dense is None:
             raise DataError(
-                f"{images}: the crops have no masks or dense maps, which IntagHand is trained on; "
+                f"{images}: the crops have no masks or dense maps, which IntagHand needs for training; "
                 "set normalize_images.masks and dense_maps to true in params.yaml."
             )
 
@@ -106,7 +106,7 @@ class TwoHandFrames:
 class IntagHandSteps(Dataset):
     """Training batches: item i is the batch of step i. Every frame comes once per epoch; a last incomplete batch is dropped.
 
-    augmentation: its ranges, None to take frames as they are.
+    augmentation: its ranges, None for unchanged frames.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class IntagHandSteps(Dataset):
 
 
 class IntagHandValidation(Dataset):
-    """Fixed batches of evenly spaced frames as they are."""
+    """Fixed batches of evenly spaced, unchanged frames."""
 
     def __init__(self, frames: TwoHandFrames, most_frames: int, heat_maps: Behaviour) -> None:
         self.frames, self.heat_maps = frames, heat_maps

@@ -68,7 +68,7 @@ class TrueMaps:
 
 
 class HandTruth(nn.Module):
-    """What a hand's losses need besides the batch: joint regressor, triangles and graph, as buffers of a precision."""
+    """What a hand's losses need in addition to the batch: joint regressor, triangles and graph, as buffers of one precision."""
 
     def __init__(self, model: HandModel, graph: HandGraph, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""What IntagHand's start hands are made of: mean and principal components of the training hands, how they are turned, and
-their projections."""
+"""Statistics for IntagHand's start hands: mean and principal components of the training hands, their rotations and
+projections."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def principal_components(
 
 
 def both_ways(root_offset: Float[Tensor, "frames 3"]) -> list[Float[Tensor, "frames 3"]]:
-    """Right middle base minus left one, as it is and mirrored, when the hands change sides."""
+    """Right middle base minus left one, unchanged and mirrored with the hands swapped."""
     return [root_offset, -Side.LEFT.mirror_points(root_offset)]
 
 

@@ -1,6 +1,6 @@
 """Loss, scores and optimiser of keypoint refinement, as published.
 
-Everything is in millimetres, each hand relative to its own middle base, in double precision; its place is not trained.
+Everything is in millimetres, each hand relative to its own middle base, in double precision; its position is not trained.
 Source: Im2Hands (CVPR 2023), keypoint refinement.
 """
 

@@ -1,4 +1,4 @@
-"""What the trainings of occupancy from photographs read: frames with images and the query points of both hands."""
+"""Data for training occupancy from photographs: frames with images and the query points of both hands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of refined occupancy: occupancy of both hands that see each other, on top of a frozen initial network.
+"""Training of refined occupancy: occupancy of two hands that see each other, on top of a frozen initial network.
 
 Source: Im2Hands (CVPR 2023), section 3.4: squared error and penetration, batches of 2 frames with 2048 points and 512 anchors
 per hand, Adam with an L2 penalty, best weights by validation IoU at 0.45; schedule and weights in `refined_losses`. A frozen
@@ -133,7 +133,7 @@ class RefinedOccupancyTask(NetworkTask):
 
 
 class StoredAnchors:
-    """Anchors of the frames of a set: in training one of the stored draws, else the first."""
+    """Anchors of the frames of a set: in training one of the stored draws, otherwise the first."""
 
     def __init__(self, frames: FrameSet, manifest: str | os.PathLike) -> None:
         """manifest: of ANCHORS shards. Raises DataError if a frame has none."""
@@ -159,7 +159,7 @@ def _network(job: Job, data: Data) -> RefinedOccupancyNetwork:
     first, _ = load_initial_occupancy(job.inputs.initial)
     if first.depth_reference != asked:
         raise ConfigError(
-            f"{job.inputs.initial}: was trained with depth_reference {first.depth_reference} and cannot be asked otherwise; "
+            f"{job.inputs.initial}: was trained with depth_reference {first.depth_reference} and cannot be used with another; "
             f"set options.depth_reference: {first.depth_reference} in params.yaml."
         )
     seed_torch(job.seed, f"initial weights of {NAME}")  # again: to load the initial network drew numbers

@@ -1,6 +1,6 @@
-"""One training for every network: a `Recipe` says what is a network's own, `train` does the rest.
+"""One training for every network: a `Recipe` states what is specific to a network, `train` does the rest.
 
-`train` reads the data, seeds and builds the network, goes on from the last checkpoint that fits, and writes the model folder
+`train` reads the data, seeds and builds the network, continues from the last matching checkpoint, and writes the model folder
 with its card.
 """
 
@@ -41,8 +41,8 @@ class Run:
     """Where and with what a training runs; decides nothing about its result but through the seed.
 
     output: receives model.safetensors, card.json, metrics.json, curves.csv.  checkpoints: resume state.
-    logs: curves while it runs; by default logs/training/NETWORK.  threads: of the CPU at most; small steps use fewer.
-    loaders: processes that prepare batches; by default none on the CPU and up to four beside a GPU.
+    logs: curves while it runs; by default logs/training/NETWORK.  threads: CPU threads at most; small steps use fewer.
+    loaders: processes that prepare batches; by default none on the CPU and up to four with a GPU.
     """
 
     output: str | os.PathLike
@@ -70,7 +70,7 @@ class FrameInputs:
 class Job:
     """What the parts of a recipe are given.
 
-    section: of params.yaml.  inputs: files and folders, an instance of the recipe's `inputs`.  options: named option ->
+    section: section of params.yaml.  inputs: files and folders, an instance of the recipe's `inputs`.  options: named option ->
     behaviour.
     """
 
@@ -86,8 +86,8 @@ class Data:
     """The data of a training.
 
     steps: item i is the batch of global step i.  validation: item i is a batch; the items are a fixed subset.
-    sets: the training and the validation set, if network or task ask for them.
-    used: for the card, parameters that the data changed or added.  metrics: facts beside the scores.
+    sets: the training and the validation set, for networks or tasks that need them.
+    used: for the card, parameters that the data changed or added.  metrics: facts in addition to the scores.
     made_of: parameters of the stages that made the data.
     """
 
@@ -111,9 +111,9 @@ class Recipe:
     name: as in params.yaml and the catalogue.  section: its class.  inputs: a dataclass of paths; what is a folder is that of
     a trained network.
     data: reads the inputs.  network: an untrained one; torch is seeded.  task: losses and scores.
-    options: a dataclass of the named options that decide about the training, besides those that decided about the data.
+    options: a dataclass of the named options that affect the training, in addition to those that affected the data.
     hides: parameters that the card does not list, since it lists what became of them, or the architecture does.
-    depends_on_length: whether a run of more steps would have gone another way from the start, beside a cosine schedule.
+    depends_on_length: whether a run of more steps would differ from the start, apart from a cosine schedule.
     """
 
     name: str
@@ -164,7 +164,7 @@ def train(recipe: Recipe, section: Section, inputs: Any, run: Run, options: Any 
 
 
 def files_of(inputs: Any) -> dict[str, Path]:
-    """Role -> the file that decides what a training reads there: of a network's folder its weights.
+    """Role -> the file that determines what a training reads there; for a network's folder, its weights.
 
     The folder of the hand model is left out: what is trained on are hands that were made of it.
     """
@@ -181,7 +181,7 @@ def parameters_of(recipe: Recipe, section: Section, data: Data) -> dict[str, Any
 
 
 def mark_of(recipe: Recipe, job: Job, data: Data, read: Mapping[str, str]) -> str:
-    """The fingerprint of a run: a checkpoint with another one is not taken up.
+    """The fingerprint of a run: a checkpoint with another one is not used.
 
     The number of steps is not part of it, so that a finished run can be made longer, unless the run depends on it from its
     start. The code is every module that the recipe imports, as for the rule of its stage.
@@ -194,7 +194,7 @@ def mark_of(recipe: Recipe, job: Job, data: Data, read: Mapping[str, str]) -> st
 
 
 def code_of(recipe: Recipe, project: Path = PROJECT) -> dict[str, str]:
-    """Path -> SHA-256 of every file of the project that the recipe is made of. project: the folder that holds `im2hands`."""
+    """Path -> SHA-256 of every file of the project that the recipe is made of. project: the folder that contains `im2hands`."""
     start = Path(inspect.getfile(recipe.network)).resolve().relative_to(PROJECT)
     return {file: sha256_file(project / file) for file in sources(start.as_posix(), project)}
 

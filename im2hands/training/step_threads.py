@@ -1,4 +1,4 @@
-"""How many CPU threads a step of a training is worth; imports nothing heavy, since the workflow plans with it."""
+"""How many CPU threads are useful for a training step; imports nothing heavy, because the workflow plans with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from im2hands.io.threads import threads_for
 
 HIDDEN_WIDTH = 64
 FIELDS_PER_FRAME = {InitialOccupancyTraining: 2, RefinedOccupancyTraining: 4}
-"""How often a step asks for each query point of a hand, both hands together; penetration doubles it."""
+"""How often a step evaluates each query point of a hand, both hands together; penetration doubles it."""
 
 
 def trains_image_encoder(section: Section) -> bool:
@@ -17,7 +17,7 @@ def trains_image_encoder(section: Section) -> bool:
 
 
 def step_threads(section: Section, threads: int) -> int:
-    """How many of `threads` a step is worth: all with an image encoder, else what its query points say."""
+    """How many of `threads` a step is worth: all with an image encoder, otherwise what its query points say."""
     if trains_image_encoder(section):
         return threads
     if isinstance(section, HaloTraining):

@@ -77,8 +77,8 @@ def test_external_systems_are_methods_and_keypoint_sources(content):
     ("name", "changes", "message"),
     [
         ("Other", {}, "external.Other"),
-        ("x_refined", {}, "kept for refined keypoints"),
-        ("other", {"meshes": None, "keypoints": None}, "a folder of meshes, a file of keypoints, or both"),
+        ("x_refined", {}, "reserved for refined keypoints"),
+        ("other", {"meshes": None, "keypoints": None}, "a folder of meshes, a keypoint file, or both"),
         ("other", {"unit": "cm"}, "external.other.unit"),
         ("other", {"given_keypoints": True}, "set alignment to camera"),
     ],
@@ -93,7 +93,7 @@ def test_wrong_external_systems_are_refused(content, name, changes, message):
 def test_a_result_needs_the_external_keypoints_that_it_names(content, source):
     content["external"] = {"other": external(keypoints=None)}
     content["results"]["initial"] = [source]
-    with pytest.raises(ConfigError, match=r"results.initial: external_\w+ needs a file of keypoints"):
+    with pytest.raises(ConfigError, match=r"results.initial: external_\w+ needs a keypoint file in external"):
         validate_params(content)
 
 

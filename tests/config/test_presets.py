@@ -32,7 +32,7 @@ def preset(params, text):
 
 def test_shipped_parameters_are_the_demo_preset(params):
     before = params.read_text()
-    assert "already holds" in configure_params("demo", params)[0]
+    assert "already has the values" in configure_params("demo", params)[0]
     assert params.read_text() == before
 
 
@@ -92,8 +92,8 @@ def test_dry_run_only_tells(params):
         ("sede: 7", "no key `sede`"),
         ("training: {halo: {lrr: 1}}", "no key `training.halo.lrr`"),
         ("training: {halo: {lr: -1}}", "training.halo.lr"),
-        ("training: 3", "`training` is a section in one file"),
-        ("seed: {a: 1}", "`seed` is a section in one file"),
+        ("training: 3", "`training` must be a section or a value in both"),
+        ("seed: {a: 1}", "`seed` must be a section or a value in both"),
         ("seed: [", "not valid YAML"),
         ("- 1", "keys and values"),
     ],

@@ -70,7 +70,7 @@ def made_up_interhand(
 ) -> MadeUpInterHand:
     """Writes `poses` two-hand poses seen by two cameras (one image each, in file order) below `root`.
 
-    Poses are spread over two captures; both hands stand near the world's origin, the cameras 0.7 m away.
+    Poses are spread over two captures; both hands are near the world's origin, the cameras 0.7 m away.
     """
     generator = np.random.default_rng(seed)
     dataset = MadeUpInterHand(Path(root), split)

@@ -146,7 +146,7 @@ def test_joints_in_metres_are_named_as_a_unit_error(interhand):
             entry["world_coord"] = (np.array(entry["world_coord"]) / 1000).tolist()
     frames = FrameTable(index(interhand)[0])
     with pytest.raises(
-        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres and look like metres"
+        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres but look like metres"
     ):
         fit_hands(interhand.root, "train", frames, builtin_hand_models(), 20.0)
 
@@ -165,13 +165,13 @@ def test_camera_positions_in_metres_are_named_as_a_unit_error(interhand):
     for capture in interhand.camera.values():
         capture["campos"] = {name: [x / 1000 for x in place] for name, place in capture["campos"].items()}
     with pytest.raises(
-        DataError, match=r"6 camera_position_implausible\).*must be in millimetres and look like metres"
+        DataError, match=r"6 camera_position_implausible\).*must be in millimetres but look like metres"
     ):
         index(interhand)
 
 
 def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
-    """A dataset in the coordinates of its camera, or of the first of two that stand side by side."""
+    """A dataset in the coordinates of its camera, or of the first of two side by side."""
     for capture, frames in interhand.fits.items():
         for entry in frames.values():
             for fit in entry.values():
@@ -186,7 +186,7 @@ def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians and look like degrees"),
+        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians but look like degrees"),
         (lambda fit: fit.update(trans=[80.0, 900.0, 20.0]), r"fit_translation_implausible\).*look like millimetres"),
     ],
 )
@@ -244,10 +244,10 @@ def test_a_byte_order_mark_does_no_harm(interhand, kind):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"\x1f\x8b\x08\0\0\0\0", "compressed archive under this name: unpack it"),
-        (b"PK\x03\x04\0\0", "compressed archive under this name: unpack it"),
+        (b"\x1f\x8b\x08\0\0\0\0", "it is really a compressed archive: unpack it"),
+        (b"PK\x03\x04\0\0", "it is really a compressed archive: unpack it"),
         ("{}".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
-        (b"\n<!DOCTYPE html><html>", "web page under this name"),
+        (b"\n<!DOCTYPE html><html>", "it is really a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"", "it is empty"),
     ],
@@ -261,7 +261,9 @@ def test_another_file_under_the_name_is_named(interhand, content, cause):
 def test_splits_of_another_name_are_named(interhand):
     folder = interhand.annotation_file("data").parent
     folder.rename(folder.with_name("training"))
-    with pytest.raises(DataError, match=r"annotations holds the folders training, but the splits must be called train"):
+    with pytest.raises(
+        DataError, match=r"annotations contains the folders training, but the splits must be called train"
+    ):
         index_frames(interhand.root, "train", 0.0)
 
 
@@ -275,17 +277,17 @@ def test_annotations_beside_their_split_are_named(interhand):
 def test_image_folders_of_another_name_or_depth_are_named(interhand):
     folder = interhand.root / "images" / "train"
     folder.rename(folder.with_name("Training"))
-    with pytest.raises(DataError, match=r"images of the split are missing; .*holds the folders Training"):
+    with pytest.raises(DataError, match=r"images of the split are missing; .*contains the folders Training"):
         index_frames(interhand.root, "train", 0.0)
     folder.mkdir()
     folder.with_name("Training").rename(folder / "train")
-    with pytest.raises(DataError, match=r"the images lie too deep; move the Capture folders"):
+    with pytest.raises(DataError, match=r"the images are one level too deep; move its Capture folders"):
         index_frames(interhand.root, "train", 0.0)
 
 
 def test_a_root_of_other_folders_lists_them(interhand):
     (interhand.root / "annotations").rename(interhand.root / "Annotations")
-    with pytest.raises(DataError, match=r"no annotations/ here .*holds the folders Annotations, images"):
+    with pytest.raises(DataError, match=r"annotations/ is neither here .*contains the folders Annotations, images"):
         InterHand26M.open(interhand.root)
 
 

@@ -100,9 +100,9 @@ def upside_down(dataset):
 @pytest.mark.parametrize(
     ("damage", "reason", "remedy"),
     [
-        (exchanged, "image_sides_exchanged", "width and height are exchanged"),
-        (other_ratio, "image_size_differs", "only be resized with their aspect ratio"),
-        (cropped, "image_size_differs", "only be resized with their aspect ratio"),
+        (exchanged, "image_sides_exchanged", "swapped width and height"),
+        (other_ratio, "image_size_differs", "must keep their aspect ratio"),
+        (cropped, "image_size_differs", "must keep their aspect ratio"),
         (turned, "image_turned", "without an EXIF orientation"),
         (upside_down, "image_turned", "without an EXIF orientation"),
     ],

@@ -169,7 +169,7 @@ def test_crops_travel_to_workers_and_displaced_shards_are_refused(prepared, tmp_
     with pytest.raises(IndexError):
         crops[6]
     write_manifest(tmp_path / "manifest.json", [tmp_path / f"000{shard}-of-0002.arrow" for shard in (1, 0)])
-    with pytest.raises(DamagedFileError, match="row 0 holds frame 3"):
+    with pytest.raises(DamagedFileError, match="row 0 contains frame 3"):
         CropSet(tmp_path / "manifest.json")[0]
 
 

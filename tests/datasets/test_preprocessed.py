@@ -162,9 +162,9 @@ def _twenty_joints(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: shutil.rmtree(folder / SPLIT), "above the splits"),
+        (lambda folder: shutil.rmtree(folder / SPLIT), "folder that contains the splits"),
         (_another_fit, r"1\.pkl: its left fit differs"),
-        (_twenty_joints, r"0000000_left\.ply: holds 20 points instead of 21"),
+        (_twenty_joints, r"0000000_left\.ply: contains 20 points instead of 21"),
     ],
     ids=["no split", "two releases", "joints"],
 )

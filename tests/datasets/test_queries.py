@@ -194,7 +194,7 @@ def test_a_set_travels_to_workers(query_set):
 def test_asking_for_more_than_is_stored_is_refused(query_set):
     with pytest.raises(DataError, match="has 104 uniform_cube points, but 105"):
         query_set.block(0, np.random.default_rng(0), {"uniform_cube": 105})
-    with pytest.raises(DataError, match="no query points of the hand 9_9_left"):
+    with pytest.raises(DataError, match="no query points for the hand 9_9_left"):
         query_set.row_of("9_9_left")
 
 

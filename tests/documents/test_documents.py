@@ -27,7 +27,7 @@ def test_every_command_is_in_the_table_and_no_other():
 
 @pytest.mark.parametrize(("command", "runner"), register().items())
 def test_what_runs_a_command_says_its_words(command, runner):
-    """The program's verb or module and every option stand in the test that the table names, or in what that test calls."""
+    """The program's verb or module and every option are in the test that the table names, or in what that test calls."""
     file, _, name = runner.partition("::")
     if not name:
         assert runner.startswith(OTHERWISE)

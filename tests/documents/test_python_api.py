@@ -1,4 +1,4 @@
-"""The examples of docs/python-api.md run as they stand there, with tiny networks."""
+"""The examples of docs/python-api.md run unchanged, with tiny networks."""
 
 from __future__ import annotations
 

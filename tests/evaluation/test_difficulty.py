@@ -133,7 +133,7 @@ def test_every_method_stands_for_the_same_frames(small_data, frame_set, tmp_path
 
 
 def test_a_method_of_whole_pairs_makes_no_hand_alone(small_data, frame_set):
-    """The other hand of a rejected one is rejected by name, and pairs that are whole stay as they are."""
+    """The other hand of a rejected one is rejected by name, and complete pairs are unchanged."""
     table, evaluated = small_data.hand_table, evaluated_frames(frame_set, 1)
     joints = np.zeros((6, 2, 21, 3))
     for frame in range(6):

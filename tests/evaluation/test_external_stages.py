@@ -133,7 +133,7 @@ def test_keypoints_given_back_reconstruct_the_same_hands(small_data, exported, m
 
 
 def test_meshes_are_moved_by_the_wrist_of_their_keypoints(small_data, exported, tmp_path):
-    """A system whose world is 2 m off: its keypoints say so, and its meshes come to stand on the true wrists."""
+    """A system whose world is 2 m off: its keypoints show this, and its meshes are moved to the true wrists."""
     (tmp_path / "in").mkdir()
     for file in exported[0].glob("*.ply"):
         mesh = read_mesh(file)
@@ -169,10 +169,10 @@ def test_tables_have_a_row_and_the_cost_table_has_none(small_data, exported, mod
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"unit": "mm"}, r"\.ply: the mesh is 0\.\d+ long, which is a hand in m .*state the unit m"),
+        ({"unit": "mm"}, r"\.ply: the mesh is 0\.\d+ long, which is plausible for a hand in m .*state the unit m"),
         (
             {"alignment": "wrist", "given_keypoints": False},
-            r"\.ply: is to be moved by its wrist.*set its alignment to camera",
+            r"\.ply: must be moved by its wrist.*set its alignment to camera",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_vertices_that_are_no_numbers_are_a_counted_failure(small_data, exported
         ),
         (
             lambda rows: [row.update(image="other.jpg") for row in rows[:1]] and rows.__delitem__(slice(1, None)),
-            "none of its rows",
+            "no row names",
         ),
     ],
 )
@@ -216,7 +216,7 @@ def test_mistakes_with_keypoints_are_one_sentence(small_data, tmp_path, change, 
 
 def test_wrong_unit_of_keypoints_is_one_sentence(small_data, tmp_path):
     keypoint_file(small_data, tmp_path / "k.json", scale=1000)
-    with pytest.raises(SystemExit, match=r"k\.json: no frame holds two hands in m; .*millimetres"):
+    with pytest.raises(SystemExit, match=r"k\.json: no frame has two hands in m; .*millimetres"):
         run_import_keypoints(small_data, tmp_path / "k.json", tmp_path / "test.parquet")
 
 

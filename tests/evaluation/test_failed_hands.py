@@ -175,7 +175,7 @@ def rest() -> np.ndarray:
 
 
 def test_keypoints_are_judged_hand_by_hand(rest):
-    """NaN, infinite and huge coordinates, and hands without a palm plane, harm nobody beside them."""
+    """NaN, infinite and huge coordinates, and hands without a palm plane, do not affect other hands."""
     broken = [rest * np.nan, rest + np.inf, rest * 1e30, rest * 1e300, rest + 1e30, rest * 0, rest * 1000, rest * 1e-3]
     one = rest.copy()
     one[3] = 1e200

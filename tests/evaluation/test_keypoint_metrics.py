@@ -83,7 +83,7 @@ def test_a_hand_without_size_is_counted_not_averaged():
 
 
 def test_shapes_that_do_not_correspond_are_refused():
-    with pytest.raises(DataError, match="do not correspond"):
+    with pytest.raises(DataError, match="do not match"):
         joint_errors(joints(0), joints(1, samples=5))
     with pytest.raises(DataError, match=r"\(samples, 21, 3\)"):
         joint_errors(joints(0)[:, :20], joints(1)[:, :20])

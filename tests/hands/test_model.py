@@ -151,7 +151,7 @@ def test_seal_appends_the_ring_centre_in_numpy_and_torch():
         ((2, 45), (2, 10), (2, 3), "axis_angles must have shape"),
         ((2, 48), (2, 16), (2, 3), "shape must have shape"),
         ((2, 48), (2, 10), (3,), "translation must have shape"),
-        ((2, 48), (1, 10), (2, 3), "equally many"),
+        ((2, 48), (1, 10), (2, 3), "equal in number"),
     ],
 )
 def test_wrong_shapes_are_named(pose, shape, translation, message):

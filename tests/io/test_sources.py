@@ -86,7 +86,7 @@ def test_missing_stage_is_named(project):
 
 def test_relative_imports_are_refused(project):
     root = project(stages__work="from . import other")
-    with pytest.raises(SyntaxError, match="write the whole name"):
+    with pytest.raises(SyntaxError, match="write the full module name"):
         sources("stages/work.py", root=root)
 
 

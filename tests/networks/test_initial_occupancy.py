@@ -216,7 +216,7 @@ def test_consistent_penetration_is_the_field_at_the_other_hands_points():
 
 @pytest.mark.parametrize("option", ["depth_reference", "penetration_frame"])
 def test_other_options_are_refused(option):
-    with pytest.raises(ValueError, match=f"{option} is published or consistent, not 'both'"):
+    with pytest.raises(ValueError, match=f"{option} must be published or consistent, not 'both'"):
         small_network(**{option: "both"})
 
 

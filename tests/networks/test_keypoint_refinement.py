@@ -146,7 +146,7 @@ def test_consistent_regressors_are_one_per_side():
 
 
 def test_hands_meet_only_in_the_image():
-    """Moving the right hand leaves the refined left one as it is."""
+    """Moving the right hand does not change the refined left one."""
     network = small_network().eval()
     image, keypoints = random_case(2)
     moved = RefinementKeypoints(keypoints.left, keypoints.right + 5, keypoints.origin)

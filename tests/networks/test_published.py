@@ -111,10 +111,10 @@ def test_missing_file_and_file_without_weights(tmp_path):
     with pytest.raises(CheckpointError, match="missing"):
         read_published(tmp_path / "no.pt")
     torch.save({"it": 3}, tmp_path / "f.pt")
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match="contains no weights"):
         read_published(tmp_path / "f.pt")
     torch.save([1, 2], tmp_path / "g.pt")
-    with pytest.raises(CheckpointError, match="holds a list"):
+    with pytest.raises(CheckpointError, match="contains a list"):
         read_published(tmp_path / "g.pt")
 
 

@@ -38,7 +38,7 @@ def command(*arguments: Any) -> Result:
 
 
 def training_state(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What stands beside the weights in a file of the published training: Adam's state, counters, a NumPy scalar."""
+    """What a file of the published training contains in addition to the weights: Adam's state, counters, a NumPy scalar."""
     moments = {place: torch.zeros_like(tensor) for place, tensor in enumerate(list(weights.values())[:5])}
     state = {
         place: {"step": torch.tensor(4000.0), "exp_avg": each, "exp_avg_sq": each} for place, each in moments.items()

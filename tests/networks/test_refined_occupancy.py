@@ -247,7 +247,7 @@ def test_optimiser_penalises_in_the_gradient():
 
 
 def test_without_context_a_hand_does_not_see_the_other_code():
-    """The ablation: codes leave the anchor encoder as they are."""
+    """The ablation: codes of the anchor encoder are not changed."""
     network = RefinedOccupancyNetwork("resnet18", initial={"width": 12}, context=False)
     assert network.architecture["context"] is False
     codes = {side: torch.randn(2, 256) for side in Side}

@@ -88,7 +88,7 @@ def fill_halo_decoder(file: Recorder, rng: np.random.Generator) -> None:
 
 
 def fill_mano_forward(file: Recorder, rng: np.random.Generator) -> None:
-    """Correctives of the stand-in dealt anew over the vertices, poses and shapes anew."""
+    """Correctives of the stand-in redistributed over the vertices, with new poses and shapes."""
     turns = rng.permutation(778)
     file.replace({name: file[name][turns] for name in ("model_shapedirs_q", "model_posedirs_q")})
     pose = np.concatenate([rng.standard_normal((6, 3)), 0.4 * rng.standard_normal((6, 45))], 1)

@@ -120,7 +120,7 @@ def test_damaged_and_missing_files_are_reported(tmp_path):
     report = run_parity(tmp_path)
     assert report.failed
     assert "truncated.npz" in report.damaged[0]
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="does not exist"):
         run_parity(tmp_path / "nowhere")
 
 

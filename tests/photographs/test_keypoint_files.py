@@ -84,7 +84,7 @@ def test_what_is_stated_is_believed_where_bones_are_not_clear(tmp_path, stated):
     (content if stated == "file" else arguments)["order"] = "mano"
     found = read_keypoints(written(tmp_path / "k.json", content), **arguments)
     np.testing.assert_allclose(found.hands[UNNAMED], blurred, atol=1e-12)
-    with pytest.raises(DataError, match="do not tell the order of the joints; state it"):
+    with pytest.raises(DataError, match="do not show the order of the joints; state one of"):
         read_keypoints(written(tmp_path / "k.npy", in_order("mano", blurred)))
 
 
@@ -184,10 +184,10 @@ LEFT = HANDS[0].tolist()
     ("content", "message"),
     [
         (change(left=LEFT[:20]), "left is 20 x 3, not 21 x 3"),
-        (change(left=[*LEFT[:20], [0.0]]), "rows of different length"),
+        (change(left=[*LEFT[:20], [0.0]]), "rows differ in length"),
         (change(left=[*LEFT[:20], [NAN, 0, 0]]), "1 of 21 keypoints of the left hand are not finite; fill them in"),
-        (change(left=None, right=None), "keypoints of no hand"),
-        (change(left=entry()["right"], right=entry()["left"]), "left and right are exchanged; exchange the labels"),
+        (change(left=None, right=None), "contains no keypoints"),
+        (change(left=entry()["right"], right=entry()["left"]), "left and right are swapped; swap the labels"),
         (change(unit="mm"), "hands measure .* in mm, and mm was stated"),
         (change(unit="cm"), "unit 'cm' must be one of m, mm"),
         (change(order="halo"), "order 'halo' must be one of standard"),
@@ -197,20 +197,20 @@ LEFT = HANDS[0].tolist()
         ({"keypoints": 3}, "not a known keypoint file"),
         ({"a.jpg": entry(), "b.jpg": {"left": None}}, "not a known keypoint file"),
         ([entry()], "entry 0 must have image or frame_id"),
-        ([{"image": "a", **entry()}] * 2, "picture a: stands there twice"),
+        ([{"image": "a", **entry()}] * 2, "picture a: occurs twice"),
         ([{"image": "a", **entry()}, {"image": "b", **landmark_entry()}], "different formats"),
         (HANDS[:, :20].tolist(), "is 2 x 20 x 3, not 2 x 21 x 3"),
         (LEFT, "is 21 x 3, not 2 x 21 x 3"),
         ({"world_coord": LEFT, "joint_valid": []}, "no InterHand2.6M annotation"),
         (with_hands({"side": "top"}), "hand 0 must have side"),
-        (with_hands({"side": "right"}, {"side": "right"}), "two hands are called right; name one of them left"),
+        (with_hands({"side": "right"}, {"side": "right"}), "two hands are labelled right; label one of them left"),
         (with_hands({"pixels": LEFT}), "pixels must be 21 points of 2 numbers, not 21 x 3"),
         (with_hands({"pixels": 3}), "pixels must be 21 points"),
-        (with_hands({"relative": [[NAN] * 3] * 21}), "relative holds numbers that are not finite"),
-        ({**landmark_entry(), "palm": 90}, "palm 90 must be a number from 0.04 to 0.15, in metres"),
-        ({**landmark_entry(), "axes": "world"}, "axes 'world' must be one of camera, ray, free"),
-        (with_hands({"side": "left"}, {"side": "right"}), r"left and right are exchanged \(or z points towards"),
-        ({"hands": []}, "no hand is there; leave the picture out"),
+        (with_hands({"relative": [[NAN] * 3] * 21}), "relative contains numbers that are not finite"),
+        ({**landmark_entry(), "palm": 90}, "palm must be a number from 0.04 to 0.15 in metres, not 90"),
+        ({**landmark_entry(), "axes": "world"}, "axes must be one of camera, ray, free, not 'world'"),
+        (with_hands({"side": "left"}, {"side": "right"}), r"left and right are swapped \(or z points towards"),
+        ({"hands": []}, "there is no hand; leave the picture out"),
     ],
 )
 def test_one_sentence_for_each_mistake(tmp_path, content, message):
@@ -238,16 +238,16 @@ def test_damaged_files(tmp_path, name, content, message):
 def test_missing_files_and_wrong_settings(tmp_path):
     with pytest.raises(DataError, match="keypoint file is missing"):
         read_keypoints(tmp_path / "none.json")
-    with pytest.raises(DataError, match="must be called <name>_left"):
+    with pytest.raises(DataError, match="name them <name>_left"):
         read_keypoints(tmp_path)
     path = written(tmp_path / "k.json", entry())
     with pytest.raises(DataError, match="format 'x' must be one of"):
         read_keypoints(path, format="x")
-    with pytest.raises(DataError, match="is of format json, not ply"):
+    with pytest.raises(DataError, match="its format is json, not ply"):
         read_keypoints(path, format="ply")
     with pytest.raises(DataError, match="and mm was stated"):
         read_keypoints(path, unit="mm")
-    with pytest.raises(DataError, match="frame 'crop' must be world or camera"):
+    with pytest.raises(DataError, match="frame must be world or camera, not 'crop'"):
         read_keypoints(path).keypoints(("a",), CAMERA, "crop")
 
 
@@ -255,6 +255,6 @@ def test_landmarks_that_cannot_be_placed_are_named(tmp_path):
     content = landmark_entry()
     content["hands"][1]["pixels"] = [[5, 5]] * 21
     path = written(tmp_path / "k.json", {"a.jpg": content})
-    with pytest.raises(DataError, match="left hand: all landmarks lie in one pixel") as raised:
+    with pytest.raises(DataError, match="left hand: all landmarks are in one pixel") as raised:
         read_keypoints(path).keypoints(("a.jpg",), CAMERA)
     assert str(raised.value).startswith(f"{path}: ")

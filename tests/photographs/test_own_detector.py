@@ -1,4 +1,4 @@
-"""The adapter of the documentation runs as it stands there, and its file gives the hands that were painted."""
+"""The adapter of the documentation runs unchanged, and its file gives the hands that were painted."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_finished_pictures_are_skipped_and_bad_ones_do_not_stop_the_others(run, 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
     before = (tmp_path / "out/a/result.json").stat().st_mtime_ns
     code, text = run(folder)
-    assert text.count("finished before") == 2
+    assert text.count("already done") == 2
     assert (tmp_path / "out/a/result.json").stat().st_mtime_ns == before
 
 
@@ -113,7 +113,7 @@ def shifted(scene: Scene, shift: list[float]) -> dict:
 BAD = {
     "no such picture": (lambda s: {"image": "nowhere.png"}, "nowhere.png: no such image, folder or video"),
     "another kind of file": (lambda s: {"image": s.keypoints}, "neither an image"),
-    "empty folder": (lambda s: {"image": _folder(s)}, "the folder holds no pictures"),
+    "empty folder": (lambda s: {"image": _folder(s)}, "the folder contains no pictures"),
     "empty file": (lambda s: {"image": _file(s, "empty.png", b"")}, "the file is empty"),
     "text as picture": (lambda s: {"image": _file(s, "text.png", b"hello")}, "does not decode"),
     "truncated jpeg": (
@@ -123,15 +123,15 @@ BAD = {
     "truncated png": (lambda s: {"image": _file(s, "cut.png", s.image.read_bytes()[:9000])}, "cannot be used"),
     "floating point": (
         lambda s: {"image": s.picture("float.tiff", s.pixels.astype(np.float32))},
-        "holds float32 values; save it with 8 or 16 bits",
+        "has float32 values; save it with 8 or 16 bits",
     ),
-    "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV reads no frame of this video"),
+    "no film": (lambda s: {"image": _file(s, "film.mp4", b"nothing")}, "OpenCV cannot read any frame of this video"),
     "keypoints missing": (lambda s: {"keypoints": "none.json"}, "none.json: the keypoint file is missing"),
     "keypoints no JSON": (lambda s: {"keypoints": s.written("bad.json", "{")}, "is not valid JSON"),
     "keypoints of others": (lambda s: {"keypoints": s.written("other.json", {"x.png": s.hands})}, "has no entry"),
     "keypoints not numbers": (
         lambda s: {"keypoints": s.written("words.json", s.hands | {"right": [["a"] * 3] * 21})},
-        "is no array of numbers",
+        "is not an array of numbers",
     ),
     "all joints in one place": (
         lambda s: {"keypoints": s.written("point.json", dict.fromkeys(s.hands, [[0.0, 0, 1]] * 21))},
@@ -152,7 +152,7 @@ BAD = {
     "K of another shape": (lambda s: {"camera": s.written("c2.json", {"K": [1, 2]})}, "K must be 3 x 3 finite numbers"),
     "no rotation": (
         lambda s: {"camera": s.written("c3.json", s.camera_content | {"R": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]})},
-        "R is no rotation matrix",
+        "R is not a rotation matrix",
     ),
     "hands behind the camera": (
         lambda s: {"camera": s.written("c4.json", shifted(s, [0, 0, -9]))},
@@ -160,17 +160,17 @@ BAD = {
     ),
     "hands beside the picture": (
         lambda s: {"camera": s.written("c5.json", shifted(s, [9, 0, 0]))},
-        "no keypoint lies in the picture",
+        "no keypoint is in the picture",
     ),
     "no networks": (lambda s: {"model": s.folder / "nothing"}, "the model card is missing"),
-    "unknown method": (lambda s: {"method": "magic"}, "no method 'magic'"),
+    "unknown method": (lambda s: {"method": "magic"}, "unknown method 'magic'"),
     "grid that is no doubling": (lambda s: {"resolution": 100}, "cannot be reached by doublings"),
     "unknown format": (lambda s: {"formats": "stl"}, "not a mesh format; use obj, ply, glb"),
     "order without a file": (
         lambda s: {"keypoints": "intaghand", "order": "mano"},
-        "--order says what a keypoint file",
+        "--order describes a keypoint file",
     ),
-    "no palm": (lambda s: {"palm": 85}, "a palm is for landmarks"),
+    "no palm": (lambda s: {"palm": 85}, "a palm size is only for landmarks"),
     "box upside down": (lambda s: {"box": "10,10,5,20"}, "give left,top,right,bottom in pixels"),
     "output is a file": (lambda s: {"output": s.image}, "is a file; give a folder"),
 }

@@ -197,11 +197,11 @@ def test_fitted_models_lie_on_the_meshes(hands):
         (lambda i, k, c: (np.dstack([i, i[..., 0]]), k, c), "give 8-bit RGB"),
         (lambda i, k, c: (i, k[0], c), r"give \(2, 21, 3\)"),
         (lambda i, k, c: (i, k * 1000, c), "millimetres"),
-        (lambda i, k, c: (i, np.full_like(k, np.nan), c), "no keypoints of any hand"),
+        (lambda i, k, c: (i, np.full_like(k, np.nan), c), "there are no keypoints"),
         (lambda i, k, c: (i, np.where(np.arange(21)[:, None] == 3, np.nan, k), c), "not all are numbers"),
-        (lambda i, k, c: (i, np.zeros_like(k), c), "no bone frames"),
+        (lambda i, k, c: (i, np.zeros_like(k), c), "bone frames cannot be computed"),
         (lambda i, k, c: (i, k, Camera(c.intrinsics, c.rotation, c.translation - [0, 0, 5])), "behind the camera"),
-        (lambda i, k, c: (i, k, Camera(c.intrinsics, c.rotation, c.translation - [-5, 0, 0])), "no keypoint lies in"),
+        (lambda i, k, c: (i, k, Camera(c.intrinsics, c.rotation, c.translation - [-5, 0, 0])), "no keypoint is in"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(photograph, change, message):

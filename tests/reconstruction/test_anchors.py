@@ -182,7 +182,7 @@ def test_stored_anchors_are_found_by_frame(data, initial, rows, tmp_path):
             both = np.stack([points_of(row, side)[draw] for side in SIDES])
             np.testing.assert_array_equal(stored.anchors(row["frame_id"], draw), both)
         assert stored.reasons(row["frame_id"]) == {Side.LEFT: None, Side.RIGHT: None}
-    with pytest.raises(DataError, match=r"no anchors of frame 77 .*generate_anchors"):
+    with pytest.raises(DataError, match=r"no anchors for frame 77 .*generate_anchors"):
         stored.anchors(77, 0)
     with pytest.raises(IndexError):
         stored.anchors(0, 2)

@@ -1,4 +1,4 @@
-"""Refining a keypoint source: what the network is shown, where its result stands, what is left out and why."""
+"""Refining a keypoint source: the input of the network, the position of its result, what is left out and why."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_unusable_frames_keep_their_row_and_say_why(data, given, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("other frames", r"holds keypoints of other frames than .*frames.*test\.parquet"),
+        ("other frames", r"its keypoints do not belong to the frames of .*frames.*test\.parquet"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
     ],

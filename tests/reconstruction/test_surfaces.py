@@ -123,7 +123,7 @@ def test_a_part_that_the_search_missed_makes_it_ask_for_every_point():
 
 
 def test_failures_do_not_disturb_the_others():
-    """A rejected hand, an empty field and one that is not finite stand between two good ones."""
+    """A rejected hand, an empty field and one that is not finite are between two good ones."""
     hands = [hand(0, Side.RIGHT), hand(1, Side.LEFT, rejected="palm without a plane"), *map(right, (2, 3)), right(4)]
     hands[2] = HandInput(**vars(hands[2]) | {"bone_lengths": np.full(16, -1.0)})
     hands[3] = HandInput(**vars(hands[3]) | {"bone_lengths": np.full(16, np.nan)})

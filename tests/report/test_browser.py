@@ -30,7 +30,7 @@ def picture_of_the_view(browser) -> np.ndarray:
 
 
 def colourful(picture: np.ndarray) -> float:
-    """Share of pixels that are no grey."""
+    """Share of pixels that are not grey."""
     return float((np.ptp(picture, axis=-1) > 45).mean())
 
 

@@ -1,4 +1,5 @@
-"""`im2hands view`: the page's data are the meshes, their distances and where they stand in each other; bad input is refused."""
+"""`im2hands view`: the page's data are the meshes, their distances and where they penetrate each other; bad input is
+refused."""
 
 from __future__ import annotations
 
@@ -139,8 +140,8 @@ def test_an_open_mesh_gives_no_penetration(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda path: None, DataError, "is not there"),
-        (lambda path: path.mkdir(), DataError, "holds no mesh"),
+        (lambda path: None, DataError, "does not exist"),
+        (lambda path: path.mkdir(), DataError, "contains no mesh"),
         (lambda path: path.write_text("ply\nformat ascii 1.0\nelement vertex 9"), DamagedFileError, "not a readable"),
     ],
 )

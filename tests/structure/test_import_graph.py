@@ -27,13 +27,13 @@ MODULES = {"doctor": ("io", "config", "networks"), "cli": (*ROOMS, "doctor")}
 
 
 def imported_rooms(file: Path) -> set[str]:
-    """Second part of every `im2hands.x...` name that a module imports, wherever the import stands."""
+    """Second part of every `im2hands.x...` name that a module imports, wherever the import is."""
     rooms = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import; write the whole name"
+            assert node.level == 0, f"{file}: relative import; write the full module name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue

@@ -1,4 +1,5 @@
-"""What trainings of occupancy from photographs read besides `two_hand_frames`: query points, an initial network, anchors."""
+"""What trainings of occupancy from photographs read in addition to `two_hand_frames`: query points, an initial network,
+anchors."""
 
 from __future__ import annotations
 

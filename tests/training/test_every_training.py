@@ -1,5 +1,5 @@
 """What holds for every training: a stopped run ends with the bits of an undisturbed one, a longer one goes on, other code
-starts anew, settings arrive, and a loss that is no number stops with advice.
+starts anew, settings arrive, and a loss that is not a number stops with advice.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def test_a_longer_run_that_would_have_gone_another_way_says_so(training, inputs,
     schedule = "constant" if training.recipe is INTAGHAND else "cosine"
     for steps in (2, 4):
         trained(training.recipe, training.section, inputs, tmp_path, steps=steps, schedule=schedule)
-    assert "is of a run of 2 steps, this one has 4" in capsys.readouterr().err
+    assert "belongs to a run of 2 steps, and this run has 4" in capsys.readouterr().err
 
 
 def test_other_code_starts_anew(training, inputs, undisturbed, tmp_path, monkeypatch, capsys):
@@ -133,7 +133,7 @@ def test_other_code_starts_anew(training, inputs, undisturbed, tmp_path, monkeyp
     monkeypatch.setattr(run_module, "code_of", lambda recipe: after)
     asked = asked_items(monkeypatch, training.steps)
     trained(training.recipe, training.section, inputs, tmp_path / "run")
-    assert "belongs to other parameters, data or code" in capsys.readouterr().err
+    assert "parameters, data or code have changed" in capsys.readouterr().err
     assert asked[0] == 0
     assert outputs(tmp_path / "run") == outputs(undisturbed)
 

@@ -65,7 +65,7 @@ def terms_after(change, models, constants) -> dict[str, float]:
 
 
 def test_a_perfect_prediction_costs_only_its_normals(models, constants):
-    """Edges of the true mesh lie in the true triangles, so even that term vanishes; the right hand stands at the offset."""
+    """Edges of the true mesh lie in the true triangles, so even that term vanishes; the right hand is at the offset."""
     predicted, true = perfect(models, constants)
     for name, term in mesh_terms(predicted, true, constants).items():
         assert term.item() == pytest.approx(0, abs=1e-12), name

@@ -27,7 +27,9 @@ def test_the_step_at_hand_is_saved(balls, undisturbed_halo, tmp_path, monkeypatc
         terminated_at(patched, TrainingSteps, index)
         sentence = ends_as_preempted(lambda: run(balls, tmp_path), capsys)
     step = int(
-        re.search(r"train_halo: interrupted at step (\d+) of 25; the same command goes on from there\.$", sentence)[1]
+        re.search(
+            r"train_halo: interrupted at step (\d+) of 25; run the same command to continue from there\.$", sentence
+        )[1]
     )
     assert index - 2 <= step <= index + 1
     assert not (tmp_path / "model").exists()
@@ -53,7 +55,7 @@ def test_loader_processes_outlive_the_signal(balls, undisturbed_halo, tmp_path, 
     with monkeypatch.context() as patched:
         patched.setattr(HaloTask, "on_train_batch_start", signal_all)
         sentence = ends_as_preempted(lambda: run(balls, tmp_path, loaders=2), capsys)
-    assert "interrupted at step 5 of 25; the same command goes on from there" in sentence
+    assert "interrupted at step 5 of 25; run the same command to continue from there" in sentence
     run(balls, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed_halo)
 
@@ -72,8 +74,8 @@ def test_a_validation_may_end_if_it_is_quick(balls, undisturbed_halo, tmp_path, 
         patched.setattr(HaloTask, "on_validation_epoch_start", signal_self)
         patched.setattr(interruption, "PATIENCE_S", patience)
         sentence = ends_as_preempted(lambda: run(balls, tmp_path), capsys)
-    begins = "goes on from there" if saved == 20 else "goes on from step 10"
-    assert f"interrupted at step 20 of 25; the same command {begins}." in sentence
+    begins = "to continue from there" if saved == 20 else "to continue from step 10"
+    assert f"interrupted at step 20 of 25; run the same command {begins}." in sentence
     run(balls, tmp_path)
     assert outputs(tmp_path) == outputs(undisturbed_halo)
 
@@ -99,7 +101,7 @@ def test_a_longer_cosine_run_is_another_run_and_says_so(balls, tmp_path, capsys)
     """Its learning rates differ from the first step on."""
     run(balls, tmp_path / "a", steps=20)
     run(balls, tmp_path / "a", steps=30)
-    assert "is of a run of 20 steps, this one has 30" in (said := capsys.readouterr().err)
+    assert "belongs to a run of 20 steps, and this run has 30" in (said := capsys.readouterr().err)
     assert "would not equal one long run" in said
     run(balls, tmp_path / "b", steps=30)
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
@@ -109,7 +111,7 @@ def test_a_run_that_ended_between_validations_is_not_made_longer(balls, tmp_path
     """It was validated where a long run is not: another best step, another row of the curves."""
     run(balls, tmp_path / "a", steps=25, schedule="constant")
     run(balls, tmp_path / "a", steps=30, schedule="constant")
-    assert "validated at its last step, 25, which is no multiple of 10" in capsys.readouterr().err
+    assert "validated at its last step, 25, which is not a multiple of 10" in capsys.readouterr().err
     run(balls, tmp_path / "b", steps=30, schedule="constant")
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
 

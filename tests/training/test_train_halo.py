@@ -90,7 +90,7 @@ def test_half_written_checkpoint_is_not_taken(balls, undisturbed_halo, tmp_path,
     last.write_bytes(last.read_bytes()[:2000])
     (tmp_path / "checkpoints/.last.x.part.ckpt").write_bytes(b"left over")
     run(balls, tmp_path)
-    assert "Starting afresh" in capsys.readouterr().err
+    assert "The training starts from the beginning" in capsys.readouterr().err
     assert outputs(tmp_path) == outputs(undisturbed_halo)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["finished.ckpt"]
 
@@ -98,7 +98,7 @@ def test_half_written_checkpoint_is_not_taken(balls, undisturbed_halo, tmp_path,
 def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
     stopped_at(monkeypatch, TrainingSteps, 17, lambda: run(balls, tmp_path, lr=1e-3))
     run(balls, tmp_path)
-    assert "belongs to other parameters" in capsys.readouterr().err
+    assert "parameters, data or code have changed" in capsys.readouterr().err
     assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
@@ -143,7 +143,9 @@ def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
         said = process.communicate()[1]
         assert not (tmp_path / "killed/model").exists()
     assert process.returncode == 143
-    assert re.findall(r"train_halo: interrupted at step \d+ of 120; the same command goes on from there\.", said)
+    assert re.findall(
+        r"train_halo: interrupted at step \d+ of 120; run the same command to continue from there\.", said
+    )
     assert "Traceback" not in said
     subprocess.run(stage(balls, tmp_path / "killed"), cwd=ROOT, check=True, capture_output=True)
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")

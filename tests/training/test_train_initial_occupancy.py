@@ -122,7 +122,7 @@ def test_validation_takes_the_first_points_of_evenly_spaced_frames(two_hands):
 
 def test_frames_without_query_points_are_named(two_hands):
     hands = LabelledHands(two_hands["val_queries"], two_hands["val_hands"])
-    with pytest.raises(DataError, match=r"no query points of hand \S+_left .*sample_queries"):
+    with pytest.raises(DataError, match=r"no query points for hand \S+_left .*sample_queries"):
         LabelledFrames(frame_set(two_hands), hands, False)
 
 

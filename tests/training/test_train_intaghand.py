@@ -307,7 +307,7 @@ def test_crops_without_maps_are_refused(files, tmp_path):
 
 
 def test_files_of_different_splits_are_refused(files, tmp_path):
-    with pytest.raises(DataError, match=r"holds 2 crops for the 6 frames .* run normalize_images again"):
+    with pytest.raises(DataError, match=r"has 2 crops for the 6 frames .* run normalize_images again"):
         run(files, tmp_path, train_images=files["val_images"])
 
 

@@ -194,7 +194,7 @@ def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkey
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("other frames", "holds keypoints of other frames"),
+        ("other frames", "its keypoints do not belong to the frames"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
         ("none usable", "has usable keypoints; predict them again"),  # with predicted_share 1

@@ -68,7 +68,7 @@ def test_anchors_of_a_mirrored_frame_are_mirrored(two_hands):
 
 
 def test_frames_without_anchors_are_named(two_hands, tmp_path):
-    with pytest.raises(DataError, match=r"no anchors of frame 2 \(2 missing\).*generate_anchors"):
+    with pytest.raises(DataError, match=r"no anchors for frame 2 \(2 missing\).*generate_anchors"):
         run(two_hands, tmp_path, train_anchors=two_hands["val_anchors"])
 
 

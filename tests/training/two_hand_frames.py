@@ -59,7 +59,7 @@ class TwoHandSplit:
 
 
 def make_split(folder: Path, split: str, poses: int, noise_mm: float = 8.0, maps: bool = False) -> TwoHandSplit:
-    """Two frames per pose; the keypoint source `noisy` stands for predictions. maps: crops with masks and dense maps."""
+    """Two frames per pose; the keypoint source `noisy` replaces predictions. maps: crops with masks and dense maps."""
     data = TwoHandSplit(folder, split)
     root = made_up_interhand(folder / "raw", poses, split, seed=len(split)).root
     table, audit = index_frames(root, split, 0.0)

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _digest(value: str) -> str:
-    """Hash of a file's or a folder's content; a value that is no path as it stands."""
+    """Hash of a file's or a folder's content; a value that is not a path is returned unchanged."""
     path = Path(value)
     if value.startswith("{") or not path.exists():
         return value

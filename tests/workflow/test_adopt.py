@@ -86,8 +86,8 @@ def test_a_touch_that_fails_is_said_in_snakemakes_words(finished):
     assert "Not adopted: snakemake --touch failed:" in done.stdout
     assert "Output results/halo/model/glb/0000-of-0001 has older modification time" in done.stdout
     assert "Finished jobid" not in done.stdout
-    assert "Gone: results/halo/model/glb/0000-of-0001" in done.stdout
-    assert "dvc checkout brings them back" in done.stdout
+    assert "Lost: results/halo/model/glb/0000-of-0001" in done.stdout
+    assert "dvc checkout restores them" in done.stdout
     assert "Adopted" not in done.stdout
     module.write_text(text)
     finished.dvc("checkout")

@@ -1,4 +1,4 @@
-"""Commands of the documents that only plan or compare are run as they stand there."""
+"""Commands of the documents that only plan or compare are run unchanged."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_code_copied_with_its_old_time_stamp_is_not_signed(finished, tmp_path):
     assert finished.plan() == {}, "Snakemake sees it; else this test shows nothing"
     done = finished.run(*RECORD, check=False)
     assert done.returncode == 1
-    assert "Not recorded in DVC: fit_hands did not run with stages/fit_hands.py as it is now" in done.stdout
+    assert "Not recorded in DVC: fit_hands did not run with the present stages/fit_hands.py" in done.stdout
     assert "touch stages/fit_hands.py, then snakemake" in done.stdout
     signed = next(line for line in done.stdout.splitlines() if line.startswith("Recorded in dvc.lock: "))
     assert "train_halo" in signed
@@ -76,7 +76,7 @@ def test_unpacked_code_is_named_where_snakemake_has_nothing_to_do(finished, tmp_
             os.utime(finished.path / entry.filename, (LONG_AGO, LONG_AGO))  # as unzip does
     output = finished.snakemake()
     assert "Nothing to be done" in output
-    (line,) = [line for line in output.splitlines() if " as it is now" in line]
+    (line,) = [line for line in output.splitlines() if "did not run with the present" in line]
     assert "stages/evaluate.py" in line
     assert "and 2 more" in line
     assert "xargs touch < .snakemake/im2hands/unseen.txt" in line

@@ -1,4 +1,4 @@
-# Names that the other files share.
+# Names shared by the other files.
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
@@ -41,7 +41,7 @@ def folder_shards(stage, pattern):
 
 
 def parameters(stage):
-    """Params function: the command line arguments that carry the stage's parameters, see workflow/parameters.py."""
+    """Params function: the command line arguments with the stage's parameters, see workflow/parameters.py."""
     return lambda wildcards: arguments(config, stage, wildcards.get("split"), wildcards.get("external"))
 
 
@@ -58,7 +58,7 @@ def named_files(wildcards, input):
 
 
 def keypoint_file(wildcards):
-    """Input function: the keypoints of a result; none for the true ones, which stand in the hand table."""
+    """Input function: the keypoints of a result; none for the true ones, which are in the hand table."""
     source = wildcards.source
     return [] if source == paths.TRUE_KEYPOINTS else f"data/keypoints/{source}/test.parquet"
 
@@ -85,7 +85,7 @@ GIVEN_TABLE = "results/tables/shape_given_keypoints.csv"
 
 
 def table_files(name):
-    """A result table in its four forms."""
+    """A result table in its four formats."""
     return multiext(f"results/tables/{name}", ".csv", ".md", ".tex", ".parquet")
 
 

@@ -19,7 +19,7 @@ rule evaluate_keypoints:
         files=named_files,
         arguments=parameters("evaluate_keypoints"),
     message:
-        "measure {wildcards.source} keypoints"
+        "evaluate {wildcards.source} keypoints"
     shell:
         "python -m stages.evaluate_keypoints --source {wildcards.source} {params.files} --output {output.records} "
         "{params.arguments} > {log} 2>&1"
@@ -47,7 +47,7 @@ rule evaluate:
         files=named_files,
         arguments=parameters("evaluate"),
     message:
-        "measure {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
+        "evaluate {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
     shell:
         "python -m stages.evaluate --method {wildcards.method} --source {wildcards.source} {params.files} "
         "--output {output.records} --threads {threads} {params.arguments} > {log} 2>&1"

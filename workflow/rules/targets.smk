@@ -1,4 +1,4 @@
-# What `snakemake` makes: every file that DVC tracks, and a target per stage: `snakemake -- all_index_frames`.
+# The targets of `snakemake`: every file that DVC tracks, and one target per stage: `snakemake -- all_index_frames`.
 
 # Stage -> files; the stages are those of dvc.yaml.
 TRACKED = {}

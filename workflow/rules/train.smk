@@ -1,4 +1,4 @@
-# Trainings, a rule each: `train_<network>` resumes from checkpoints/<network>/ after a kill, and writes its model once it is
+# Trainings, one rule each: `train_<network>` resumes from checkpoints/<network>/ after a kill, and writes its model once it is
 # finished. What they read: workflow/trainings.py.
 
 for network, training in TRAININGS.items():
@@ -60,7 +60,7 @@ for network, training in TRAININGS.items():
                 folder=paths.given_weights(config, network),
                 network=network,
             message:
-                "take the weights of {params.folder} for {params.network}"
+                "use the weights of {params.folder} for {params.network}"
             shell:
                 "python -m stages.use_given_weights --weights {params.folder} --network {params.network} "
                 "--output models/{params.network} > {log} 2>&1"

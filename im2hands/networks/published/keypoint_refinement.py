@@ -1,4 +1,4 @@
-"""Keypoint refinement's published state dict and ours, both ways, and the joints as the published script writes them.
+"""Converts between the published state dict of keypoint refinement and ours, and reads the joints of the published script.
 
 Published weights know joints in MANO order, ours in STANDARD order: the rows of the identity codes change places, nothing else
 depends on the order. 1x1 convolutions over joints are linear maps here.

@@ -1,6 +1,6 @@
 """Golden case `intaghand_preprocess`: selection, crops, labels and training items of a made-up dataset of nine images.
 
-The hand model is the stand-in of `mano_forward`, which must lie in the same folder. Crops depend on the major version of
+The hand model is the stand-in of `mano_forward`, which must be in the same folder. Crops depend on the major version of
 OpenCV; both are compared, the one that is not installed with a wider tolerance.
 """
 
@@ -130,7 +130,7 @@ def _hand(golden: Golden, prefix: str, item: CroppedFrame, side: Side, model: Ha
 
 
 def stand_in_maps(size: int = 256) -> np.ndarray:
-    """What stood in for mask and dense files: a rectangle per hand, as it comes back from JPEG."""
+    """Stand-ins for mask and dense files: a rectangle per hand, as decoded from JPEG."""
     image = np.zeros((size, size, 3), np.uint8)
     image[40:120, 30:100, 2] = 255
     image[100:220, 90:200, 1] = 255
