@@ -59,7 +59,7 @@ def training(request) -> Training:
 
 @pytest.fixture(scope="module")
 def inputs(training, balls, two_hands) -> dict[str, Path]:
-    return balls_inputs(balls) if training.recipe is HALO else two_hands
+    return balls_inputs(balls) if training.steps is TrainingSteps else two_hands
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_other_code_starts_anew(training, inputs, undisturbed, tmp_path, monkeyp
     file.write_text(file.read_text() + "\n# edited\n")
     before, after = code_of(training.recipe), code_of(training.recipe, edited)
     follows = "im2hands/hands/frames.py" in before
-    assert follows == (training.recipe is not HALO)  # HALO's frames are in the hand table
+    assert follows == (training.steps is not TrainingSteps)  # single hands' frames are in the hand table
     assert (before == after) != follows
     if not follows:
         return
