@@ -24,7 +24,6 @@ import yaml
 from im2hands.config.choices import SPLITS
 from im2hands.io.atomic import write_text
 from im2hands.io.sources import sources
-from im2hands.networks.catalogue import NETWORKS
 from workflow.parameters import dvc_params
 from workflow.paths import (
     BUILT_IN_HAND,
@@ -203,7 +202,7 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
             "results/tables/protocol_card.json",
             *(f"{folder}/metrics" for folder in for_results),
             *(f"{folder}/meshes" for folder in for_results),
-            *(f"models/{network}/{name}" for network in NETWORKS for name in ("card.json", "curves.csv")),
+            *(f"models/{network}/{name}" for network in TRAININGS for name in ("card.json", "curves.csv")),
             "data/frames",
             "data/hands",
             "data/images/test",
@@ -237,7 +236,7 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {
         "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
-        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in NETWORKS],
+        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in TRAININGS],
     }
     return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
 

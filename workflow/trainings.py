@@ -18,13 +18,12 @@ QUERIES = "data/queries/{split}/manifest.json"
 class Training:
     """One training.
 
-    title: for messages.  reads: name -> file of a split; the stage takes it as `train_NAME` and `val_NAME`.
+    reads: name -> file of a split; the stage takes it as `train_NAME` and `val_NAME`.
     starts_from: name -> network whose weights it starts from.  options: the named options that it has.
     hand_model: whether it reads the hand model.  priority: among jobs that could run.
     memory_mb, minutes: requested from a cluster.
     """
 
-    title: str
     reads: Mapping[str, str]
     starts_from: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
@@ -49,29 +48,25 @@ class Training:
 
 TRAININGS = {
     "halo": Training(
-        "HALO",
         {"hands": FRAMES["hands"], "": QUERIES},
         priority=10,
         memory_mb=8000,
         minutes=1440,
     ),
-    "intaghand": Training("IntagHand", FRAMES, options=("heat_maps",), hand_model=True, priority=50),
+    "intaghand": Training(FRAMES, options=("heat_maps",), hand_model=True, priority=50),
     "initial_occupancy": Training(
-        "initial occupancy",
         {**FRAMES, "queries": QUERIES},
         {"halo": "halo", "intaghand": "intaghand"},
         ("depth_reference", "penetration_frame"),
         priority=40,
     ),
     "keypoint_refinement": Training(
-        "keypoint refinement",
         {**FRAMES, "predictions": "data/keypoints/intaghand/{split}.parquet"},
         {"intaghand": "intaghand"},
         ("joint_regressors",),
         priority=20,
     ),
     "refined_occupancy": Training(
-        "refined occupancy",
         {**FRAMES, "queries": QUERIES, "anchors": "data/anchors/{split}/manifest.json"},
         {"initial": "initial_occupancy"},
         (

@@ -169,10 +169,16 @@ class RefinedOccupancyTraining(ImageNetworkTraining):
 
 
 class Training(Section):
-    halo: HaloTraining = Field(description="occupancy from keypoints, without the image (HALO)")
-    intaghand: IntagHandTraining = Field(description="both hands' meshes from the image (IntagHand)")
-    initial_occupancy: InitialOccupancyTraining = Field(description="occupancy from keypoints and the image")
-    keypoint_refinement: KeypointRefinementTraining = Field(description="better keypoints from keypoints and the image")
+    """One section per network; its title is how messages and the report call the network."""
+
+    halo: HaloTraining = Field(title="HALO", description="occupancy from keypoints, without the image (HALO)")
+    intaghand: IntagHandTraining = Field(title="IntagHand", description="both hands' meshes from the image (IntagHand)")
+    initial_occupancy: InitialOccupancyTraining = Field(
+        title="Initial occupancy", description="occupancy from keypoints and the image"
+    )
+    keypoint_refinement: KeypointRefinementTraining = Field(
+        title="Keypoint refinement", description="better keypoints from keypoints and the image"
+    )
     refined_occupancy: RefinedOccupancyTraining = Field(
-        description="occupancy of two hands that see each other (Im2Hands)"
+        title="Refined occupancy (Im2Hands)", description="occupancy of two hands that see each other (Im2Hands)"
     )

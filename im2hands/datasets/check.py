@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from im2hands.datasets.audit import REMEDIES, Finding, Reason, Unusable
+from im2hands.datasets.external_keypoints import SMALLEST_HAND
 from im2hands.datasets.frames import Pose, hand_poses, position_in_metres
 from im2hands.datasets.image_files import image_size, inspect_image
 from im2hands.datasets.interhand26m import (
@@ -24,11 +26,15 @@ from im2hands.datasets.interhand26m import (
     annotated_joints,
     dataset_name,
 )
+from im2hands.datasets.keypoints import LARGEST_HAND
+from im2hands.hands.joints import JOINT_NAMES, WRIST
+from im2hands.hands.model import SHAPES, HandModel
 from im2hands.hands.model_files import load_hand_models
-from im2hands.io.errors import Im2HandsError
+from im2hands.io.errors import DataError, Im2HandsError
 from im2hands.io.findings import Found
 
 TWO_HANDS = "interacting"
+MIDDLE_TIP = JOINT_NAMES.index("middle4")
 SHOWN = 3
 """Missing or damaged images that are named."""
 OF_ARCHIVES = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREADABLE)
@@ -94,7 +100,19 @@ def _entries(faults: Sequence[AnnotatedImage], total: int) -> str:
 
 def _hand_model(folder: str | os.PathLike) -> str:
     models = load_hand_models(folder)
-    return ", ".join(f"{side.value} from {models[side].source}" for side in models)
+    return ", ".join(f"{side.value} from {models[side].source} ({_length(models[side])})" for side in models)
+
+
+def _length(model: HandModel) -> str:
+    """Length of the mean hand in words. Raises DataError if it has no size of a hand in metres."""
+    joints = model.pose(torch.zeros(1, 48), torch.zeros(1, SHAPES)).keypoints[0]
+    length = float(torch.linalg.norm(joints[MIDDLE_TIP] - joints[WRIST]))
+    if not SMALLEST_HAND < length < LARGEST_HAND:
+        raise DataError(
+            f"{model.source}: the mean hand is {length:.3g} m long from wrist to middle finger tip; template and directions "
+            "must be in metres."
+        )
+    return f"mean hand {1000 * length:.0f} mm"
 
 
 def _counts(name: str, split: str, size: SplitSize) -> Found:

@@ -9,16 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from im2hands.config.training import Training
 from im2hands.io.errors import ConfigError
 
-NETWORKS = {
-    "halo": "HALO",
-    "intaghand": "IntagHand",
-    "initial_occupancy": "Initial occupancy",
-    "keypoint_refinement": "Keypoint refinement",
-    "refined_occupancy": "Refined occupancy (Im2Hands)",
-}
-"""Name -> title."""
+NETWORKS = {name: str(section.title) for name, section in Training.model_fields.items()}
+"""Name -> title. A network has the name of its section in params.yaml, which holds its title too."""
 ImageMethod = Literal["initial", "im2hands"]
 """Methods whose field uses the photograph."""
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from im2hands.config.base import Section
-from im2hands.config.training import HaloTraining, InitialOccupancyTraining, RefinedOccupancyTraining
+from im2hands.config.training import (
+    HaloTraining,
+    ImageNetworkTraining,
+    InitialOccupancyTraining,
+    RefinedOccupancyTraining,
+)
 from im2hands.io.threads import threads_for
 
 HIDDEN_WIDTH = 64
@@ -13,7 +18,7 @@ FIELDS_PER_FRAME = {InitialOccupancyTraining: 2, RefinedOccupancyTraining: 4}
 
 def trains_image_encoder(section: Section) -> bool:
     """Whether steps go through an image encoder, forwards and backwards."""
-    return not isinstance(section, HaloTraining) and getattr(section, "image_encoder", "trained") == "trained"
+    return isinstance(section, ImageNetworkTraining) and getattr(section, "image_encoder", "trained") == "trained"
 
 
 def step_threads(section: Section, threads: int) -> int:

@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 
 from im2hands.datasets.check import check_data
+from im2hands.hands.model_files import builtin_hand_models, model_arrays, write_hand_model_folder
+
+
+@pytest.fixture(scope="module")
+def hand_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hand_model")
+    write_hand_model_folder(folder)
+    return folder
 
 
 def findings(interhand, hand_model):
@@ -113,6 +121,16 @@ def test_a_missing_root_and_hand_model_are_two_findings(tmp_path):
     found = list(check_data(tmp_path / "nowhere", tmp_path / "no_model", ["train"]))
     assert [one.ok for one in found] == [False, False]
     assert "params.yaml" in found[1].text
+
+
+def test_a_hand_model_in_millimetres_is_named(interhand, tmp_path):
+    for side, model in builtin_hand_models().items():
+        arrays = model_arrays(model)
+        arrays |= {name: 1000 * arrays[name] for name in ("v_template", "shapedirs", "posedirs")}
+        np.savez(tmp_path / f"MANO_{side.name}.npz", **arrays)
+    found = lacking(interhand, tmp_path)
+    assert list(found) == ["hand model"]
+    assert "must be in metres" in found["hand model"]
 
 
 def test_command_exits_with_1_and_a_summary(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from im2hands.networks.catalogue import NETWORKS
 from workflow.trainings import TRAININGS
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,11 @@ def test_every_stage_has_its_rule_and_the_reverse():
     """
     without_gathering = {name for name in rules() if not name.startswith("gather_")} - {"run_ablation", "ablations"}
     assert without_gathering == {name for name in STAGES if not name.startswith("gather_")} - {"use_given_weights"}
+
+
+def test_every_network_has_its_training():
+    """The sections of params.yaml name the networks, workflow/trainings.py says what each reads."""
+    assert set(TRAININGS) == set(NETWORKS)
 
 
 def test_the_readme_lists_every_stage():

@@ -61,7 +61,7 @@ def training(request) -> Training:
 
 @pytest.fixture(scope="module")
 def inputs(training, balls, two_hands) -> dict[str, Path]:
-    return balls_inputs(balls) if training.recipe is HALO else two_hands
+    return balls_inputs(balls) if training.steps is TrainingSteps else two_hands
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from im2hands.config.choices import SPLITS
 from im2hands.config.params import validate_params
+from im2hands.networks.catalogue import NETWORKS
 from workflow import paths
 from workflow.ablations import ABLATIONS
 from workflow.dvc_stages import edges

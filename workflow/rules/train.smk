@@ -34,7 +34,7 @@ for network, training in TRAININGS.items():
                 arguments=parameters(f"train_{network}"),
                 network=network,
             message:
-                f"train {training.title} (follow it with: tail -f {{log}})"
+                f"train {NETWORKS[network]} (follow it with: tail -f {{log}})"
             shell:
                 "python -m stages.train_{params.network} {params.files} {params.starts} "
                 "--checkpoints checkpoints/{params.network} --output models/{params.network} "
