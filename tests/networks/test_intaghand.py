@@ -18,7 +18,7 @@ from im2hands.networks.hand_graphs import FINE_PER_NODE, HandGraph, build_hand_g
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand, project
 from im2hands.networks.inter_hand_attention import InterHandAttention
-from im2hands.networks.model_folder import write_model
+from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.published.importing import export_weights, import_weights
 from im2hands.parity.case import Golden
 from im2hands.parity.cases.intaghand_network import (
@@ -301,10 +301,14 @@ def _first_places(vertices: Tensor) -> Tensor:
 # ---- model folders and published files
 
 
+def model_of(network: IntagHandNetwork) -> ModelCard:
+    return ModelCard("intaghand", network.architecture, {"kind": "trained"}, dataset="none", licence="none")
+
+
 def test_model_folder_holds_the_graphs(graph, tmp_path):
     """A trained network needs no file but its own: the graphs come back with the weights, also by `load_state_dict`."""
     network = small_network(two_graphs(graph)).eval()
-    write_network(tmp_path / "model", "intaghand", network)
+    write_model(tmp_path / "model", network.state_dict(), model_of(network))
     again, _ = load_intaghand(tmp_path / "model")
     into_another = small_network({side: graph for side in Side}, seed=5).eval()
     before = graph.laplacians[0].clone()
@@ -325,7 +329,7 @@ def test_model_folder_holds_the_graphs(graph, tmp_path):
 def test_start_hands_of_the_earlier_form_are_refused(graph, tmp_path):
     """Folders trained before start hands were turned hands hold other numbers; they are named, and what to do."""
     network = small_network(two_graphs(graph), start_components=3)
-    write_network(tmp_path / "model", "intaghand", network)
+    write_model(tmp_path / "model", network.state_dict(), model_of(network))
     assert load_intaghand(tmp_path / "model")[0].start_hands.components.shape == (3, 2, 200, 3)
     earlier = network.state_dict()
     earlier["start_hands.weights.weight"] = earlier.pop("start_hands.numbers.weight")

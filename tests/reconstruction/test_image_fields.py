@@ -35,9 +35,8 @@ from tests.training.untrained import write_refined
 
 ANCHORS = AnchorSettings("default", 64, 0.5)
 METHODS = ["initial", "im2hands"]
-SETTINGS = SETTINGS_OF_HALO.model_copy(
-    update={"shards": 1, "resolution": 64, "thresholds": dict.fromkeys(["halo", *METHODS], 0.5)}
-)
+THRESHOLDS = SETTINGS_OF_HALO.thresholds.model_copy(update={"im2hands": 0.5})
+SETTINGS = SETTINGS_OF_HALO.model_copy(update={"shards": 1, "resolution": 64, "thresholds": THRESHOLDS})
 
 
 @pytest.fixture(scope="module")
