@@ -260,5 +260,5 @@ def test_records_layout_keeps_types_and_nulls(file):
 
 
 def test_log_line():
-    assert describe(records()) == "4 hands, 2 failed {'empty': 1, 'missing': 1}, mean mesh IoU 0.800 of the others"
+    assert describe(records()) == "4 hands, 2 failed {'empty': 1, 'missing': 1}, mean mesh IoU of the others 0.800"
     assert "nothing to average" in describe([row(0, "left", failure="missing")])
