@@ -213,7 +213,7 @@ def test_bad_input_is_refused_in_a_sentence(photograph, change, message):
 def test_missing_weights_and_unknown_methods_are_named(tmp_path):
     with pytest.raises(DataError, match="refined_occupancy"):
         Reconstructor.from_pretrained(tmp_path)
-    with pytest.raises(DataError, match="unknown method .halo."):
+    with pytest.raises(DataError, match=r"unknown method .halo."):
         Reconstructor.from_pretrained(tmp_path, "halo")
     with pytest.raises(DataError, match="doublings"):
         Reconstructor.from_pretrained(tmp_path, resolution=100)
