@@ -1,11 +1,11 @@
-"""The workflow of im2hands: photographs and fits in, trained networks, meshes, tables and a report out.
+"""The workflow of im2hands: from photographs and fits to trained networks, meshes, tables and a report.
 
     snakemake -n                       what would run, and why
     snakemake                          run it (profiles/default: all cores, one GPU job at a time)
-    snakemake --resources gpu=0        keep off the GPU
+    snakemake --resources gpu=0        run without the GPU
     snakemake ablations                the trainings that only the ablation table needs, and that table
 
-Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC share the work: docs/workflow.md.
+Parameters: params.yaml. Every rule NAME runs the stage file stages/NAME.py. How Snakemake and DVC work together: docs/workflow.md.
 """
 
 from snakemake.utils import min_version, validate
@@ -35,7 +35,7 @@ rule all:
     input:
         [file for files in TRACKED.values() for file in files],
     message:
-        "everything is there"
+        "everything is up to date"
 
 
 notes = watch_jobs(workflow, TRACKED)
@@ -46,6 +46,4 @@ onsuccess:
 
 
 onerror:
-    print(
-        f"Stopped: the log of the failed job stands above and under logs/; the same command goes on from here ({log})."
-    )
+    print(f"Stopped: see the log of the failed job above and in logs/; run the same command to continue ({log}).")

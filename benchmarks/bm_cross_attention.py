@@ -24,7 +24,7 @@ def blocks_and_inputs() -> tuple[CrossAttention, list[torch.Tensor]]:
 
 
 def fast(block: CrossAttention, points, anchors, features, code) -> torch.Tensor:
-    """The anchors' terms are made anew in every call."""
+    """The anchors' terms are computed in every call."""
     return block(points, block.of_anchors(anchors, features), block.of_code(code))
 
 

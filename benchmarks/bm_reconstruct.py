@@ -33,10 +33,10 @@ from im2hands.hands.sides import Side
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch
+from im2hands.photographs.reconstructor import Reconstructor, hand_inputs, photograph_crop
 from im2hands.reconstruction.anchors import AnchoredHand, AnchorSettings, anchor_seed, anchors_of
 from im2hands.reconstruction.image_fields import hand_batch
 from im2hands.reconstruction.surfaces import Extraction
-from im2hands.reconstructor import Reconstructor, hand_inputs, photograph_crop
 from tests.naive.initial_occupancy import naive_occupancy
 from tests.naive.refined_occupancy import naive_refined
 

@@ -1,6 +1,6 @@
 """Refined occupancy against its plain form (`tests/naive/refined_occupancy.py`), published sizes and options.
 
-A field: both hands' query points in the rounds in which the search for a surface asks for them; the plain form runs image and
+A field: both hands' query points in the rounds in which the surface search needs them; the plain form runs image and
 anchor encoders again in every round, as the published mesh extraction does. A training step: loss, gradients and Adam of a
 batch of 2 with 2,048 queries and 512 anchors per hand, penetration included.
 """

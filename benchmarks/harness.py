@@ -150,7 +150,7 @@ class Benchmark:
 
 
 def describe_machine(packages: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Processor, cores, memory and versions, for the record beside every number."""
+    """Processor, cores, memory and versions, recorded with every number."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

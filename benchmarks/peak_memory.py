@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def peak_mebibytes(make: Callable[..., dict], form: str, threads: int, arguments: tuple, small: tuple | None) -> float:
-    """What `make(*arguments)[form]()` needs at most, besides what is there before it. small: see `Benchmark.compare_forms`."""
+    """Peak memory of `make(*arguments)[form]()`, beyond what was in use before. small: see `Benchmark.compare_forms`."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(sender, make, form, threads, arguments, small))
@@ -50,7 +50,7 @@ def resident_kibibytes(kind: str) -> int:
 
 
 def peak_of_all_processes(job: Callable[[], object], every_s: float = 0.2) -> float:
-    """MiB that this process and all below it hold at most while `job` runs, pages that they share counted once."""
+    """Largest number of MiB that this process and its children use while `job` runs, pages that they share counted once."""
     found, done = [0.0], threading.Event()
 
     def watch() -> None:

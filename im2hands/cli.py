@@ -22,11 +22,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps sub-commands even while there is one."""
-
-
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -37,10 +32,10 @@ def version() -> None:
 def configure(
     preset: Annotated[str, typer.Argument(help="demo, synthetic-full, paper, or the path of a YAML file")],
     params: Annotated[Path, typer.Option(help="the parameter file to change")] = Path("params.yaml"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the difference")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only print what would change")] = False,
 ) -> None:
     """Merge a preset into params.yaml and print what changed."""
-    from im2hands.configure import configure_params
+    from im2hands.config.presets import configure_params
 
     for line in configure_params(preset, params, dry_run=dry_run):
         typer.echo(line)
@@ -48,11 +43,12 @@ def configure(
 
 @app.command("check-data")
 def check_data(
-    params: Annotated[Path, typer.Option(help="the parameter file that names the data")] = Path("params.yaml"),
-    images: Annotated[int, typer.Option(help="images of each split that are decoded")] = 200,
+    params: Annotated[Path, typer.Option(help="the parameter file with the paths of the data")] = Path("params.yaml"),
+    images: Annotated[int, typer.Option(help="number of images to decode per split")] = 200,
 ) -> None:
-    """Look whether dataset and hand model are complete and of the right version; exit code 1 if something is missing."""
-    from im2hands.config import SPLITS, read_params
+    """Check that dataset and hand model are complete and of the right version; exit code 1 if something is missing."""
+    from im2hands.config.choices import SPLITS
+    from im2hands.config.params import read_params
     from im2hands.datasets.check import check_data as look
 
     dataset = read_params(params).dataset
@@ -61,7 +57,7 @@ def check_data(
         typer.echo(one.line())
         found.append(one)
     lacking = [one.subject for one in found if not one.ok]
-    typer.echo(f"not ready: {', '.join(lacking)}" if lacking else "everything is there")
+    typer.echo(f"not ready: {', '.join(lacking)}" if lacking else "everything is in place")
     if lacking:
         raise typer.Exit(1)
 
@@ -70,14 +66,14 @@ def check_data(
 def doctor(
     params: Annotated[Path, typer.Option(help="the parameter file of the checkout")] = Path("params.yaml"),
 ) -> None:
-    """Say what works here, what is missing and how to get it; exit code 1 if something hinders."""
+    """Report what works here, what is missing and how to install it; exit code 1 if there is a problem."""
     from im2hands.doctor import examine
 
     hindering = []
     for found in examine(params.parent, params.name):
         typer.echo(found.line())
         hindering += [found.subject] if found.hinders else []
-    typer.echo(f"in the way: {', '.join(hindering)}" if hindering else "ready")
+    typer.echo(f"problems: {', '.join(hindering)}" if hindering else "ready")
     if hindering:
         raise typer.Exit(1)
 
@@ -85,30 +81,32 @@ def doctor(
 @app.command()
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(help="images, folders of images, or videos")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the results, one folder per image")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for the results; every image gets a folder in it")
+    ],
     keypoints: Annotated[str, typer.Option(help="keypoint file (.json, .parquet), or `intaghand` to predict them")],
-    model: Annotated[Path, typer.Option(help="folder with the folder of each network")] = Path("models"),
+    model: Annotated[Path, typer.Option(help="folder that contains one folder per network")] = Path("models"),
     camera: Annotated[str, typer.Option(help="auto, focal=<pixels>, a .json file or a frame table")] = "auto",
     method: Annotated[str, typer.Option(help="im2hands or initial")] = "im2hands",
     refine_keypoints: Annotated[
-        bool, typer.Option("--refine-keypoints", help="correct them by the photograph")
+        bool, typer.Option("--refine-keypoints", help="refine the keypoints with the photograph")
     ] = False,
     box: Annotated[str, typer.Option(help="left,top,right,bottom of both hands in pixels, for `intaghand`")] = "",
     hand_model: Annotated[Path | None, typer.Option(help="hand model folder, for `intaghand`")] = None,
-    formats: Annotated[str, typer.Option(help="mesh formats, of glb,obj,ply")] = "glb",
+    formats: Annotated[str, typer.Option(help="mesh formats, separated by commas: glb,obj,ply")] = "glb",
     resolution: Annotated[int, typer.Option(help="cells along a side of the searched box")] = 256,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     order: Annotated[
-        str | None, typer.Option(help="joint order of the file: standard, mano, interhand, biomech")
+        str | None, typer.Option(help="joint order of the keypoint file: standard, mano, interhand, biomech")
     ] = None,
     unit: Annotated[str | None, typer.Option(help="unit of the keypoint file: m or mm")] = None,
     palm: Annotated[
-        float | None, typer.Option(help="mean distance of finger bases from wrist, m, for landmarks")
+        float | None, typer.Option(help="mean distance of the finger bases from the wrist in metres, for landmarks")
     ] = None,
-    at_once: Annotated[int, typer.Option(help="photographs in work at the same time, a process each")] = 1,
+    at_once: Annotated[int, typer.Option(help="photographs to process at the same time, one process each")] = 1,
 ) -> None:
     """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
-    from im2hands.own_images import Settings, reconstruct_images
+    from im2hands.photographs.command import Settings, reconstruct_images
 
     settings = Settings(
         model,
@@ -136,14 +134,16 @@ def reconstruct(
 
 @app.command()
 def view(
-    files: Annotated[list[Path], typer.Argument(help="mesh files, or folders of results: a panel each")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write instead of serving")] = None,
-    truth: Annotated[Path | None, typer.Option(help="true surfaces: a mesh file or a folder of them")] = None,
-    frames: Annotated[int, typer.Option(help="frames in the page at most, evenly chosen")] = 60,
-    port: Annotated[int, typer.Option(help="port of 127.0.0.1 that the page is served on; 0 for any free one")] = 0,
+    files: Annotated[list[Path], typer.Argument(help="mesh files, or folders of results (one panel each)")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file to write instead of serving the page")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="ground truth: a mesh file or a folder of mesh files")] = None,
+    frames: Annotated[int, typer.Option(help="largest number of frames in the page, evenly chosen")] = 60,
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1 for the page; 0: any free port")] = 0,
     opened: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = True,
 ) -> None:
-    """Look at meshes or results in an interactive 3-D page; several folders stand side by side, with one camera."""
+    """View meshes or results in an interactive 3-D page; several folders are shown side by side with one camera."""
     from im2hands.io.atomic import write_text
     from im2hands.report.view_files import read_panels
     from im2hands.report.view_page import serve, view_page
@@ -158,9 +158,9 @@ def view(
 
 @app.command()
 def parity(
-    folder: Annotated[Path, typer.Argument(help="folder of golden .npz files, whatever they are called")],
+    folder: Annotated[Path, typer.Argument(help="folder of golden .npz files with any names")],
 ) -> None:
-    """Compare this software with numbers of the original code; exit code 1 if anything deviates."""
+    """Compare this software with numbers recorded from the original code; exit code 1 if anything deviates."""
     from im2hands.parity.runner import run_parity
 
     report = run_parity(folder)
@@ -179,7 +179,7 @@ def import_weights(
         typer.Option(help="folder of IntagHand's graph files: graph_{left,right}.pkl, v_color.pkl, upsample.pkl"),
     ] = None,
 ) -> None:
-    """Read published weights without executing anything from them, and write safetensors with a model card."""
+    """Import published weights as safetensors with a model card; nothing in the files is executed."""
     from im2hands.networks.published.importing import import_weights as import_files
 
     for line in import_files(files, to, graphs):
@@ -188,15 +188,17 @@ def import_weights(
 
 @app.command("import-preprocessed")
 def import_preprocessed(
-    folder: Annotated[Path, typer.Argument(help="the folder above the splits train, val, test")],
-    kind: Annotated[str, typer.Option(help="whose script made it: intaghand (crops, annotations) or halo (points)")],
-    to: Annotated[Path, typer.Option(help="the folder data of the checkout")] = Path("data"),
+    folder: Annotated[Path, typer.Argument(help="folder that contains the splits train, val, test")],
+    kind: Annotated[str, typer.Option(help="script that made it: intaghand (crops, annotations) or halo (points)")],
+    to: Annotated[Path, typer.Option(help="the checkout's folder `data`")] = Path("data"),
     split: Annotated[list[str] | None, typer.Option(help="import only this split (may be repeated)")] = None,
-    dataset: Annotated[str, typer.Option(help="name of the dataset, for tables and cards")] = "InterHand2.6M",
+    dataset: Annotated[str, typer.Option(help="name of the dataset in tables and cards")] = "InterHand2.6M",
     params: Annotated[Path, typer.Option(help="the parameter file of the checkout")] = Path("params.yaml"),
 ) -> None:
-    """Take over what the original scripts preprocessed, without executing anything from it."""
-    from im2hands.config import SPLITS, read_params, resolve_option
+    """Import data preprocessed by the original scripts; nothing in the files is executed."""
+    from im2hands.config.choices import SPLITS
+    from im2hands.config.options import resolve_option
+    from im2hands.config.params import read_params
     from im2hands.datasets.preprocessed import ImportSettings
     from im2hands.datasets.preprocessed import import_preprocessed as import_folder
 
@@ -221,16 +223,16 @@ def export_weights(
     model: Annotated[Path, typer.Argument(help="model folder, e.g. models/halo")],
     to: Annotated[Path, typer.Option(help="file to write")],
 ) -> None:
-    """Write a model's weights as a file that the published code reads."""
+    """Write a model's weights to a file that the published code can read."""
     from im2hands.networks.published.importing import export_weights as export
 
     export(model, to)
 
 
 def main() -> None:
-    """Entry point of the console script: a user's mistake and a disk that takes nothing end in one sentence and exit code 1.
+    """Entry point of the console script: user errors and failed writes give one sentence and exit code 1.
 
-    SIGTERM ends the command as Ctrl-C does, so that what is half-written is removed; exit code 143.
+    SIGTERM ends the command like Ctrl-C, so that partial files are removed; exit code 143.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)

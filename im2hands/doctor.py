@@ -1,6 +1,6 @@
-"""`im2hands doctor`: what works on this machine and in this folder, what is missing, and how to get it.
+"""`im2hands doctor`: what works on this machine and in this folder, what is missing, and how to install it.
 
-Versions are looked up without importing packages; only the look for a GPU imports torch.
+Versions are looked up without importing packages; only the GPU check imports torch.
 """
 
 from __future__ import annotations
@@ -15,29 +15,23 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from im2hands.config import Params, read_params
+from im2hands.config.params import Params, read_params
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.findings import Found
 from im2hands.io.hand_model_folder import hand_model_files
+from im2hands.networks.catalogue import NETWORKS
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
 """What the demo needs."""
-NETWORKS = {
-    "halo": "halo",
-    "intaghand": "intaghand",
-    "initial_occupancy": "initial_occupancy",
-    "keypoint_refinement": "keypoint_refinement",
-    "refined_occupancy": "refined_occupancy",
-}
 BUILT_IN = ("data/raw/synthetic", "data/hand_model")
 EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes"}
 
 
 def examine(folder: str | os.PathLike = ".", params: str | os.PathLike = "params.yaml") -> Iterator[Found]:
-    """One finding after the other; those that are not ok hinder, those that are optional say what they would be good for.
+    """Findings, one by one. A finding that is not ok is a problem, unless it is optional; then it says what it is useful for.
 
-    folder: of the checkout, whose data and weights are looked for.  params: relative to it.
+    folder: the checkout, in which data and weights are searched.  params: path of params.yaml relative to it.
     """
     yield _python()
     yield from _packages()
@@ -49,7 +43,7 @@ def examine(folder: str | os.PathLike = ".", params: str | os.PathLike = "params
         yield Found(
             True,
             "parameters",
-            f"no {path}; outside a checkout only networks and single images are of use",
+            f"no {path}; outside a checkout you can use only the networks and single images",
             optional=True,
         )
         return
@@ -76,7 +70,7 @@ def _packages() -> Iterator[Found]:
         needed = [Requirement(text) for text in metadata.requires("im2hands") or []]
     except metadata.PackageNotFoundError:
         yield Found(
-            False, "im2hands", "is not installed, only imported from its folder; run: pip install -e '.[workflow]'"
+            False, "im2hands", "is imported from its folder but not installed; run: pip install -e '.[workflow]'"
         )
         return
     required = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
@@ -85,7 +79,7 @@ def _packages() -> Iterator[Found]:
         yield Found(False, "packages", f"{'; '.join(problems)}; run: pip install -U im2hands")
     else:
         shown = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "pyarrow", "trimesh"))
-        yield Found(True, "packages", f"all {len(required)} are there ({shown})")
+        yield Found(True, "packages", f"all {len(required)} are installed ({shown})")
     for extra, purpose in EXTRAS.items():
         wanted = [one for one in needed if one not in required and one.marker.evaluate({"extra": extra})]
         problems = list(filter(None, map(_problem, wanted)))
@@ -108,12 +102,12 @@ def _problem(requirement: Requirement) -> str | None:
 
 
 def _programs() -> Iterator[Found]:
-    for program, purpose in (("git", "DVC needs it"), ("make", "for the short commands of the README")):
+    for program, purpose in (("git", "needed by DVC"), ("make", "needed for the short commands in the README")):
         path = shutil.which(program)
         yield Found(
             path is not None,
             program,
-            path or f"not found; {purpose}: install it",
+            path or f"not found; {purpose}; install it",
             optional=True,
         )
 
@@ -122,7 +116,7 @@ def _machine(folder: Path) -> Iterator[Found]:
     free = shutil.disk_usage(folder).free / 1e9
     text = f"{free:.0f} GB free"
     yield Found(
-        free >= LEAST_DISK_GB, "disk", text if free >= LEAST_DISK_GB else f"{text}; the demo needs {LEAST_DISK_GB}"
+        free >= LEAST_DISK_GB, "disk", text if free >= LEAST_DISK_GB else f"{text}; the demo needs {LEAST_DISK_GB} GB"
     )
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
@@ -141,7 +135,7 @@ def _accelerator() -> Found:
         return Found(
             False,
             "GPU",
-            f"none usable (torch {torch.__version__}, {built}); all runs on the CPU, slower",
+            f"none usable (torch {torch.__version__}, {built}); everything runs on the CPU, more slowly",
             optional=True,
         )
     names = [torch.cuda.get_device_properties(place) for place in range(torch.cuda.device_count())]
@@ -152,7 +146,7 @@ def _data(folder: Path, params: Params) -> Iterator[Found]:
     settings = (("dataset", params.dataset.root), ("hand model", params.dataset.hand_model))
     for (subject, place), built_in in zip(settings, BUILT_IN, strict=True):
         if place == built_in:
-            made = "is there" if (folder / place).is_dir() else "is made by the first run"
+            made = "exists" if (folder / place).is_dir() else "is made by the first run"
             yield Found(True, subject, f"the built-in one ({place}) {made}")
         elif not (folder / place).is_dir():
             yield Found(
@@ -161,7 +155,7 @@ def _data(folder: Path, params: Params) -> Iterator[Found]:
         elif subject == "hand model":
             yield _hand_model(folder / place)
         else:
-            yield Found(True, subject, f"{place}; `im2hands check-data` reads it through")
+            yield Found(True, subject, f"{place}; run `im2hands check-data` to check all of it")
 
 
 def _hand_model(folder: Path) -> Found:
@@ -169,12 +163,12 @@ def _hand_model(folder: Path) -> Found:
         right, left = hand_model_files(folder)
     except Im2HandsError as error:
         return Found(False, "hand model", str(error))
-    return Found(True, "hand model", f"{right} and {left.name}; `im2hands check-data` reads them through")
+    return Found(True, "hand model", f"{right} and {left.name}; run `im2hands check-data` to check them")
 
 
 def _weights(folder: Path, params: Params) -> Iterator[Found]:
-    for network, section in NETWORKS.items():
-        given = getattr(params.training, section).weights
+    for network in NETWORKS:
+        given = getattr(params.training, network).weights
         place = given or f"models/{network}"
         whole = all((folder / place / name).is_file() for name in ("model.safetensors", "card.json"))
         if whole:
@@ -183,8 +177,8 @@ def _weights(folder: Path, params: Params) -> Iterator[Found]:
             yield Found(
                 False,
                 f"weights of {network}",
-                f"{place} holds none; run import-weights, or set it to null",
+                f"{place} contains no weights; run im2hands import-weights, or set training.{network}.weights to null",
             )
         else:
-            text = f"not trained yet; snakemake trains it, or im2hands import-weights FILE --to {place}"
+            text = f"not trained yet; run snakemake, or im2hands import-weights FILE --to {place}"
             yield Found(False, f"weights of {network}", text, optional=True)

@@ -1,6 +1,6 @@
 """Stage `evaluate`: every metric of every hand of a mesh shard, by both protocols."""
 
-from im2hands.config import Evaluate
+from im2hands.config.sections import Evaluate
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
@@ -57,7 +57,9 @@ def main(
     print(f"{output}: {describe(rows)}")
     by_cells = {row["pair_id"] for row in rows if row.get("penetration_method") == "grid"}
     if params.penetration == "boolean" and by_cells:
-        print(f"{len(by_cells)} pairs measured with cells: a surface of theirs is not closed, or runs through itself")
+        print(
+            f"{len(by_cells)} pairs measured with cells, because one of their surfaces is not closed or intersects itself"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Stage `fit_hands`: meshes, keypoints, palm and bone frames of both hands of every pose that a kept frame shows."""
 
-from im2hands.config import FitHands
-from im2hands.config_base import Behaviour
+from im2hands.config.choices import Behaviour
+from im2hands.config.sections import FitHands
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import fit_hands, write_hands
 from im2hands.datasets.interhand26m import InterHand26M, dataset_name

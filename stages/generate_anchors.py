@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from im2hands.config import GenerateAnchors
+from im2hands.config.sections import GenerateAnchors
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
 from im2hands.networks.model_folder import WEIGHTS

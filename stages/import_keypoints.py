@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from im2hands.config import External
+from im2hands.config.sections import External
 from im2hands.datasets.external_keypoints import external_keypoints
 from im2hands.datasets.frames import FrameTable, pair_id
 from im2hands.datasets.keypoints import write_keypoints

@@ -1,6 +1,6 @@
-"""Stage `import_meshes`: the meshes of another system of some pairs of the test split, as if they had been made here."""
+"""Stage `import_meshes`: meshes of another system for some pairs of the test split, stored like our own."""
 
-from im2hands.config import External
+from im2hands.config.sections import External
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable

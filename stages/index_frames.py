@@ -1,6 +1,6 @@
-"""Stage `index_frames`: select the two-hand frames of a split, and say why every other frame was left out."""
+"""Stage `index_frames`: select the two-hand frames of a split, and record why every other frame was left out."""
 
-from im2hands.config import IndexFrames
+from im2hands.config.sections import IndexFrames
 from im2hands.datasets.frames import index_frames, write_index
 from im2hands.datasets.interhand26m import InterHand26M, dataset_name
 from im2hands.io.stage import stage_main

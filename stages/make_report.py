@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from im2hands.config import MakeReport
+from im2hands.config.sections import MakeReport
 from im2hands.io.stage import stage_main
 from im2hands.report.page import Artifacts, write_report
 

@@ -1,20 +1,18 @@
-"""Stage `make_tables`: the result tables from the records of every hand, and the protocol card beside them."""
-
-from collections.abc import Iterable
+"""Stage `make_tables`: the result tables from the records of every hand, and their protocol card."""
 
 import pandas as pd
 
-from im2hands.config import MakeTables
+from im2hands.config.sections import MakeTables
 from im2hands.evaluation.comparisons import ablation_table, by_difficulty, paired_differences, sources_of
 from im2hands.evaluation.cost import cost_table
 from im2hands.evaluation.failure_table import failure_table
 from im2hands.evaluation.keypoint_records import read_keypoint_records
 from im2hands.evaluation.keypoint_tables import flat_keypoint_metrics, joint_table, refinement_table
 from im2hands.evaluation.protocol_card import note, protocol_card, write_card
-from im2hands.evaluation.published_results import HEADING, all_published, notes_of_all, published_note, published_rows
+from im2hands.evaluation.published_results import HEADING, all_published, beside, notes_of_all
 from im2hands.evaluation.records import read_records
-from im2hands.evaluation.tables import Beside, flat_metrics, summarize, write_metrics, write_plain_table, write_tables
-from im2hands.io.stage import stage_main
+from im2hands.evaluation.tables import flat_metrics, summarize, write_metrics, write_plain_table, write_tables
+from im2hands.io.stage import pairs, stage_main
 
 GIVEN = "model"
 WITHOUT_TRAINING = (
@@ -67,14 +65,6 @@ def main(
     print(
         f"{output}: {len(given)} methods with given keypoints, {len(predicted)} with others, {len(keypoints)} sources"
     )
-
-
-def beside(table: str) -> Beside:
-    return Beside(HEADING, published_rows(table), published_note(table))
-
-
-def pairs(words: Iterable[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)
 
 
 if __name__ == "__main__":

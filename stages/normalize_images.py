@@ -1,6 +1,6 @@
 """Stage `normalize_images`: cut the crop around both hands of every kept frame, one Arrow shard per call."""
 
-from im2hands.config import NormalizeImages
+from im2hands.config.sections import NormalizeImages
 from im2hands.datasets.frames import FrameTable, hands_of
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSettings, write_crop_shard

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from im2hands.config import PerturbKeypoints
+from im2hands.config.sections import PerturbKeypoints
 from im2hands.datasets.frames import FrameTable, pair_id
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import write_keypoints

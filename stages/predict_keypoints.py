@@ -1,4 +1,4 @@
-"""Stage `predict_keypoints`: the keypoints of both hands as IntagHand sees them, of every frame of a split."""
+"""Stage `predict_keypoints`: keypoints of both hands predicted by IntagHand for every frame of a split."""
 
 from pathlib import Path
 

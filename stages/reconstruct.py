@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from im2hands.config import Reconstruct
-from im2hands.config_base import Behaviour
+from im2hands.config.choices import Behaviour
+from im2hands.config.sections import Reconstruct
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
+from im2hands.networks.catalogue import method_of
 from im2hands.networks.model_folder import WEIGHTS
 from im2hands.reconstruction.anchors import AnchorSettings
 from im2hands.reconstruction.fields import choose_device, device_name
 from im2hands.reconstruction.inputs import COLUMNS, bone_inputs, evaluated_frames
-from im2hands.reconstruction.methods import WITHOUT_IMAGE, MethodFiles, surfaces_of
+from im2hands.reconstruction.methods import MethodFiles, surfaces_of
 from im2hands.reconstruction.storage import write_surfaces
 from im2hands.reconstruction.surfaces import Extraction
 
@@ -41,7 +42,7 @@ def main(
     gpus: int = 0,
     threads: int = 1,
 ) -> None:
-    device = choose_device(gpus)
+    device, sees_image = choose_device(gpus), method_of(method).sees_image
     table = HandTable.read(hands, COLUMNS)
     inputs = bone_inputs(
         table,
@@ -49,7 +50,7 @@ def main(
         evaluated_frames(FrameSet(frames, hands, images), params.frames_per_pose),
         KeypointTable.read(keypoints) if keypoints else None,
         params.alignment,
-        method not in WITHOUT_IMAGE,
+        sees_image,
         angle_clamp,
         query_frame,
     )
@@ -65,7 +66,7 @@ def main(
         "alignment": params.alignment,
         "angle_clamp": angle_clamp,
         "query_frame": query_frame,
-        "photograph": "none" if method in WITHOUT_IMAGE and not keypoints else "each evaluated frame",
+        "photograph": "none" if not (sees_image or keypoints) else "each evaluated frame",
         "frames_per_pose": params.frames_per_pose,
     }
     sources = {"hands": hands, "queries": queries, "model": Path(model, WEIGHTS)}

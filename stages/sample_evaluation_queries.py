@@ -1,7 +1,7 @@
 """Stage `sample_evaluation_queries`: labelled points and true surfaces for evaluation, one Arrow shard per call."""
 
-from im2hands.config import SampleEvaluationQueries
-from im2hands.config_base import Behaviour
+from im2hands.config.choices import Behaviour
+from im2hands.config.sections import SampleEvaluationQueries
 from im2hands.datasets.query_sampling import Sampling, palm_meshes, write_evaluation_shard
 from im2hands.hands.model_files import load_hand_models
 from im2hands.io.stage import stage_main

@@ -1,7 +1,7 @@
-"""Stage `sample_queries`: labelled query points about every hand pose for training, one Arrow shard per call."""
+"""Stage `sample_queries`: labelled query points around every hand pose for training, one Arrow shard per call."""
 
-from im2hands.config import SampleQueries
-from im2hands.config_base import Behaviour
+from im2hands.config.choices import Behaviour
+from im2hands.config.sections import SampleQueries
 from im2hands.datasets.queries import SETS
 from im2hands.datasets.query_sampling import Sampling, palm_meshes, write_query_shard
 from im2hands.hands.model_files import load_hand_models

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from im2hands.config import SynthesizeDataset
+from im2hands.config.sections import SynthesizeDataset
 from im2hands.datasets.synthetic.dataset import make_dataset, make_split
 from im2hands.datasets.synthetic.plan import Settings
 from im2hands.io.stage import stage_main

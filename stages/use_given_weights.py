@@ -1,4 +1,4 @@
-"""Stage `use_given_weights`: take an imported model in place of a training, see `training.<network>.weights` in params.yaml."""
+"""Stage `use_given_weights`: use an imported model instead of a training, see `training.<network>.weights` in params.yaml."""
 
 from im2hands.io.stage import stage_main
 from im2hands.training.trained_model import use_given_weights

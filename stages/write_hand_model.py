@@ -1,4 +1,4 @@
-"""Stage `write_hand_model`: put the built-in CC0 hands where MANO's files would stand, with the same keys."""
+"""Stage `write_hand_model`: write the built-in CC0 hands in the place of MANO's files, with the same keys."""
 
 from im2hands.hands.model_files import write_hand_model_folder
 from im2hands.io.stage import stage_main

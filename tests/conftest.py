@@ -1,5 +1,7 @@
 """Settings of all tests, and the order in which several workers take them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -14,6 +16,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place_in_order)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 def place_in_order(item: pytest.Item) -> int:
     group = item.get_closest_marker("xdist_group")
     return LONGEST_FIRST.index(group.args[0]) if group else len(LONGEST_FIRST)
+
+
+@pytest.fixture(scope="session")
+def hand_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the built-in hands."""
+    from im2hands.hands.model_files import write_hand_model_folder
+
+    folder = tmp_path_factory.mktemp("hand_model")
+    write_hand_model_folder(folder)
+    return folder

@@ -1,4 +1,4 @@
-"""The table of all ablations, `results/ablations/ablations.*`: the methods of the run beside what was trained for it."""
+"""The table of all ablations, `results/ablations/ablations.*`: methods of the run and those trained for the table."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import resolve_option, validate_params
+from im2hands.config.options import resolve_option
+from im2hands.config.params import validate_params
 from im2hands.io.atomic import atomic_path, write_text
 from workflow.paths import PERTURBED, REFINED_FROM, TRUE_KEYPOINTS, shard_names
 
@@ -197,7 +198,7 @@ def _link(target: Path, link: Path) -> None:
 
 
 def records(name: str, shards: int) -> list[str]:
-    """The evaluation files of an ablation, within its folder. shards: of every result."""
+    """The evaluation files of an ablation, within its folder. shards: shards per result."""
     ablation = ABLATIONS[name]
     return [
         f"results/{method}/{source}/metrics/{shard}.parquet"

@@ -28,7 +28,7 @@ def main() -> None:
         require_no_running_snakemake()
     except NotRecordedError as reason:
         sys.exit(f"Not adopted: {reason}")
-    _require_clean("the files are not those of dvc.lock; run dvc checkout or dvc pull first.")
+    _require_clean("the files do not match dvc.lock; run dvc checkout or dvc pull first.")
     _unlink_stamps()
     before = _files()
     done = _snakemake("--touch", "--forceall", "--cores", "1", **{ADOPTING: "1"})
@@ -73,7 +73,7 @@ def _files() -> set[Path]:
 
 
 def _own_words(printed: str) -> str:
-    """Snakemake's errors out of all that it printed, or the end of that if there is none."""
+    """Snakemake's errors from its output, or the end of the output if there are none."""
     errors = re.findall(r"^\w*(?:Error|Exception)\b.*(?:\n(?!Select jobs|\[).+)*", printed, re.MULTILINE)
     return "\n".join(errors) or printed.strip()[-2000:]
 
@@ -82,9 +82,9 @@ def _lost(before: set[Path]) -> str:
     """Which files are gone, and how they come back."""
     gone = sorted(map(str, before - _files()))
     if not gone:
-        return "No file is gone."
+        return "No file was lost."
     more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
-    return f"Gone: {', '.join(gone[:SHOWN])}{more}; dvc checkout brings them back from DVC's cache."
+    return f"Lost: {', '.join(gone[:SHOWN])}{more}; dvc checkout restores them from DVC's cache."
 
 
 def _snakemake(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,9 @@
 
 Write it again after a change of a stage's imports, of the table below, or of which splits and folders params.yaml names. The
 Snakefile remains the one graph that schedules work; a test compares this projection with it.
+
+It is a table and not computed: on a fresh checkout, `snakemake --detailed-summary` (9.27.1) lists no inputs for files that are
+still to be made.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from im2hands.io.atomic import write_text
+from im2hands.io.sources import sources
 from workflow.parameters import dvc_params
 from workflow.paths import (
     BUILT_IN_HAND,
     MODEL_FILES,
     NETWORK_OF,
-    NETWORKS,
     PERTURBED,
     SYNTHETIC,
     TABLES,
@@ -45,7 +48,7 @@ from workflow.paths import (
     results,
     splits_of,
 )
-from workflow.sources import sources
+from workflow.trainings import TRAININGS
 
 DVC_YAML = "dvc.yaml"
 HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. How it works: docs/workflow.md\n"
@@ -55,7 +58,7 @@ HEAD = "# Made by `python -m workflow.dvc_stages`; edit that file or the rules. 
 class Stage:
     """A DVC stage.
 
-    rules: the Snakemake rules it may run beside the one of its name.  deps: data (code is added).  file: its stage file, if
+    rules: further Snakemake rules that it may run.  deps: data (code is added).  file: its stage file, if
     that has another name.
     """
 
@@ -96,11 +99,6 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ["data/queries_eval"],
         ("gather_evaluation_queries",),
     )
-    both = _frames("train", "val")
-    queries = ["data/queries/train", "data/queries/val"]
-    halo = ["data/hands/train.parquet", "data/hands/val.parquet", *queries]
-    found["train_halo"] = _training(config, "halo", halo)
-    found["train_intaghand"] = _training(config, "intaghand", [*both, hand_model])
     keypoints = keypoint_files(config)
     found["predict_keypoints"] = Stage(
         [
@@ -118,10 +116,6 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         found["import_keypoints"] = Stage(
             ["data/frames/test.parquet", *dict.fromkeys(given)], _folders(keypoints["import_keypoints"])
         )
-    predictions = [f"data/keypoints/intaghand/{split}.parquet" for split in ("train", "val")]
-    found["train_keypoint_refinement"] = _training(
-        config, "keypoint_refinement", [*both, *predictions, *model_files("intaghand")]
-    )
     found["refine_keypoints"] = Stage(
         [
             *_frames("test"),
@@ -133,19 +127,12 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
         ],
         _folders(keypoints["refine_keypoints"]),
     )
-    found["train_initial_occupancy"] = _training(
-        config, "initial_occupancy", [*both, *queries, *model_files("halo"), *model_files("intaghand")]
-    )
     if is_trained(config, "refined_occupancy"):
         splits = splits_of(config, "generate_anchors")
         found["generate_anchors"] = Stage(
             [*_frames(*splits), *model_files("initial_occupancy")], ["data/anchors"], ("gather_anchors",)
         )
-    found["train_refined_occupancy"] = _training(
-        config,
-        "refined_occupancy",
-        [*both, *queries, "data/anchors/train", "data/anchors/val", *model_files("initial_occupancy")],
-    )
+    found |= {f"train_{network}": _training(config, network) for network in TRAININGS}
     for_results, made_here, made_elsewhere = (
         [f"results/{method}/{source}" for method, source in chosen(config)]
         for chosen in (results, reconstructed, imported)
@@ -215,7 +202,7 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
             "results/tables/protocol_card.json",
             *(f"{folder}/metrics" for folder in for_results),
             *(f"{folder}/meshes" for folder in for_results),
-            *(f"models/{network}/{name}" for network in NETWORKS for name in ("card.json", "curves.csv")),
+            *(f"models/{network}/{name}" for network in TRAININGS for name in ("card.json", "curves.csv")),
             "data/frames",
             "data/hands",
             "data/images/test",
@@ -249,7 +236,7 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {
         "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
-        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in NETWORKS],
+        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in TRAININGS],
     }
     return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
 
@@ -268,11 +255,14 @@ def _entry(name: str, stage: Stage) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value}
 
 
-def _training(config: Mapping[str, Any], network: str, deps: list[str]) -> Stage:
+def _training(config: Mapping[str, Any], network: str) -> Stage:
     """The stage that trains a network, or takes the weights that were given for it."""
-    given = given_weights(config, network)
+    given, training = given_weights(config, network), TRAININGS[network]
+    read = [file.removesuffix("/manifest.json") for file in training.files().values()]
+    starts = [file for start in training.starts_from.values() for file in model_files(start)]
+    hand_model = ["${dataset.hand_model}"] if training.hand_model else []
     return Stage(
-        deps if given is None else [f"{given}/{name}" for name in WEIGHTS],
+        [*read, *hand_model, *starts] if given is None else [f"{given}/{name}" for name in WEIGHTS],
         [f"models/{network}/{name}" for name in MODEL_FILES if name != "metrics.json"],
         file=None if given is None else "use_given_weights",
         metrics=[f"models/{network}/metrics.json"],
@@ -311,7 +301,7 @@ def main() -> None:
     if not check:
         write_text(DVC_YAML, text)
     elif Path(DVC_YAML).read_text() != text:
-        sys.exit(f"{DVC_YAML} does not fit the rules and params.yaml; write it again: python -m workflow.dvc_stages")
+        sys.exit(f"{DVC_YAML} does not match the rules and params.yaml; write it again: python -m workflow.dvc_stages")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What every job read and wrote: content hashes, noted when it starts and ends, and compared before DVC signs anything.
+"""Notes the content hashes of what every job read and wrote, when it starts and ends, and compares them before DVC records
+anything.
 
 Snakemake goes by time stamps; its checksums only excuse a newer one. A file that is exchanged for one with an older stamp
 (`rsync -a`, `cp -p`, unzip, `dvc checkout` with linked files) re-runs nothing, and what lies there was made from another
-file. The notes lie in `.snakemake/im2hands/`, one per job, beside Snakemake's own.
+file. The notes are in `.snakemake/im2hands/`, one per job, next to Snakemake's own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from workflow.content import STAMP, ContentHashes
 FOLDER = Path(".snakemake/im2hands")
 CHANGED_MEANWHILE = "changed while the job ran"
 CHECK, ADOPTING = "IM2HANDS_CHECK", "IM2HANDS_ADOPTING"
-"""Environment variables: file to which a dry run that finds nothing to do writes what `Unseen` holds; set while touching
+"""Environment variables: file to which a dry run that finds nothing to do writes what `Unseen` contains; set while touching
 vouches for files that DVC has just compared."""
 SHOWN = 5
 
@@ -56,14 +57,14 @@ class Unseen:
         if self.inputs:
             stages, files = _named(self.inputs)
             found.append(
-                f"{stages} did not run with {_few(files)} as it is now: the content changed, but the time stamp is older than "
-                f"the results, so Snakemake does not see it. To run them: {_touch(files)}, then snakemake."
+                f"{stages} did not run with the present {_few(files)}: the content changed, but the time stamp is older than "
+                f"the results, so Snakemake does not notice. To run them: {_touch(files)}, then snakemake."
             )
         if self.outputs:
             stages, files = _named(self.outputs)
             found.append(
-                f"{stages}: {_few(files)} is not what the workflow made. If dvc checkout or dvc pull brought it: "
-                f"python -m workflow.adopt; else delete it, and snakemake makes it again."
+                f"{stages}: {_few(files)} is not what the workflow made. If it came from dvc checkout or dvc pull, run "
+                f"python -m workflow.adopt; otherwise delete it, and snakemake makes it again."
             )
         if self.parameters:
             names = " ".join(self.parameters)
@@ -72,13 +73,13 @@ class Unseen:
             names = " ".join(self.unknown)
             found.append(
                 f"there is no note of what {_listed(self.unknown)} read (made elsewhere, or before notes were kept), and "
-                f"dvc.lock does not have it as it is. To make it here: snakemake --forcerun {names}"
+                f"dvc.lock has another version. To make it here: snakemake --forcerun {names}"
             )
         return found
 
 
 class JobNotes(logging.Handler):
-    """Listens to Snakemake's log, which tells of every job that starts and ends and of a run without jobs.
+    """Listens to Snakemake's log, which reports every job that starts or ends and every run without jobs.
 
     workflow: Snakemake's object of that name.  tracked: stage -> all its files.
     A note that cannot be written is one line of warning; its stage is then not signed without a look at dvc.lock.
@@ -112,7 +113,7 @@ class JobNotes(logging.Handler):
             self._nothing_to_do()
 
     def _counts(self) -> bool:
-        """Touching is not running; where it adopts what DVC has compared, it stands for it."""
+        """Touching is not running, except when adopting files that DVC has compared."""
         return not self.workflow.dryrun and (not self.workflow.touch or ADOPTING in os.environ)
 
     def _job(self, number: int) -> Any:
@@ -156,7 +157,7 @@ class JobNotes(logging.Handler):
                 print(line)
 
     def unseen(self) -> Unseen:
-        """Compares the notes of all jobs of the graph at hand with what lies there now."""
+        """Compares the notes of all jobs of this graph with the present files."""
         jobs = [job for job in self.workflow.persistence.dag.jobs if job.output]
         stage_of = {file: stage for stage, files in self.tracked.items() for file in files}
         notes = {job: _valid(_read(job)) for job in jobs}
@@ -214,7 +215,7 @@ def _read(job: Any) -> dict[str, Any] | None:
 
 
 def _valid(note: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The note of the job that made the files: of one whose end was not noted, only if it wrote all of them."""
+    """The note of the job that made the files; if its end was not noted, only if it wrote all of them."""
     if note is None or note["ended"]:
         return note
     stamps = [_time_of(file) for file in note["outputs"]]

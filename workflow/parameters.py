@@ -1,6 +1,6 @@
 """Which parameters every stage reads: the one table behind the rules' `params:` and the `params` of dvc.yaml.
 
-Nothing about the machine (device, cores) stands here: such things must never re-run a stage.
+Nothing about the machine (device, cores) is included, because it must never re-run a stage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from im2hands.config import SPLITS, resolve_option
+from im2hands.config.choices import SPLITS
+from im2hands.config.options import resolve_option
+from workflow.trainings import TRAININGS
 
 READS: dict[str, tuple[str, ...]] = {
     "write_hand_model": (),
@@ -20,30 +22,11 @@ READS: dict[str, tuple[str, ...]] = {
     "normalize_images": ("dataset.root", "dataset.hand_model", "normalize_images"),
     "sample_queries": ("dataset.hand_model", "sample_queries", "options.label_rule", "seed"),
     "sample_evaluation_queries": ("dataset.hand_model", "sample_evaluation_queries", "options.label_rule", "seed"),
-    "train_halo": ("training.halo", "seed"),
-    "train_intaghand": ("dataset.hand_model", "training.intaghand", "options.heat_maps", "seed"),
     "predict_keypoints": ("dataset.hand_model",),
     "perturb_keypoints": ("perturb_keypoints", "seed"),
-    "train_keypoint_refinement": ("training.keypoint_refinement", "options.joint_regressors", "seed"),
     "refine_keypoints": (),
     "evaluate_keypoints": (),
-    "train_initial_occupancy": (
-        "training.initial_occupancy",
-        "options.depth_reference",
-        "options.penetration_frame",
-        "seed",
-    ),
     "generate_anchors": ("generate_anchors", "seed"),
-    "train_refined_occupancy": (
-        "training.refined_occupancy",
-        "options.depth_reference",
-        "options.penetration_frame",
-        "options.penetration_context",
-        "options.penetration_reduction",
-        "options.fps_dead_ball",
-        "options.feature_lookup",
-        "seed",
-    ),
     "import_keypoints": ("external",),
     "import_meshes": (
         "dataset.hand_model",
@@ -55,6 +38,7 @@ READS: dict[str, tuple[str, ...]] = {
     "evaluate": ("dataset.hand_model", "evaluate", "seed"),
     "make_tables": ("make_tables", "seed"),
     "make_report": ("dataset.hand_model", "make_report"),
+    **{f"train_{network}": training.parameters(network) for network, training in TRAININGS.items()},
 }
 """Stage -> keys of params.yaml: a section becomes `--params JSON`, an option `--name behaviour`, a value `--name value`,
 and null no argument."""

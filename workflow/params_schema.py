@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from im2hands.config import json_schema
+from im2hands.config.params import json_schema
 from im2hands.io.atomic import write_text
 
 SCHEMA = Path(__file__).parent / "schemas" / "params.schema.yaml"
@@ -14,7 +14,7 @@ SCHEMA = Path(__file__).parent / "schemas" / "params.schema.yaml"
 
 def schema_text() -> str:
     """The YAML text of the schema, with the order of the classes."""
-    head = "# Made by `python -m workflow.params_schema` from im2hands/config.py; edit that file.\n"
+    head = "# Made by `python -m workflow.params_schema` from im2hands/config/sections.py; edit that file.\n"
     return head + yaml.safe_dump(json_schema(), sort_keys=False, width=120, allow_unicode=True)
 
 

@@ -1,4 +1,4 @@
-"""Where things are: the names that both the rules and dvc.yaml are made of."""
+"""Paths used by both the rules and dvc.yaml."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from im2hands.io import hand_model_folder
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest
+from im2hands.networks.catalogue import METHODS
 
 SYNTHETIC = "data/raw/synthetic"
 BUILT_IN_HAND = "data/hand_model"
-NETWORK_OF = {
-    "halo": "halo",
-    "intaghand": "intaghand",
-    "initial": "initial_occupancy",
-    "im2hands": "refined_occupancy",
-}
+NETWORK_OF = {name: method.network for name, method in METHODS.items()}
 """Method -> the network whose weights it uses."""
-NETWORKS = ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
 WEIGHTS = ("model.safetensors", "card.json")
 """What other stages need of a trained network."""
 MODEL_FILES = (*WEIGHTS, "metrics.json", "curves.csv")
@@ -107,7 +102,7 @@ def imported(config: Config) -> list[tuple[str, str]]:
 
 
 def external_wrists(config: Config, name: str) -> list[str]:
-    """The imported keypoints whose wrists say where an external method's meshes stand; none where they are not asked for."""
+    """The imported keypoints whose wrists place an external method's meshes; none if they are not needed."""
     one = config["external"][name]
     moved = one["keypoints"] and one["alignment"] == "wrist"
     return [f"data/keypoints/{EXTERNAL}{name}/test.parquet"] if moved else []

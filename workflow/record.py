@@ -1,11 +1,11 @@
 """Writes what Snakemake has just proved up to date into dvc.lock: the Snakefile's `onsuccess`, or `python -m workflow.record`.
 
-`dvc commit` signs whatever lies in the workspace, so it is given only stages whose every file Snakemake vouches for: all
+`dvc commit` records whatever is in the workspace, so it gets only stages for which Snakemake confirms every file: all
 files of the stage belong to the finished run, with all re-run triggers on and the parameters of params.yaml. Snakemake goes
-by time stamps; so what the jobs read and wrote is also compared, by content, with what lies there (`workflow/notes.py`).
-Recording never fails the science: whatever goes wrong here is one line of warning.
+by time stamps, so what the jobs read and wrote is also compared, by content, with the present files (`workflow/notes.py`).
+An error while recording never makes a run fail: it gives one line of warning.
 
-Set IM2HANDS_RECORD=0 to leave DVC alone, e.g. where its cache would double a large dataset.
+Set IM2HANDS_RECORD=0 to turn recording off, e.g. where its cache would double a large dataset.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from workflow.dvc_stages import DVC_YAML, dvc_yaml
 from workflow.notes import CHECK, JobNotes, Tracked, Unseen
 
@@ -49,9 +49,9 @@ class NotRecordedError(Exception):
 
 
 def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, notes: JobNotes) -> None:
-    """What follows a successful run: stale shards go, DVC is told, the user sees what was selected and where the report is.
+    """After a successful run: removes stale shards, records in DVC, and prints what was selected and where the report is.
 
-    workflow: Snakemake's object of that name.  tracked: stage -> all its files.  notes: of the jobs.
+    workflow: Snakemake's object of that name.  tracked: stage -> all its files.  notes: notes of the jobs.
     """
     if workflow.touch or os.environ.get("DVC_ROOT"):
         return
@@ -59,7 +59,7 @@ def after_success(workflow: Any, config: Mapping[str, Any], tracked: Tracked, no
     fresh = [stage for stage, files in tracked.items() if made.issuperset(files)]
     try:
         for file in remove_stale_shards(file for stage in fresh for file in tracked[stage]):
-            print(f"Removed {file}: a shard of an earlier number of shards.")
+            print(f"Removed {file}: left over from another number of shards.")
         _require_ordinary_run(workflow, config)
         record(fresh, notes.unseen)
     except NotRecordedError as reason:
@@ -79,10 +79,10 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
     if os.environ.get("IM2HANDS_RECORD") == "0":
         raise NotRecordedError("IM2HANDS_RECORD=0 is set.")
     if not Path(".dvc").is_dir():
-        raise NotRecordedError("there is no folder .dvc here (git clone has it).")
+        raise NotRecordedError("the folder .dvc is missing (git clone creates it).")
     if not Path(DVC_YAML).is_file() or Path(DVC_YAML).read_text() != dvc_yaml(_params()):
         raise NotRecordedError(
-            f"{DVC_YAML} does not fit the rules and params.yaml; "
+            f"{DVC_YAML} does not match the rules and params.yaml; "
             "run python -m workflow.dvc_stages and then python -m workflow.record."
         )
     unseen = compare()
@@ -101,9 +101,9 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
 
 
 def _refused(stages: Iterable[str], unseen: Unseen) -> set[str]:
-    """Stages that changed and did not run, and those that depend on a file that no job has made as it is.
+    """Stages that changed and did not run, and those that depend on a file whose content no job has made.
 
-    Stages without notes count as unchanged where dvc.lock has them as they are; the others stay in `unseen`.
+    Stages without notes count as unchanged if dvc.lock has the same content; the others stay in `unseen`.
     """
     described = yaml.safe_load(dvc_yaml(_params()))["stages"]
     for stage in stages:
@@ -150,12 +150,12 @@ def require_no_running_snakemake() -> None:
     locks = Path(".snakemake/locks")
     if locks.is_dir() and any(locks.iterdir()):
         raise NotRecordedError(
-            "a Snakemake run holds .snakemake/locks; wait for it, or after a crash run snakemake --unlock first."
+            "a Snakemake run has locked .snakemake/locks; wait for it, or after a crash run snakemake --unlock first."
         )
 
 
 def remove_stale_shards(files: Iterable[str]) -> list[Path]:
-    """Removes shards that lie beside `files` but do not belong to them, left from another number of shards."""
+    """Removes shards in the folders of `files` that do not belong to them, left over from another number of shards."""
     expected = {Path(file) for file in files}
     stale = [
         path
@@ -201,7 +201,7 @@ def audit_line(folder: Path = Path("data/frames")) -> str | None:
 
 
 def noted_hands_line(folder: Path = Path("data/hands")) -> str | None:
-    """One sentence on hands that are left out or suspicious; None if there are none or no readable table."""
+    """One sentence about hands that are left out or suspicious; None if there are none or the table is unreadable."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -220,7 +220,7 @@ def _counted(reasons: Counter[str]) -> str:
 
 def _require_ordinary_run(workflow: Any, config: Mapping[str, Any]) -> None:
     if json.dumps(config, sort_keys=True) != json.dumps(_params(), sort_keys=True):
-        raise NotRecordedError("the run had parameters from the command line that are not in params.yaml.")
+        raise NotRecordedError("the run used command line parameters that are not in params.yaml.")
     if {str(trigger) for trigger in workflow.rerun_triggers} < TRIGGERS:
         raise NotRecordedError("the run did not check everything (--rerun-triggers).")
 
@@ -270,7 +270,7 @@ def _unseen_when_finished() -> Unseen:
             check=False,
         )
         if plan.returncode or not answer.is_file():
-            raise NotRecordedError("Snakemake has something to do or fails; see snakemake -n.")
+            raise NotRecordedError("Snakemake still has something to do, or fails; see snakemake -n.")
         return Unseen(**json.loads(answer.read_text()))
 
 

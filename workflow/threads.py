@@ -1,22 +1,18 @@
-"""How many cores jobs ask for, so that on a machine without a GPU several jobs run side by side and no core waits.
+"""How many cores jobs request, so that on a machine without a GPU several jobs run in parallel and no core is idle.
 
 A training step of a small network is quickest on one thread, and two threads of one job do less than two jobs of one thread.
-With a GPU, or on a cluster, a job asks for many threads as before: there they prepare data for the GPU.
+With a GPU, or on a cluster, a job requests many threads, which prepare data for the GPU.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from im2hands.io.threads import threads_for
+from im2hands.training.step_threads import step_threads, trains_image_encoder
 
 MOST = 64
-HIDDEN_WIDTH = 64
-FIELDS_PER_FRAME = {"initial_occupancy": 2, "refined_occupancy": 4}
-"""How often a training step asks for each query point of a hand, both hands together; penetration doubles it."""
 
 
 def has_gpu() -> bool:
@@ -46,14 +42,9 @@ def share_of_cores(workflow: Any, jobs: int) -> int:
     return max(1, min(MOST, workflow.cores // max(1, jobs)))
 
 
-def training_threads(workflow: Any, config: Mapping[str, Any], network: str) -> int:
-    """Threads of a training: what its steps are worth; one that trains an image encoder leaves half of the cores to others."""
-    section = config["training"][network]
-    if network == "halo":
-        points = section["batch_hands"] * section["points_per_hand"] * section["width"] / HIDDEN_WIDTH
-        return threads_for(points, MOST)
-    if section.get("image_encoder") != "frozen":
-        return share_of_cores(workflow, 2)
-    if network not in FIELDS_PER_FRAME:
-        return 1
-    return threads_for(FIELDS_PER_FRAME[network] * section["batch_frames"] * section["points_per_hand"], MOST)
+def training_threads(workflow: Any, section: Any) -> int:
+    """Threads of a training: what its steps are worth; one that trains an image encoder leaves half of the cores to others.
+
+    section: section of the parameters.
+    """
+    return share_of_cores(workflow, 2) if trains_image_encoder(section) else step_threads(section, MOST)

@@ -1,7 +1,7 @@
-"""Anchors: points on the initial surfaces of both hands of every usable frame, as refined occupancy takes them.
+"""Anchors: points on the initial surfaces of both hands of every usable frame, the input of refined occupancy.
 
-World frame, metres, hands not mirrored. A frame has several draws of the same number of points, so that a training sees other
-points of a surface whenever it sees the frame.
+World frame, metres, hands not mirrored. A frame has several draws of the same number of points, so that training sees
+different points of a surface each time it sees the frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import Layout, as_array, flat
@@ -26,8 +26,8 @@ ANCHORS = Layout(
         [
             ("frame_id", pa.int64()),
             ("draws", pa.int64()),
-            *((side.value, pa.list_(pa.float32())) for side in (Side.LEFT, Side.RIGHT)),
-            *((f"{side.value}_reason", pa.string()) for side in (Side.LEFT, Side.RIGHT)),
+            *((side.value, pa.list_(pa.float32())) for side in SIDES),
+            *((f"{side.value}_reason", pa.string()) for side in SIDES),
         ]
     ),
 )
@@ -49,7 +49,7 @@ class AnchorSet:
     """The anchors of a split by frame id. Picklable: shards are opened where they are used."""
 
     def __init__(self, manifest: str | os.PathLike) -> None:
-        """manifest: of the folder of shards. Raises DataError if it is missing, DamagedFileError if it is damaged."""
+        """manifest: manifest file of the shard folder. Raises DataError if it is missing, DamagedFileError if it is damaged."""
         self.path = manifest
         self._shards = Manifest.read(manifest).open(ANCHORS)
 
@@ -66,7 +66,7 @@ class AnchorSet:
         missing = [frame for frame in frame_ids if frame not in self.rows]
         if missing:
             raise DataError(
-                f"{self.path}: has no anchors of frame {missing[0]} ({len(missing)} missing); they belong to other frames: "
+                f"{self.path}: has no anchors for frame {missing[0]} ({len(missing)} missing), so it belongs to other frames: "
                 "run generate_anchors again."
             )
 
@@ -79,7 +79,7 @@ class AnchorSet:
         row = self._row(frame_id, ["draws", Side.LEFT.value, Side.RIGHT.value])
         if not 0 <= draw < row["draws"]:
             raise IndexError(f"draw {draw} of {row['draws']}")
-        hands = (as_array(row[side.value], np.float32, (row["draws"], -1, 3)) for side in (Side.LEFT, Side.RIGHT))
+        hands = (as_array(row[side.value], np.float32, (row["draws"], -1, 3)) for side in SIDES)
         return np.stack([hand[draw] for hand in hands])
 
     def reasons(self, frame_id: int) -> dict[Side, str | None]:

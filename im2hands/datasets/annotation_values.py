@@ -1,4 +1,4 @@
-"""Numbers, flags and names as annotation files hold them: read where their meaning is certain, refused where it is not.
+"""Numbers, flags and names of annotation files: read if their meaning is certain, refused otherwise.
 
 Scripts that rewrite annotations turn numbers into text ("0"), wrap them into lists ([0]) or write 5.0 for 5. `bool("0")` and
 `bool([0])` are true in Python, so every value passes through here.
@@ -82,7 +82,7 @@ def relative_path(value: Any) -> str:
 
 
 def canonical_key(key: str) -> str:
-    """Keys of captures and frames without leading zeros, so that "00005" is the frame 5; other keys as they are."""
+    """Keys of captures and frames without leading zeros, so that "00005" is the frame 5; other keys unchanged."""
     return str(int(key)) if key.isascii() and key.isdecimal() and len(key) <= 18 else key
 
 

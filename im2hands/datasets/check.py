@@ -1,7 +1,7 @@
-"""Is a dataset complete and of the right version? Looks before hours are spent: folders, annotation files, counts, images.
+"""Checks that a dataset is complete and of the right version before hours are spent: folders, annotations, counts, images.
 
-Annotation files are read to their end, so a truncated one is found; of the images an evenly spaced sample of two-hand frames
-is decoded. Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
+Annotation files are read to their end, so truncated ones are found; an evenly spaced sample of two-hand images is decoded.
+Counts are compared with those of InterHand2.6M v1.0 at 5 fps (dataset page).
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from im2hands.datasets.audit import REMEDIES, Finding, Reason, Unusable
+from im2hands.datasets.external_keypoints import SMALLEST_HAND
 from im2hands.datasets.frames import Pose, hand_poses, position_in_metres
 from im2hands.datasets.image_files import image_size, inspect_image
 from im2hands.datasets.interhand26m import (
@@ -24,11 +26,15 @@ from im2hands.datasets.interhand26m import (
     annotated_joints,
     dataset_name,
 )
+from im2hands.datasets.keypoints import LARGEST_HAND
+from im2hands.hands.joints import JOINT_NAMES, WRIST
+from im2hands.hands.model import SHAPES, HandModel
 from im2hands.hands.model_files import load_hand_models
-from im2hands.io.errors import Im2HandsError
+from im2hands.io.errors import DataError, Im2HandsError
 from im2hands.io.findings import Found
 
 TWO_HANDS = "interacting"
+MIDDLE_TIP = JOINT_NAMES.index("middle4")
 SHOWN = 3
 """Missing or damaged images that are named."""
 OF_ARCHIVES = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREADABLE)
@@ -89,25 +95,37 @@ def _check_split(dataset: InterHand26M, name: str, split: str, count: int) -> It
 
 def _entries(faults: Sequence[AnnotatedImage], total: int) -> str:
     first = f"image {faults[0].image_id} has {faults[0].fault}"
-    return f"{len(faults):,} of {total:,} hold values that cannot be used ({first}); {REMEDIES[Reason.ENTRY_MALFORMED]}"
+    return f"{len(faults):,} of {total:,} have unusable values ({first}); {REMEDIES[Reason.ENTRY_MALFORMED]}"
 
 
 def _hand_model(folder: str | os.PathLike) -> str:
     models = load_hand_models(folder)
-    return ", ".join(f"{side.value} from {models[side].source}" for side in models)
+    return ", ".join(f"{side.value} from {models[side].source} ({_length(models[side])})" for side in models)
+
+
+def _length(model: HandModel) -> str:
+    """Length of the mean hand in words. Raises DataError if it has no size of a hand in metres."""
+    joints = model.pose(torch.zeros(1, 48), torch.zeros(1, SHAPES)).keypoints[0]
+    length = float(torch.linalg.norm(joints[MIDDLE_TIP] - joints[WRIST]))
+    if not SMALLEST_HAND < length < LARGEST_HAND:
+        raise DataError(
+            f"{model.source}: the mean hand is {length:.3g} m long from wrist to middle finger tip; template and directions "
+            "must be in metres."
+        )
+    return f"mean hand {1000 * length:.0f} mm"
 
 
 def _counts(name: str, split: str, size: SplitSize) -> Found:
     text = f"{size.images:,} images, {size.two_hands:,} of two hands"
     if not size.two_hands:
-        return Found(False, f"{split} annotations", f"{text}; without two-hand frames there is nothing to learn from")
+        return Found(False, f"{split} annotations", f"{text}; there are no two-hand frames to train on")
     expected = PUBLISHED.get(split)
     if name != NAME or expected is None or size == expected:
         return Found(True, f"{split} annotations", text + (" (as published)" if name == NAME and expected else ""))
     if size.images > expected.images:
-        hint = "more than the 5 fps release has; the 30 fps release works, and takes about six times the room and time"
+        hint = "more than the 5 fps release has; the 30 fps release works too, but takes about six times the space and time"
     else:
-        hint = f"the 5 fps release has {expected.images:,} and {expected.two_hands:,}; this is a part of it"
+        hint = f"the 5 fps release has {expected.images:,} and {expected.two_hands:,}; this is only a part"
     return Found(True, f"{split} annotations", f"{text}; {hint}")
 
 
@@ -137,7 +155,7 @@ def _camera_problem(image: AnnotatedImage, cameras: Cameras, pose: Pose | None) 
 
 
 def _fits(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], poses: dict[str, dict[str, Pose]]) -> str:
-    """Fills `poses` with what the fit file holds."""
+    """Fills `poses` with what the fit file contains."""
     poses.update(hand_poses(dataset, split))
     there = {(capture, frame): pose for capture, frames in poses.items() for frame, pose in frames.items()}
     return _frames(there, pairs, "a fit")
@@ -158,7 +176,9 @@ def _frames(there: Mapping[tuple[str, str], Any], pairs: Sequence[AnnotatedImage
     needed = {(str(image.capture), str(image.frame_idx)) for image in pairs}
     found = [there[key] for key in needed if key in there]
     if not found:
-        raise Im2HandsError(f"no two-hand pose of {len(needed)} has {what}; the file belongs to another release.")
+        raise Im2HandsError(
+            f"none of the {len(needed)} two-hand poses has {what}; the file belongs to another release."
+        )
     _require_none((one for one in found if isinstance(one, Finding)), f"of {len(found):,} two-hand poses with {what}")
     return f"{len(found):,} of {len(needed):,} two-hand poses have {what}"
 
@@ -189,12 +209,12 @@ def _images(dataset: InterHand26M, split: str, pairs: Sequence[AnnotatedImage], 
             continue
         resized += finding is not None
         sizes["{} x {}".format(*image_size(path))] += 1
-    subject, text = f"{split} images", f"{len(places) - len(bad)} of {len(places)} looked at are whole"
+    subject, text = f"{split} images", f"{len(places) - len(bad)} of {len(places)} inspected images are intact"
     text += f", {resized} of them resized (their cameras will be scaled with them)" if resized else ""
     if bad:
         named = ", ".join(list(bad)[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
         remedies = dict.fromkeys(ARCHIVE if reason in OF_ARCHIVES else REMEDIES[reason] for reason in bad.values())
-        return Found(False, subject, f"{text}; not: {named}; {'; '.join(remedies)}")
+        return Found(False, subject, f"{text}; damaged: {named}; {'; '.join(remedies)}")
     return Found(True, subject, f"{text}, {', '.join(size for size, _ in sizes.most_common())} pixels")
 
 

@@ -1,4 +1,4 @@
-"""Keypoints of any other system, read from one file, for the frames of a split: a keypoint source like our own.
+"""Keypoints of another system, read from one file for the frames of a split and used like our own keypoint sources.
 
 The file is Parquet with the columns `frame_id` or `image`, `left` and `right`, or JSON with a list of objects of these names.
 image: the frame's image path as in the dataset.  left, right: 21 x 3 numbers (in Parquet also 63 in a row), null for none.
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.keypoints import implausible
 from im2hands.hands.joints import JointOrder, reorder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.arrays import number_array
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
@@ -42,9 +42,9 @@ def external_keypoints(
     """Keypoints of both hands for every frame (order of `Side.index`, world, m, STANDARD), and why a frame has none.
 
     order, unit, frame: what the numbers of the file are; `camera` is that of each frame.
-    Frames without row, or whose rows hold no two hands, have a reason. Rows of other frames are left alone.
+    Frames without a row, or without two hands in it, have a reason. Rows of other frames are ignored.
     Raises DataError for a missing file, wrong names or shapes, two rows of a frame, no row of any frame, and when no frame
-    holds hands in the stated unit; DamagedFileError if it cannot be read.
+    contains hands in the stated unit; DamagedFileError if it cannot be read.
     """
     for name, value, allowed in (
         ("order", order, ORDERS),
@@ -55,18 +55,18 @@ def external_keypoints(
             raise DataError(f"{path}: {name} {value!r} must be one of {', '.join(allowed)}.")
     rows = _by_frame(path, _read_rows(Path(path)), frames)
     if not rows:
-        raise DataError(f"{path}: none of its rows names one of the {len(frames)} frames; check frame_id or image.")
+        raise DataError(f"{path}: no row names one of the {len(frames)} frames; check frame_id or image.")
     keypoints = np.full((len(frames), 2, 21, 3), np.nan)
     reasons: list[str | None] = [NOT_GIVEN] * len(frames)
     for place, row in rows.items():
-        hands = np.stack([_hand(path, row, side) for side in sorted(Side, key=lambda side: side.index)])
+        hands = np.stack([_hand(path, row, side) for side in SIDES])
         hands = reorder(hands * METRES[unit], ORDERS[order], JointOrder.STANDARD)
         keypoints[place] = frames[place].camera.to_world(hands) if frame == "camera" else hands
         reasons[place] = _problem(hands)
     if not any(reasons[place] is None for place in rows):
         place = next(iter(rows))
         raise DataError(
-            f"{path}: no frame holds two hands in {unit}; the first, frame {place}: {reasons[place]} Correct the unit or the "
+            f"{path}: no frame has two hands in {unit}; the first, frame {place}: {reasons[place]} Correct the unit or the "
             "numbers."
         )
     keypoints[[reason is not None for reason in reasons]] = np.nan
@@ -85,11 +85,11 @@ def _problem(hands: Float[np.ndarray, "2 21 3"]) -> str | None:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
-        raise DataError(f"{path}: the file of external keypoints is missing; correct the path.")
-    purpose = "file of external keypoints"
+        raise DataError(f"{path}: the external keypoint file is missing; correct the path.")
+    purpose = "external keypoint file"
     rows = read_rows(path, purpose) if path.suffix == ".parquet" else read_json(path, purpose)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: must hold a list of objects with frame_id or image, left and right.")
+        raise DataError(f"{path}: must contain a list of objects with frame_id or image, left and right.")
     return rows
 
 
@@ -105,7 +105,7 @@ def _by_frame(path: str | os.PathLike, rows: list[dict[str, Any]], frames: Frame
             raise DataError(f"{path}: row {number}: {key} {row[key]!r} must be a whole number or a path.")
         place = places[key].get(row[key])
         if place in found:
-            raise DataError(f"{path}: row {number} names {key} {row[key]} again; every frame may stand there once.")
+            raise DataError(f"{path}: row {number} names {key} {row[key]} again; keep one row per frame.")
         if place is not None:
             found[place] = row
     return found

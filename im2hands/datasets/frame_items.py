@@ -17,7 +17,7 @@ from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
 from im2hands.datasets.two_hand_item import Augmentation, tinted, warped
 from im2hands.geometry.cameras import Camera
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
 
@@ -29,8 +29,8 @@ MIRROR = np.diag([-1.0, 1.0, 1.0])
 class FrameItem:
     """A frame with both hands.
 
-    frame: its place in the set.  hand_ids: of the hands, whose query points these are.  image: RGB, None if not asked for.
-    camera: of the crop.  wrist: world, m.  palm_rotation: world to palm axes.  keypoints: `model`, world, m.
+    frame: index in the set.  hand_ids: hands to which the query points belong.  image: RGB, None if not requested.
+    camera: camera of the crop.  wrist: world, m.  palm_rotation: world to palm axes.  keypoints: `model`, world, m.
     mirrored: whether this is the mirror image of the frame: then "left" was right, and the world is mirrored in x.
     """
 
@@ -98,14 +98,14 @@ class FrameSet:
         table, self.crops = FrameTable.read(frames), CropSet(images)
         if len(self.crops) != len(table):
             raise DataError(
-                f"{images}: holds {len(self.crops)} crops for the {len(table)} frames of {frames}; run normalize_images again."
+                f"{images}: has {len(self.crops)} crops for the {len(table)} frames of {frames}; run normalize_images again."
             )
         hand_table = HandTable.read(hands, list(HAND_COLUMNS))
-        names = [tuple(hand_id(*key, side) for side in (Side.LEFT, Side.RIGHT)) for key in table.pair_keys]
+        names = [tuple(hand_id(*key, side) for side in SIDES) for key in table.pair_keys]
         fitted = np.array([all(name in hand_table.rows for name in pair) for pair in names])
         self.frame_ids: Int[np.ndarray, " frames"] = np.flatnonzero(fitted & self.crops.usable())
         if not len(self.frame_ids):
-            raise DataError(f"{frames}: no frame has a crop and two fitted hands; look at the audits of this split.")
+            raise DataError(f"{frames}: no frame has a crop and two fitted hands; read the audits of this split.")
         self.hand_ids = [names[frame] for frame in self.frame_ids]
         self.pair_ids = [pair_id(*table.pair_keys[frame]) for frame in self.frame_ids]
         self.file_names = [table.table["file_name"][int(frame)].as_py() for frame in self.frame_ids]
@@ -119,9 +119,7 @@ class FrameSet:
         """The place of a frame id in this set. Raises DataError if it is not usable."""
         place = int(np.searchsorted(self.frame_ids, frame_id))
         if place == len(self) or self.frame_ids[place] != frame_id:
-            raise DataError(
-                f"{self.frames_path}: frame {frame_id} is not among the usable ones; run reconstruct again."
-            )
+            raise DataError(f"{self.frames_path}: frame {frame_id} is not a usable frame; run reconstruct again.")
         return place
 
     def item(self, frame: int, with_image: bool = True) -> FrameItem:
@@ -144,7 +142,7 @@ class Rounds:
         self._round: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, place: int) -> int:
-        """The item at a place of the sequence, whatever was asked for before."""
+        """The item at a position, independent of earlier requests."""
         turn, index = divmod(place, self.count)
         if self._round is None or self._round[0] != turn:
             random = np.random.default_rng(seed_of(self.seed, self.purpose, turn))

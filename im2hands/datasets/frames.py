@@ -20,10 +20,10 @@ from jaxtyping import Float
 from im2hands.datasets.audit import AUDIT, Audit, Finding, Reason, RowBuffer, Unusable, require_few_damaged
 from im2hands.datasets.image_files import find_image, image_size, inspect_image, resizing
 from im2hands.datasets.interhand26m import AnnotatedImage, Cameras, InterHand26M, hand_fit
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.geometry.cameras import Camera, crop_intrinsics
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.progress import progress
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 
@@ -180,7 +180,7 @@ def index_frames(
     )
     table = _resized(table, resized).filter(pa.array(kept))
     if len(table) == 0:
-        raise DataError(f"{root}: no frame of the split {split} shows two fitted hands; dropped: {audit.summary()}.")
+        raise DataError(f"{root}: no frame of the split {split} has two fitted hands; dropped: {audit.summary()}.")
     frame_id = pa.array(np.arange(len(table)), pa.int64())
     return table.set_column(0, "frame_id", frame_id), audit
 
@@ -240,7 +240,7 @@ def position_in_metres(camera: Camera, places: Float[np.ndarray, "hands 3"], siz
     """The finding that a camera's position was given in metres instead of millimetres; None if nothing speaks for it.
 
     places: where the hands are about, m, world.  size: (width, height) of the image.
-    It is in metres if the camera stands next to the world's origin and does not see the hands, but would see them from a
+    It is in metres if the camera is next to the world's origin and does not see the hands, but would see them from a
     thousand times as far.
     """
     distance = float(np.linalg.norm(camera.translation))
@@ -253,7 +253,7 @@ def position_in_metres(camera: Camera, places: Float[np.ndarray, "hands 3"], siz
 
 
 def _sees(camera: Camera, places: Float[np.ndarray, "hands 3"], size: tuple[int, int]) -> bool:
-    """Whether all places lie in the image, or beside it by less than half of it."""
+    """Whether all positions are in the image, or outside it by less than half its size."""
     try:
         shares = camera.project(places) / size
     except DataError:
@@ -297,7 +297,7 @@ def _inspect(
 ) -> Iterator[tuple[Finding | None, Size | None]]:
     columns = (table[name].to_pylist() for name in ("file_name", "width", "height"))
     tasks = chunks(list(zip(*columns, strict=True)), IMAGES_PER_TASK)
-    label = f"look at images of {split} (x{IMAGES_PER_TASK})"
+    label = f"inspect images of {split} (x{IMAGES_PER_TASK})"
     for found in ordered_map(partial(_inspect_chunk, dataset.images / split, min_mean), tasks, threads, label):
         yield from found
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,15 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.audit import AUDIT, REMEDIES, Audit, Finding, Reason, RowBuffer, Unusable
 from im2hands.datasets.frames import FrameTable, hand_id, pair_id
 from im2hands.datasets.interhand26m import HandFit, InterHand26M, annotated_joints, hand_fit
-from im2hands.datasets.parallel import chunks
 from im2hands.hands.bone_frames import canonical_frames
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
+from im2hands.io.parallel import chunks
 from im2hands.io.progress import progress
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 
@@ -82,9 +83,9 @@ class HandTable:
     def read(
         cls, path: str | os.PathLike, columns: list[str] | None = None, hand_ids: Iterable[str] | None = None
     ) -> HandTable:
-        """All hands, or those of `hand_ids` that the file holds, with some or all columns.
+        """All hands, or those of `hand_ids` that the file contains, with some or all columns.
 
-        Only the parts of the file that hold these hands are read.
+        Only the parts of the file that contain these hands are read.
         """
         names = None if columns is None else list(dict.fromkeys(["hand_id", "pair_id", "side", *columns]))
         if hand_ids is None:
@@ -137,8 +138,8 @@ def fit_hands(
     frames: FrameTable,
     models: Mapping[Side, HandModel],
     suspicious_joint_distance_mm: float,
-    angle_clamp: Literal["published", "consistent"] = "consistent",
-    degenerate_hands: Literal["published", "consistent"] = "consistent",
+    angle_clamp: Behaviour = "consistent",
+    degenerate_hands: Behaviour = "consistent",
 ) -> tuple[pa.Table, Audit]:
     """Both hands (HANDS) of every pose that a kept frame shows, and the audit.
 
@@ -153,14 +154,14 @@ def fit_hands(
     missing = [pair for pair in frames.pairs() if pair not in fits]
     if missing:
         raise DataError(
-            f"{dataset.annotation_file(split, 'MANO_NeuralAnnot')}: has no usable fits of capture {missing[0][0]}, frame "
+            f"{dataset.annotation_file(split, 'MANO_NeuralAnnot')}: has no usable fits for capture {missing[0][0]}, frame "
             f"{missing[0][1]} ({len(missing)} poses in all), which the frame table lists; run index_frames again."
         )
     table, audit = pose_fits(frames, fits, joints, models, suspicious_joint_distance_mm, angle_clamp, degenerate_hands)
     in_metres = audit.counts[Reason.JOINTS_IN_METRES]
     if in_metres > MOST_IN_METRES * (len(table) or 1):
         raise DataError(
-            f"{dataset.annotation_file(split, 'joint_3d')}: the joints of {in_metres} of {len(table)} hands lie within a "
+            f"{dataset.annotation_file(split, 'joint_3d')}: the joints of {in_metres} of {len(table)} hands are within a "
             f"millimetre; {REMEDIES[Reason.JOINTS_IN_METRES]}: multiply world_coord by 1000."
         )
     if len(table) == 0:
@@ -174,8 +175,8 @@ def pose_fits(
     joints: Mapping[Pair, Any],
     models: Mapping[Side, HandModel],
     suspicious_joint_distance_mm: float,
-    angle_clamp: Literal["published", "consistent"] = "consistent",
-    degenerate_hands: Literal["published", "consistent"] = "consistent",
+    angle_clamp: Behaviour = "consistent",
+    degenerate_hands: Behaviour = "consistent",
 ) -> tuple[pa.Table, Audit]:
     """What `fit_hands` gives, from fits that were read: (capture, frame_idx) -> side -> fit, for every pose of `frames`.
 

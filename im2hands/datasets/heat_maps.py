@@ -1,4 +1,4 @@
-"""Heat maps of hand joints: drawing, decoding, and the JPEG chain of the published data files.
+"""Heat maps of hand joints: drawing, and the JPEG chain of the published data files.
 
 Positions are heat-map pixels; a heat map is 64 x 64 over a 256 x 256 crop, and a crop pixel divided by 4 is its heat-map
 pixel (no half-pixel shift: IntagHand's convention, kept in both behaviours).
@@ -14,9 +14,7 @@ from jaxtyping import Float, UInt8
 
 HEAT_MAP_SIZE = 64
 SIGMA = 2.0
-BLUR_KERNEL = 5
 MAPS_PER_FILE = 3
-DECODE_FLOOR = 1e-10
 JPEG_QUALITY = 95
 
 
@@ -33,43 +31,6 @@ def draw_heat_maps(
     inside = ((joints >= 0) & (joints < size)).all(axis=-1)
     profiles = np.where(inside[:, None, None], profiles, 0.0)
     return (profiles[:, 1, :, None] * profiles[:, 0, None, :]).astype(np.float32)
-
-
-def decode_heat_maps(
-    maps: Float[np.ndarray, "n h w"], blur_kernel: int = BLUR_KERNEL
-) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
-    """Sub-pixel maxima (x, y) of heat maps and the peak values.
-
-    The arg max, moved by one Newton step on the logarithm (distribution-aware decoding, Zhang et al., CVPR 2020), where it
-    lies at least two pixels from the border and the second derivatives are regular.
-    blur_kernel: side of the Gaussian that smooths the map first (odd; the map's height is kept); 1 for none. Its weights
-    are OpenCV's default ones for this side: 1 4 6 4 1 for 5.
-    """
-    count, rows, columns = maps.shape
-    flat = maps.reshape(count, rows * columns)
-    best = flat.argmax(axis=1)
-    y, x = np.divmod(best, columns)
-    peaks = flat[np.arange(count), best]
-    positions = np.stack([x, y], axis=-1).astype(np.float64)
-    inner = np.flatnonzero((x > 1) & (x < columns - 2) & (y > 1) & (y < rows - 2))
-    if not len(inner):
-        return positions, peaks
-    logs = np.log(np.maximum([_blurred(maps[index], blur_kernel) for index in inner], DECODE_FLOOR))
-    x, y, place = x[inner], y[inner], np.arange(len(inner))
-
-    def at(dx: int, dy: int) -> np.ndarray:
-        return logs[place, y + dy, x + dx]
-
-    gradient = np.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], axis=-1) / 2
-    xx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
-    yy = (at(0, 2) - 2 * at(0, 0) + at(0, -2)) / 4
-    xy = (at(1, 1) - at(-1, 1) - at(1, -1) + at(-1, -1)) / 4
-    determinant = xx * yy - xy**2
-    regular = determinant != 0
-    safe = np.where(regular, determinant, 1.0)
-    step = np.stack([yy * gradient[:, 0] - xy * gradient[:, 1], xx * gradient[:, 1] - xy * gradient[:, 0]], axis=-1)
-    positions[inner] -= np.where(regular[:, None], step / safe[:, None], 0.0)
-    return positions, peaks
 
 
 def pass_through_jpeg(
@@ -96,12 +57,3 @@ def jpeg_round_trip(image: UInt8[np.ndarray, "h w 3"], quality: int = JPEG_QUALI
 def stack_files(files: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "n h w"]:
     """The maps of several files one after another."""
     return np.concatenate([np.moveaxis(file, -1, 0) for file in files])
-
-
-def _blurred(heat_map: Float[np.ndarray, "h w"], kernel: int) -> Float[np.ndarray, "h w"]:
-    """Smoothed with zeros outside, rescaled to the old maximum."""
-    if kernel <= 1:
-        return heat_map
-    smooth = cv2.GaussianBlur(heat_map.astype(np.float64), (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
-    highest = smooth.max()
-    return smooth * (heat_map.max() / highest) if highest > 0 else smooth

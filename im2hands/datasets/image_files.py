@@ -1,7 +1,8 @@
-"""Image files of a dataset: found, whole or refused, of the announced size, and the test for black images.
+"""Image files of a dataset: finding them, checking that they are intact and of the announced size, and the test for black
+images.
 
 OpenCV decodes damaged JPEG files without an error, so the end marker is checked and the decoder's warnings are caught.
-Cameras belong to pixels as they are stored. OpenCV turns an image whose EXIF data ask for it, so such images are refused.
+Cameras refer to the stored pixels. OpenCV rotates an image if its EXIF data say so, so such images are refused.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def read_image(path: str | os.PathLike, mode: int = cv2.IMREAD_COLOR) -> UInt8[n
 
 
 def find_image(folder: str | os.PathLike, name: str) -> Path:
-    """The file of an announced name, or the only one beside it of that name with another ending (.png for .jpg).
+    """The file with the announced name, or the only file in its folder with that name and another ending (.png for .jpg).
 
     The announced path if there is none or more than one.
     """
@@ -61,7 +62,7 @@ def find_image(folder: str | os.PathLike, name: str) -> Path:
 
 
 def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: int) -> Finding | None:
-    """None if a frame's image is there, whole, of the announced size and not black; else what is wrong.
+    """None if a frame's image is there, whole, of the announced size and not black; otherwise what is wrong.
 
     min_mean: grey levels; an image is black if its mean over all pixels and channels is below it (IntagHand: 10).
     The mean is first taken from a decoding at an eighth of the size, which for JPEG reads the block averages only.
@@ -83,7 +84,7 @@ def inspect_image(path: str | os.PathLike, min_mean: float, width: int, height: 
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) of an image as it is stored, pixels. Raises Unusable (IMAGE_MISSING or IMAGE_UNREADABLE)."""
+    """(width, height) of the stored image, pixels. Raises Unusable (IMAGE_MISSING or IMAGE_UNREADABLE)."""
     return _stored(_read_whole(Path(path))).size
 
 
@@ -108,7 +109,7 @@ def _stored(content: bytes) -> _Stored:
 
 
 def _compare_size(stored: _Stored, announced: tuple[int, int]) -> Finding | None:
-    """None for an image of the announced size; else whether it was resized, turned or is another one."""
+    """None for an image of the announced size; otherwise whether it was resized, turned or is another one."""
     (columns, rows), (width, height) = stored.size, announced
     if stored.orientation in TURNED:
         return Finding(Reason.IMAGE_TURNED, f"its EXIF orientation is {stored.orientation}")
@@ -187,7 +188,7 @@ def _decode(content: bytes, mode: int) -> UInt8[np.ndarray, "rows columns 3"]:
 
 @contextmanager
 def decoder_output() -> Iterator[list[str]]:
-    """Catches what the C decoders print while the block runs; afterwards the list holds the lines.
+    """Catches what the C decoders print while the block runs; afterwards the list contains the lines.
 
     The process's error output is redirected meanwhile: meant for worker processes and single-threaded stages.
     """

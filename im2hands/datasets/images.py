@@ -1,6 +1,6 @@
 """Normalised images: the square crop around both hands of every kept frame, in Arrow shards, and their reader.
 
-A crop's camera is the frame's camera with new intrinsics; rotation and translation stay. Shard i of n holds the i-th of n
+A crop's camera is the frame's camera with new intrinsics; rotation and translation stay. Shard i of n contains the i-th of n
 consecutive parts of the frame table, so row and frame id agree over all shards together. A frame whose image or hands
 cannot be used keeps its row, without an image, marked as quarantined with a reason.
 """
@@ -25,12 +25,12 @@ from im2hands.datasets.frames import Frame, FrameTable, hand_id
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.image_files import find_image, read_image
 from im2hands.datasets.interhand26m import InterHand26M
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.surface_maps import SurfaceMaps, decode_dense_map, decode_masks
 from im2hands.geometry.cameras import CROP_SIZE, HAND_SHARE, Affine, Camera, square_crop
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.tables import Layout, Provenance, ShardWriter, as_array
 
 IMAGES = Layout(
@@ -52,12 +52,10 @@ IMAGES = Layout(
     ),
 )
 """crop_affine: original -> crop pixels. crop_K: pixels of the crop. R, t: world -> camera, metres. mask_png, dense_png: see
-`surface_maps`, null where not asked for. A quarantined row has neither an image nor a crop."""
+`surface_maps`, null where not requested. A quarantined row has neither an image nor a crop."""
 
 JPEG_QUALITY = 95
 FRAMES_PER_TASK = 8
-SIDES = (Side.LEFT, Side.RIGHT)
-"""Order of arrays that hold both hands: `Side.index`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def write_crop_shard(
 ) -> Counter[Reason]:
     """Writes the crops of `frames` (already cut to one shard) and counts the quarantined ones by reason.
 
-    hands: must hold the vertices of all hands of `frames`.  maps: what else to draw; None for images only.
+    hands: must contain the vertices of all hands of `frames`.  maps: what else to draw; None for images only.
     threads: worker processes; the file does not depend on it.
     Raises DataError if more than `max_unreadable_fraction` of the frames cannot be used.
     """
@@ -171,7 +169,7 @@ def _crop_row(
 
 @dataclass(frozen=True)
 class Crop:
-    """A normalised image as it was stored.
+    """A normalised image as stored.
 
     image: RGB, None if quarantined.  camera: with the crop's intrinsics.  affine: original -> crop pixels.
     masks: pixels of the left and the right hand.  dense: rest-pose coordinates in [0, 1], 0 outside the hands.
@@ -244,7 +242,7 @@ class CropSet:
         row = self._shards.row(frame_id, columns)
         if row["frame_id"] != frame_id:
             raise DamagedFileError(
-                f"{self.path}: row {frame_id} holds frame {row['frame_id']}; the shards are not those of one frame table: "
+                f"{self.path}: row {frame_id} contains frame {row['frame_id']}; the shards belong to different frame tables: "
                 "delete the folder and run normalize_images again."
             )
         return row

@@ -1,6 +1,6 @@
-"""Reader of the InterHand2.6M v1.0 layout: files, entries as they stand, cameras and fits in metres.
+"""Reader of the InterHand2.6M v1.0 layout: files, raw entries, cameras and fits in metres.
 
-Units on disk: `campos` and `world_coord` are millimetres, the translations of fits are metres. Everything returned
+Units on disk: `campos` and `world_coord` are in millimetres, the translations of fits in metres. Everything returned
 here is in metres, world frame, with OpenCV axes for cameras. Capture numbers are local to a split.
 """
 
@@ -102,7 +102,7 @@ class InterHand26M:
         if old:
             raise DataError(
                 f"{dataset.annotations}: the folder {old[0]}/ belongs to InterHand2.6M v0.0, which is not supported; "
-                "download the annotations of v1.0, where annotations/<split>/ holds the files directly."
+                "download the annotations of v1.0, where annotations/<split>/ contains the files directly."
             )
         return dataset
 
@@ -117,9 +117,9 @@ class InterHand26M:
         """Why an annotation file may be missing, with the remedy."""
         obsolete = missing.with_name(missing.name.replace("_NeuralAnnot", ""))
         if kind == "MANO_NeuralAnnot" and obsolete.is_file():
-            return f"{obsolete.name} is the obsolete form with one fit per view"
+            return f"{obsolete.name} is the obsolete file with one fit per view"
         if (self.annotations / missing.name).is_file():
-            return f"it lies one level too high, in {self.annotations}: move it into {missing.parent.name}/"
+            return f"it is one level too high, in {self.annotations}: move it into {missing.parent.name}/"
         if not missing.parent.is_dir():
             return f"{self.annotations} {_listed(self.annotations)}, but the splits must be called {', '.join(SPLITS)}"
         return "check dataset.root and that the annotations of v1.0 are unpacked"
@@ -139,7 +139,7 @@ class InterHand26M:
         inner = [path.name for path in folder.iterdir() if path.is_dir()]
         if inner in ([split], ["images"]):
             raise DataError(
-                f"{folder / inner[0]}: the images lie too deep; move the Capture folders in it up into {folder}."
+                f"{folder / inner[0]}: the images are one level too deep; move its Capture folders up into {folder}."
             )
 
     def annotated_images(self, split: str) -> Iterator[AnnotatedImage]:
@@ -166,7 +166,7 @@ class InterHand26M:
                     ) from None
                 if paired_id != entry.image_id:
                     raise _unpaired(
-                        path, f"images[{position}] has id {entry.image_id}, annotations[{position}] names {paired_id}"
+                        path, f"images[{position}] has id {entry.image_id}, annotations[{position}] has {paired_id}"
                     )
                 image_ids.append(entry.image_id)
                 yield entry
@@ -180,11 +180,11 @@ class InterHand26M:
         return Cameras(require_object(path, read_json(path, "camera file"), "camera file"))
 
     def fits(self, split: str) -> Iterator[tuple[str, str, Any]]:
-        """(capture, frame_idx, {"right": fit, "left": fit} as it stands) of all frames; see `hand_fit`."""
+        """(capture, frame_idx, raw {"right": fit, "left": fit}) of all frames; see `hand_fit`."""
         return self._by_frame(split, "MANO_NeuralAnnot", "fit file")
 
     def joints(self, split: str) -> Iterator[tuple[str, str, Any]]:
-        """(capture, frame_idx, entry as it stands) of all frames; see `annotated_joints`."""
+        """(capture, frame_idx, raw entry) of all frames; see `annotated_joints`."""
         return self._by_frame(split, "joint_3d", "joint file")
 
     def _by_frame(self, split: str, kind: str, purpose: str) -> Iterator[tuple[str, str, Any]]:
@@ -272,7 +272,7 @@ def hand_fit(entry: Any, side: Side) -> HandFit:
 def annotated_joints(entry: Any) -> dict[Side, tuple[Float[np.ndarray, "21 3"], Bool[np.ndarray, "21"]]]:
     """Per side the annotated joints (STANDARD order, metres, world) and which of them are annotated.
 
-    entry: as it stands in joint_3d.json, or the bare 42 x 3 list of very old files (all joints annotated).
+    entry: raw entry of joint_3d.json, or the bare 42 x 3 list of very old files (all joints annotated).
     Joints that are not finite count as not annotated.
     Raises Unusable: ANNOTATION_MISSING if it is neither, JOINTS_IN_METRES if all joints of a hand lie within a millimetre.
     """
@@ -304,7 +304,7 @@ def dataset_name(root: str | os.PathLike) -> str:
         return NAME
     content = read_json(card, "dataset card")
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-        raise DamagedFileError(f"{card}: has no text under `name`; make the dataset again or delete the file.")
+        raise DamagedFileError(f"{card}: its `name` is not text; make the dataset again or delete the file.")
     return content["name"]
 
 
@@ -317,18 +317,18 @@ def _find(root: Path, name: str) -> Path:
         return below[0]
     if below:
         listed = ", ".join(path.parent.name for path in below)
-        raise DataError(f"{root}: several folders hold {name}/ ({listed}); set dataset.root to the one to use.")
+        raise DataError(f"{root}: several folders contain {name}/ ({listed}); set dataset.root to one of them.")
     raise DataError(
-        f"{root}: there is no {name}/ here or below an InterHand2.6M_* folder; set dataset.root to the folder "
-        f"that holds images/ and annotations/ ({root.name} {_listed(root)})."
+        f"{root}: {name}/ is neither here nor in an InterHand2.6M_* folder; set dataset.root to the folder "
+        f"that contains images/ and annotations/ ({root.name} {_listed(root)})."
     )
 
 
 def _listed(folder: Path) -> str:
-    """What folders a folder holds, in words."""
+    """The subfolders of a folder, in words."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     shown = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-    return f"holds the folders {shown}" if names else "holds no folders"
+    return f"contains the folders {shown}" if names else "contains no folders"
 
 
 def _array_in(stream: JsonStream, wanted: str) -> Iterator[Any]:
@@ -339,7 +339,9 @@ def _array_in(stream: JsonStream, wanted: str) -> Iterator[Any]:
             stream.skip()
             continue
         return
-    raise DamagedFileError(f"{stream.path}: has no list `{wanted}`; this is not the data file of InterHand2.6M v1.0.")
+    raise DamagedFileError(
+        f"{stream.path}: the list `{wanted}` is missing; this is not the data file of InterHand2.6M v1.0."
+    )
 
 
 def _annotated_image(image: dict[str, Any], annotation: dict[str, Any]) -> AnnotatedImage:

@@ -1,4 +1,4 @@
-"""A pull parser for JSON files of any size: memory is bounded by the largest value asked for, not by the file.
+"""A pull parser for JSON files of any size: memory is bounded by the largest value requested, not by the file.
 
 Values are decoded by the standard library's C scanner out of a moving window, so a file of several gigabytes
 costs no more per entry than a small one.
@@ -118,7 +118,7 @@ class JsonStream:
                     return character
                 self._at += 1
             if self._ended:
-                raise self._damaged("it ends too early")
+                raise self._damaged("it is truncated")
             self._read()
 
     def _read(self) -> None:

@@ -1,6 +1,6 @@
 """Keypoints of both hands for every frame of a split, from one source: `data/keypoints/<source>/<split>.parquet`.
 
-World frame, metres, STANDARD order, as predicted: where a hand stands is decided where keypoints are used (`aligned`). The
+World frame, metres, STANDARD order, as predicted: the position of a hand is set where keypoints are used (`aligned`). The
 source `model`, the true keypoints, has no file; it is a column of the hand table.
 """
 
@@ -45,7 +45,7 @@ LARGEST_DISTANCE = 100.0
 
 @dataclass(frozen=True)
 class KeypointTable:
-    """Keypoints of a split. path: for messages.  source: what they come from.  parameters: of their making."""
+    """Keypoints of a split. path: for messages.  source: name of their source.  parameters: how they were made."""
 
     path: str
     table: pa.Table
@@ -87,10 +87,10 @@ class KeypointTable:
         return hands.swapaxes(0, 1)
 
     def require_frames(self, pair_ids: list[str], frames: str | os.PathLike) -> None:
-        """Raises DataError unless the rows are those of a frame table. pair_ids: of its rows."""
+        """Raises DataError unless the rows match a frame table. pair_ids: pair of each of its rows."""
         if self.table["pair_id"].to_pylist() != pair_ids:
             raise DataError(
-                f"{self.path}: holds keypoints of other frames than {frames}; make it again for this split."
+                f"{self.path}: its keypoints do not belong to the frames of {frames}; make it again for this split."
             )
 
 
@@ -159,7 +159,7 @@ def write_keypoints(
 def aligned(
     keypoints: Float[np.ndarray, "*hands 21 3"], true_wrists: Float[np.ndarray, "*hands 3"], alignment: Alignment
 ) -> Float[np.ndarray, "*hands 21 3"]:
-    """Predicted hands where they are to stand (m, world).
+    """Predicted hands moved to their final position (m, world).
 
     alignment: `wrist` moves the predicted wrist onto the true one, without rotation or scale; `camera` leaves the hand where
     it was predicted.

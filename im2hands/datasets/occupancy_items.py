@@ -71,14 +71,14 @@ class LabelledHands:
         self.queries = QuerySet.read(manifest)
         ids = self.queries.hand_ids
         if not ids:
-            raise DataError(f"{manifest}: lists no hands; the split is empty, or sample_queries has to run again.")
+            raise DataError(f"{manifest}: lists no hands; run sample_queries again, unless the split is empty.")
         table = HandTable.read(hands, ["bone_from_palm", "bone_lengths"])
         self._table_path = hands
         missing = [hand for hand in ids if hand not in table.rows]
         if missing:
             raise DataError(
                 f"{hands}: has no row for hand {missing[0]} of {manifest} ({len(missing)} missing); "
-                "they come from different runs: run fit_hands and sample_queries again."
+                "the files come from different runs: run fit_hands and sample_queries again."
             )
         rows = [table.rows[hand] for hand in ids]
         self.bone_from_palm = torch.from_numpy(table.array("bone_from_palm")[rows].astype(np.float32))
@@ -86,7 +86,7 @@ class LabelledHands:
         bad = ~(self.bone_from_palm.flatten(1).isfinite().all(1) & self.bone_lengths.isfinite().all(1))
         if bad.any():
             raise DataError(
-                f"{hands}: the bones of hand {ids[int(bad.nonzero()[0])]} are not numbers; "
+                f"{hands}: the bone frames of hand {ids[int(bad.nonzero()[0])]} are not finite; "
                 "run fit_hands with degenerate_hands: consistent, then sample_queries."
             )
 
@@ -94,7 +94,7 @@ class LabelledHands:
         return len(self.queries)
 
     def has(self, name: str) -> bool:
-        """Whether the shards hold points of a set (all hands of a run have the same number)."""
+        """Whether the shards contain points of a set (all hands of a run have the same number)."""
         return self.queries.count(0, name) > 0
 
     def bone_centres(self) -> Float[Tensor, "16 3 16"]:
@@ -128,7 +128,7 @@ def points_per_set(hands: LabelledHands, points_per_hand: int, uniform_share: fl
     """How many points of each stored set make up a training item.
 
     uniform_share: part drawn from the uniform sets, in equal parts from those that are stored; the rest is near the surface.
-    Raises DataError if the shards lack what is asked for.
+    Raises DataError if the shards lack what is requested.
     """
     uniform = round(points_per_hand * uniform_share)
     stored = [name for name in UNIFORM_SETS if hands.has(name)]
@@ -137,7 +137,7 @@ def points_per_set(hands: LabelledHands, points_per_hand: int, uniform_share: fl
         lacking = NEAR_SURFACE
     if lacking:
         raise DataError(
-            f"{hands.manifest}: holds no {lacking} points, but uniform_share {uniform_share} asks for them; "
+            f"{hands.manifest}: contains no {lacking} points, but uniform_share {uniform_share} needs them; "
             "change it, or raise their number in sample_queries."
         )
     counts = {NEAR_SURFACE: points_per_hand - uniform}
@@ -147,7 +147,7 @@ def points_per_set(hands: LabelledHands, points_per_hand: int, uniform_share: fl
 
 
 class TrainingSteps(Dataset):
-    """Item i is the batch of global step i, whoever asks for it and when.
+    """Item i is the batch of global step i, independent of who requests it and when.
 
     Every hand comes once per round, in a new random order each round, with a new random block of its points.
     counts: points per hand of each set, see points_per_set.
@@ -184,7 +184,7 @@ class ValidationBatches(Dataset):
         self.hands = hands
         self.set_name = next((name for name in VALIDATION_SETS if hands.has(name)), None)
         if self.set_name is None:
-            raise DataError(f"{hands.manifest}: holds no points; raise their numbers in sample_queries.")
+            raise DataError(f"{hands.manifest}: contains no points; raise their numbers in sample_queries.")
         self.points_per_hand = min(points_per_hand, hands.queries.count(0, self.set_name))
         self.chosen = evenly_spaced(len(hands), most_hands)
         self._per_batch = max(1, VALIDATION_BATCH_POINTS // self.points_per_hand)

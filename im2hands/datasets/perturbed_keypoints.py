@@ -1,4 +1,4 @@
-"""True keypoints with noise, as a keypoint source: isotropic normal noise on every joint, drawn anew for every frame and hand.
+"""True keypoints with noise, as a keypoint source: isotropic normal noise on every joint, drawn for every frame and hand.
 
 The frames of one pose get different noise, as predictions from different cameras do. Metres, world, STANDARD order.
 """

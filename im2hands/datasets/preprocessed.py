@@ -1,7 +1,7 @@
-"""`im2hands import-preprocessed`: folders of the original preprocessing scripts, in place of the stages that would make them.
+"""`im2hands import-preprocessed`: reads folders of the original preprocessing scripts instead of running our stages.
 
-IntagHand's folder takes the place of index_frames, fit_hands and normalize_images, HALO's that of sample_queries. What is
-written has the layout, the names and the number of shards that the workflow expects.
+IntagHand's folder replaces index_frames, fit_hands and normalize_images; HALO's replaces sample_queries. The output has the
+layout, names and number of shards that the workflow expects.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets import preprocessed_halo, preprocessed_intaghand
 from im2hands.datasets.audit import require_few_damaged
 from im2hands.datasets.frames import write_index
@@ -28,7 +29,7 @@ MARKS: Mapping[Kind, str] = {"intaghand": "anno", "halo": "points"}
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What the parameters say. shards: of images or queries, by split.  dataset: its name, for every table.
+    """Settings from the parameters. shards: number of image or query shards per split.  dataset: its name, for every table.
 
     For kind intaghand alone: hand_model (folder), angle_clamp, degenerate_hands (see `fit_hands`), masks, dense_maps,
     max_unreadable_fraction and suspicious_joint_distance_mm (see the stages).
@@ -37,8 +38,8 @@ class ImportSettings:
     dataset: str
     shards: Mapping[str, int]
     hand_model: str = ""
-    angle_clamp: Literal["published", "consistent"] = "consistent"
-    degenerate_hands: Literal["published", "consistent"] = "consistent"
+    angle_clamp: Behaviour = "consistent"
+    degenerate_hands: Behaviour = "consistent"
     masks: bool = True
     dense_maps: bool = True
     max_unreadable_fraction: float = 0.0
@@ -47,21 +48,22 @@ class ImportSettings:
 def import_preprocessed(
     kind: Kind, folder: str | os.PathLike, to: str | os.PathLike, splits: Sequence[str], settings: ImportSettings
 ) -> Iterator[str]:
-    """Imports every split of `splits` that the folder holds; yields lines for the user.
+    """Imports every split of `splits` that the folder contains; yields lines for the user.
 
-    to: the folder `data` of the workflow.  Raises DataError if the folder holds none of the splits, and what its readers raise.
+    to: the folder `data` of the workflow.  Raises DataError if the folder contains none of the splits, and what its readers
+    raise.
     """
     if kind not in MARKS:
-        raise DataError(f"{folder}: the kind {kind!r} must be {' or '.join(MARKS)}.")
+        raise DataError(f"{folder}: the kind must be {' or '.join(MARKS)}, not {kind!r}.")
     found = [split for split in splits if Path(folder, split, MARKS[kind]).is_dir()]
     if not found:
         raise DataError(
-            f"{folder}: holds none of the folders {', '.join(f'{split}/{MARKS[kind]}' for split in splits)}; name the folder "
-            "above the splits."
+            f"{folder}: contains none of the folders {', '.join(f'{split}/{MARKS[kind]}' for split in splits)}; give the "
+            "folder that contains the splits."
         )
     for split in found:
         if settings.shards[split] < 1:
-            yield f"{split}: left out, because params.yaml gives it no shards"
+            yield f"{split}: skipped, because params.yaml gives it no shards"
         elif kind == "intaghand":
             yield from _import_intaghand(Path(folder), Path(to), split, settings)
         else:
@@ -104,7 +106,7 @@ def _import_halo(folder: Path, to: Path, split: str, settings: ImportSettings) -
     source = to / f"hands/{split}.parquet"
     if not source.is_file():
         raise DataError(
-            f"{source}: the hands of {split} are missing; import the IntagHand folder or run fit_hands first."
+            f"{source}: the hand table of {split} is missing; import the IntagHand folder or run fit_hands first."
         )
     hands = HandTable.read(source, preprocessed_halo.COLUMNS)
     names = preprocessed_halo.hands_with_points(folder, split, hands)

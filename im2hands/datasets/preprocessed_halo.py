@@ -1,11 +1,12 @@
-"""Folders that HALO's preparation made, as our shards of training queries.
+"""Converts folders of HALO's preparation into our shards of training queries.
 
     <folder>/<split>/points/<capture>_<frame>_<side>.npz   points (float16), occupancies (bits), first half uniform in the cube
                                                            around the wrist, second half near the surface; palm units
     <folder>/<split>/meta/<capture>_<frame>_<side>.npz     root_xyz (m, world, mirrored for left hands), root_rot_mat
 
 Labels were made before the points were rounded to half precision (at most 0.1 mm), by the rule that the option `label_rule`
-calls `published`; our own stage labels the stored points. The frame of the points must be that of the hand table: meta says so.
+calls `published`; our own stage labels the stored points. The points must be in the frame of the hand table; this is checked
+with meta.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def hands_with_points(folder: str | os.PathLike, split: str, hands: HandTable) -
     if not found:
         first = f", such as {hands.hand_ids[0]}.npz" if len(hands) else ""
         raise DataError(
-            f"{place}: holds no points of the {len(hands)} hands of {split}; name the folder above the splits, with files "
-            f"<capture>_<frame>_<side>.npz{first}."
+            f"{place}: has no points for the {len(hands)} hands of {split}; give the folder that contains the splits, with "
+            f"files <capture>_<frame>_<side>.npz{first}."
         )
     return found
 
@@ -81,7 +82,7 @@ def _row(path: Path, name: str, side: Side, quantisation: Quantisation) -> dict[
     if not np.isfinite(points).all() or np.abs(points).max() > quantisation.high:
         raise DataError(
             f"{path}: points must be finite and within {quantisation.high} palm units (0.4 m) of the wrist; are they in metres "
-            "or not about the wrist? Make the file again."
+            "or not relative to the wrist? Make the file again."
         )
     half = len(points) // 2
     return {
@@ -106,10 +107,10 @@ def _check_frame(path: Path, side: Side, wrist: Float[np.ndarray, "3"], rotation
     turn = np.abs(np.asarray(content["root_rot_mat"], np.float64)[:3, :3] - rotation).max()
     if not (offset <= LARGEST_OFFSET and turn <= LARGEST_TURN):
         raise DataError(
-            f"{path}: its wrist is {1000 * offset:.3g} mm and its rotation {turn:.3g} off that of the hand table; the "
-            "folder was made from other fits: import the IntagHand folder of the same release first, or sample points anew."
+            f"{path}: its wrist differs by {1000 * offset:.3g} mm and its rotation by {turn:.3g} from the hand table, so the "
+            "folder was made from other fits; import the IntagHand folder of the same release first, or sample new points."
         )
 
 
 def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-    return read_npz(path, "file of arrays", names)
+    return read_npz(path, "array file", names)

@@ -1,4 +1,4 @@
-"""Folders that IntagHand's own script preprocessed, as our tables of frames and hands and our shards of crops.
+"""Converts folders of IntagHand's own script into our tables of frames and hands and our shards of crops.
 
     <folder>/<split>/anno/<n>.pkl    camera of the crop, both fits, entries of data.json; read without executing anything
     <folder>/<split>/img/<n>.jpg     crop, 256 x 256
@@ -36,7 +36,7 @@ from im2hands.geometry.cameras import CROP_SIZE
 from im2hands.geometry.mesh_files import read_points
 from im2hands.geometry.rotations import matrix_to_axis_angle
 from im2hands.hands.model import HandModel
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.atomic import atomic_path
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.pickles import array_names, load_pickle
@@ -55,7 +55,7 @@ SAME_FIT = 1e-4
 class Preprocessed:
     """What the annotations of a split say.
 
-    numbers: n of every frame, by row of the table.  fits: of every pose, as in MANO_NeuralAnnot.
+    numbers: n of every frame, by row of the table.  fits: fits of every pose, as in MANO_NeuralAnnot.
     """
 
     folder: Path
@@ -72,12 +72,14 @@ def read_annotations(
     """The annotations of a split. folder: above the splits.  models: whose pose components the fits are written in.
 
     Damaged annotations are noted in the audit. Raises DataError if there are none, more of them than
-    `max_unreadable_fraction` are damaged, a pickle asks for anything but data, or the fits of a pose differ between frames.
+    `max_unreadable_fraction` are damaged, a pickle asks for anything except data, or the fits of a pose differ between frames.
     """
     place = Path(folder, split)
     numbers = sorted(int(path.stem) for path in (place / "anno").glob("*.pkl") if path.stem.isdigit())
     if not numbers:
-        raise DataError(f"{place / 'anno'}: holds no annotations <number>.pkl; name the folder that holds the splits.")
+        raise DataError(
+            f"{place / 'anno'}: contains no annotations <number>.pkl; give the folder that contains the splits."
+        )
     audit, rows, kept = Audit(), RowBuffer(FRAMES.schema), []
     fits: dict[Pair, dict[Side, HandFit]] = {}
     for number in progress(numbers, f"read annotations of {split}"):
@@ -95,13 +97,13 @@ def read_annotations(
             if any(np.abs(a - b).max() > SAME_FIT for a, b in zip(fit, found[side], strict=True)):
                 raise DataError(
                     f"{path}: its {side.value} fit differs from that of another frame of capture {pair[0]}, frame {pair[1]}; "
-                    "the folder mixes two releases: preprocess it again."
+                    "the folder mixes two releases; preprocess it again."
                 )
         rows.append(frame_id=len(kept), split=split, **row)
         kept.append(number)
     require_few_damaged(audit.counts, len(numbers), max_unreadable_fraction, f"{place / 'anno'}: annotations")
     if not kept:
-        raise DataError(f"{place / 'anno'}: no annotation can be used: {audit.summary()}.")
+        raise DataError(f"{place / 'anno'}: no annotation is usable: {audit.summary()}.")
     return Preprocessed(Path(folder), split, FrameTable(rows.table()), audit, kept, fits)
 
 
@@ -153,7 +155,7 @@ def write_crops(
     masks: bool = True,
     dense_maps: bool = True,
 ) -> Counter[Reason]:
-    """Writes part `shard` of `shards` of the crops, their JPEG bytes as they are; the quarantined ones by reason.
+    """Writes part `shard` of `shards` of the crops with unchanged JPEG bytes. Returns the quarantined ones by reason.
 
     masks, dense_maps: whether to read them too, where the files are there.
     Raises DataError if more than `max_unreadable_fraction` of the part cannot be used.
@@ -205,7 +207,7 @@ def _maps(place: Path, name: str, masks: bool, dense_maps: bool) -> dict[str, by
     return columns
 
 
-_BY_LABEL = [MASK_CHANNELS[side] for side in (Side.LEFT, Side.RIGHT)]
+_BY_LABEL = [MASK_CHANNELS[side] for side in SIDES]
 """Channels in the order of the labels 1 and 2 of mask_png."""
 
 
@@ -216,14 +218,16 @@ def _png(image: np.ndarray) -> bytes:
 def joint_files(data: Preprocessed, name: str) -> Iterator[tuple[int, dict[str, Float[np.ndarray, "21 3"]]]]:
     """Row and both hands' joints (world, metres, order as in the files) of every frame with files in the folder `name`.
 
-    Raises DataError for a file that holds another number of points.
+    Raises DataError for a file that contains another number of points.
     """
     for row, number in enumerate(data.numbers):
         paths = {side.value: data.folder / data.split / name / f"{number:07d}_{side.value}.ply" for side in Side}
         found = {side: read_points(path) for side, path in paths.items() if path.is_file()}
         for side, points in found.items():
             if len(points) != 21:
-                raise DataError(f"{paths[side]}: holds {len(points)} points instead of 21 joints; make the file again.")
+                raise DataError(
+                    f"{paths[side]}: contains {len(points)} points instead of 21 joints; make the file again."
+                )
         if found:
             yield row, found
 

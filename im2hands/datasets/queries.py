@@ -1,8 +1,8 @@
 """Shards of labelled query points, one row per hand pose: layouts, quantisation and readers.
 
 Points are in palm units (0.4 m) of the hand's palm frame, right-hand space. They are stored as uint16 over a cube whose range
-stands in the shard's metadata (2e-5 units = 8 micrometres per step by default). Labels belong to the **stored** points: what a
-reader returns was labelled as it is, to the last bit.
+is in the shard's metadata (2e-5 units = 8 micrometres per step by default). Labels belong to the **stored** points: exactly
+the points that a reader returns were labelled.
 
 Every point of a set is drawn independently of the others, so any block of a set is a uniform subset without repeats: a
 training item reads one contiguous block per set at a random offset.
@@ -85,7 +85,7 @@ class Quantisation:
             return cls(float(low), float(high))
         except (KeyError, TypeError, ValueError):
             raise DamagedFileError(
-                f"{reader.path}: the metadata lack the range of the points; delete this file and run again."
+                f"{reader.path}: its metadata do not contain the range of the points; delete this file and run again."
             ) from None
 
     def stored(self, points: Float[np.ndarray, "*batch 3"]) -> UInt16[np.ndarray, "*batch 3"]:
@@ -151,7 +151,7 @@ class _HandShards:
             return self.rows[hand_id]
         except KeyError:
             raise DataError(
-                f"{self.path}: there are no query points of the hand {hand_id}; the shards belong to other hands: "
+                f"{self.path}: has no query points for the hand {hand_id}, so the shards belong to other hands; "
                 "run their stage again."
             ) from None
 
@@ -183,8 +183,8 @@ class QuerySet(_HandShards):
     def block(self, row: int, rng: np.random.Generator, counts: Mapping[str, int]) -> QueryPoints:
         """A random subset of a hand's points: for each named set a block of `counts[name]` points, in the order of `counts`.
 
-        A block starts at a random multiple of 8 and goes on at the set's beginning when it reaches its end; the choice
-        depends on nothing but `rng` and the size of the set.  Raises DataError if a set holds fewer points.
+        A block starts at a random multiple of 8 and continues at the beginning of the set when it reaches the end; the choice
+        depends on nothing but `rng` and the size of the set.  Raises DataError if a set contains fewer points.
         """
         columns = [f"{name}_{end}" for name in counts for end in ("start", "stop")]
         content, quantisation = self._row(row, ["points", "labels", *columns])
@@ -206,7 +206,7 @@ class QuerySet(_HandShards):
         size = stop - start
         if count > size:
             raise DataError(
-                f"{self.path}: the hand {self.hand_ids[row]} has {size} {name} points, but {count} are asked for; "
+                f"{self.path}: the hand {self.hand_ids[row]} has {size} {name} points, but {count} are needed; "
                 "lower the number of points per hand or raise sample_queries in params.yaml."
             )
         if count == 0:

@@ -1,7 +1,7 @@
-"""Stages `sample_queries` and `sample_evaluation_queries`: draws query points about hands and labels them.
+"""Stages `sample_queries` and `sample_evaluation_queries`: draw query points around hands and label them.
 
 Everything happens in the palm frame (palm units). Points are first rounded to their stored form, then labelled. Every set of
-every hand has its own random numbers, made of the master seed, the hand_id and the set's name: results do not depend on order,
+every hand has its own random numbers, from the master seed, the hand_id and the set's name: results do not depend on order,
 sharding, the number of workers or the size of other sets.
 
 Sets: `uniform_cube` is uniform in the cube of ±0.55 units around the wrist and `near_surface` is the surface plus a normal
@@ -15,14 +15,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
-from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.queries import EVALUATION_QUERIES, QUERIES, SETS, Quantisation, stored_normals
 from im2hands.geometry.inside import InsideTest, Rule
 from im2hands.geometry.mesh import is_watertight
@@ -32,6 +32,7 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
+from im2hands.io.parallel import ordered_map
 from im2hands.io.tables import Layout, Provenance, ShardWriter
 
 CUBE = 0.55
@@ -47,7 +48,7 @@ edges as outside; consistent: winding number."""
 
 @dataclass(frozen=True)
 class Sampling:
-    """How points are drawn. sigma, margin: palm units.  rule: of the labels.  seed: master seed."""
+    """How points are drawn. sigma, margin: palm units.  rule: how labels are computed.  seed: master seed."""
 
     sigma: float
     margin: float
@@ -56,9 +57,7 @@ class Sampling:
     quantisation: Quantisation = field(default_factory=Quantisation)
 
     @classmethod
-    def of_params(
-        cls, sigma_mm: float, margin_mm: float, label_rule: Literal["published", "consistent"], seed: int
-    ) -> Sampling:
+    def of_params(cls, sigma_mm: float, margin_mm: float, label_rule: Behaviour, seed: int) -> Sampling:
         return cls(sigma_mm * MILLIMETRE, margin_mm * MILLIMETRE, RULES[label_rule], seed)
 
 
@@ -196,7 +195,7 @@ def _inside_test(hand: PalmMesh, sampling: Sampling) -> InsideTest:
     reach = (hand.vertices.min(), hand.vertices.max())
     if reach[0] < low or reach[1] > high:
         raise DataError(
-            f"the hand {hand.hand_id} reaches from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) about its wrist, beyond "
+            f"the hand {hand.hand_id} extends from {reach[0]:.2f} to {reach[1]:.2f} palm units (0.4 m) from its wrist, beyond "
             f"the range {low} to {high} of stored points; are its vertices in metres?"
         )
     return InsideTest(hand.vertices, hand.faces, name=f"the hand {hand.hand_id}")

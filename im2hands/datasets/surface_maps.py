@@ -1,7 +1,7 @@
 """Maps drawn from the fitted meshes in the pixels of a crop: which hand a pixel shows, and where on the hand.
 
-Both hands are drawn together, so that they hide each other. Pixel centres lie at whole numbers, as for the crop and its
-camera; the published maps are half a pixel off by their renderer's convention.
+Both hands are drawn together, so that they hide each other. Pixel centres are at whole numbers, as for the crop and its
+camera; the published maps are half a pixel off because of their renderer's convention.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.model import HandModel
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.rendering.rasterizer import hand_maps
 
 
@@ -46,7 +46,7 @@ class SurfaceMaps:
         self, camera: Camera, vertices: Float[np.ndarray, "2 778 3"], size: int
     ) -> tuple[UInt8[np.ndarray, "size size"], UInt8[np.ndarray, "size size 3"]]:
         """The label of every pixel (0 none, 1 left, 2 right) and its rest-pose coordinates times 255 (0 outside)."""
-        faces = [self.faces[side] for side in (Side.LEFT, Side.RIGHT)]
+        faces = [self.faces[side] for side in SIDES]
         drawn = hand_maps(list(camera.to_camera(vertices)), faces, [self.colors] * 2, camera.intrinsics, size, size)
         return drawn.labels, np.rint(drawn.rest * 255).astype(np.uint8)
 
@@ -61,7 +61,7 @@ def rest_coordinates(model: HandModel) -> Float[np.ndarray, "778 3"]:
 def decode_masks(png: bytes | memoryview) -> Bool[np.ndarray, "2 size size"]:
     """Pixels of the left and the right hand."""
     labels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-    return np.stack([labels == 1 + side.index for side in (Side.LEFT, Side.RIGHT)])
+    return np.stack([labels == 1 + side.index for side in SIDES])
 
 
 def decode_dense_map(png: bytes | memoryview) -> Float[np.ndarray, "size size 3"]:

@@ -4,7 +4,7 @@ All randomness is in `Augmentation`, drawn from a generator that the caller seed
 up to the tensors, which are RGB. Left comes before right in everything but the mask, whose channel 0 is the right hand.
 
 `heat_maps` chooses between two targets: `published` repeats the JPEG files of the original data, whose maps leave their 2-D
-labels by up to one heat-map pixel under rotation and mirroring, and mirrors labels one pixel beside the image; `consistent`
+labels by up to one heat-map pixel under rotation and mirroring, and mirrors labels one pixel off the image; `consistent`
 draws the maps from the augmented joints and mirrors labels with the image.
 Source: IntagHand (CVPR 2022), training data.
 """
@@ -12,12 +12,12 @@ Source: IntagHand (CVPR 2022), training data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.heat_maps import HEAT_MAP_SIZE, draw_heat_maps, pass_through_jpeg, stack_files
 from im2hands.geometry.cameras import Affine, Camera, apply_affine
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
@@ -153,7 +153,7 @@ class TwoHandItem:
 def two_hand_item(
     sample: TwoHandSample,
     augmentation: Augmentation = Augmentation(),
-    heat_maps: Literal["published", "consistent"] = "consistent",
+    heat_maps: Behaviour = "consistent",
 ) -> TwoHandItem:
     """The training item of a sample under a given augmentation."""
     size = sample.image.shape[0]
@@ -212,7 +212,7 @@ def tinted(image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation) -> UIn
 
 
 def _mirrored_pixels(points: Float[np.ndarray, "... 2"], width: float) -> Float[np.ndarray, "... 2"]:
-    """x' = width - x. Images are mirrored by size - 1 - x; the published labels by size - x, one pixel beside them."""
+    """x' = width - x. Images are mirrored by size - 1 - x; the published labels by size - x, one pixel off."""
     return np.stack([width - points[..., 0], points[..., 1]], axis=-1)
 
 

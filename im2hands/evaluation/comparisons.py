@@ -38,7 +38,7 @@ def scored(records: pd.DataFrame, metric: Metric) -> pd.Series:
 def by_difficulty(records: pd.DataFrame) -> pd.DataFrame:
     """Mean errors of every method by the distance of the true hands and by how much of the hand the photograph shows.
 
-    One row per method, keypoint source and class; classes without hands are left out. Limits: a class holds its lower limit.
+    One row per method, keypoint source and class; classes without hands are left out. Limits: a class contains its lower limit.
     Hands whose pair lacks a hand, or that no usable photograph shows, have no class; a row `not known` counts them.
     """
     classes = {
@@ -71,7 +71,7 @@ def _classes(values: pd.Series, limits: Sequence[float], names: Sequence[str]) -
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences and the percentile interval that holds 95 % of the bootstrap means."""
+    """Mean of paired differences and the percentile interval that contains 95 % of the bootstrap means."""
 
     mean: float
     low: float

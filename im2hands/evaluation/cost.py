@@ -35,7 +35,7 @@ def cost_table(timings: Sequence[str | os.PathLike], models: Mapping[str, str | 
         table = read_parquet(path, TIMINGS).to_pandas()
         facts = file_card(path)["provenance"]["parameters"]
         if not {"method", "source", "machine"} <= set(facts):
-            raise DataError(f"{path}: does not say what it timed; run reconstruct again.")
+            raise DataError(f"{path}: does not state what was timed; run reconstruct again.")
         parts.setdefault((facts["method"], facts["source"]), []).append((table, facts["machine"]))
     counts = {method: parameter_count(folder) for method, folder in models.items()}
     rows = []

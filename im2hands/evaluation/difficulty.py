@@ -1,6 +1,6 @@
 """What makes a hand pair hard: how close the true hands are, and how much of each the photograph shows.
 
-Surfaces are closed; vertices stand in the world, metres.
+Surfaces are closed; vertices are in the world frame, metres.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def _nearest(points: Mesh, surface: Mesh) -> float:
 def visible_fractions(hands: Mapping[Side, Mesh], camera: Camera, size: int) -> dict[Side, float]:
     """Share of each hand's own pixels that neither the other hand nor the border of the image hides.
 
-    A hand's own pixels are those that it would cover alone in an endless image.  camera: of a square image of `size` pixels.
-    0 for a hand that lies wholly beyond the border or behind the camera.
+    A hand's own pixels are those that it would cover alone in an endless image.  camera: camera of a square image of `size`
+    pixels. 0 for a hand that lies wholly beyond the border or behind the camera.
     """
     seen = {side: camera.to_camera(np.asarray(mesh.vertices, np.float64)) for side, mesh in hands.items()}
     in_front = {side: points for side, points in seen.items() if (points[:, 2] > 0).all()}

@@ -30,9 +30,9 @@ PRESENT = 0.5
 class InterHandTruth:
     """Annotations of a set of frames.
 
-    joints: camera frame, mm.  valid: of every joint; a joint also needs its own wrist, which is applied here.
-    hand_types: right, left or interacting.  type_valid: whether that is known.  focal, principal_point: pixels, one row per
-    frame or one for all.  image_from_crop: affine maps from the crop's pixels to the image's.
+    joints: camera frame, mm.  valid: validity of every joint; a joint also needs a valid wrist of its hand, which is checked
+    here. hand_types: right, left or interacting.  type_valid: whether that is known.  focal, principal_point: pixels, one row
+    per frame or one for all.  image_from_crop: affine maps from the crop's pixels to the image's.
     """
 
     joints: Float[np.ndarray, "frames 42 3"]
@@ -48,7 +48,7 @@ class InterHandTruth:
         if unknown:
             raise DataError(f"unknown hand type {unknown[0]!r}; InterHand2.6M has {', '.join(HAND_TYPES)}.")
         if not len(self.joints) == len(self.valid) == len(self.hand_types) == len(self.image_from_crop):
-            raise DataError("joints, validity, hand types and crops are not of the same number of frames.")
+            raise DataError("joints, validity, hand types and crops must have the same number of frames.")
 
     @property
     def usable(self) -> Bool[np.ndarray, "frames 42"]:
@@ -65,7 +65,7 @@ class InterHandTruth:
 class HeatMapPrediction:
     """What a detector gives for the same frames.
 
-    coordinates: x, y, depth in bins.  left_depth: of the left wrist relative to the right one, in bins.
+    coordinates: x, y, depth in bins.  left_depth: depth of the left wrist relative to the right one, in bins.
     presence: probability of a right and of a left hand.
     """
 

@@ -3,7 +3,7 @@
 Root-relative protocols work on metres in any frame, joints in STANDARD order, one hand at a time; nothing is rotated or
 masked. `INTAGHAND` is the protocol of IntagHand (CVPR 2022) and of papers after it, Im2Hands (CVPR 2023) included: truth and
 prediction are `regressed` keypoints, each moved to its own middle knuckle, the prediction scaled by the ratio of the distances
-from wrist to middle knuckle. It does not measure how the hands stand to each other; `root_offset_error` does.
+from wrist to middle knuckle. It does not measure the relative position of the hands; `root_offset_error` does.
 
 The protocol of InterHand2.6M (ECCV 2020) is in `interhand_metrics.py`.
 """
@@ -19,8 +19,6 @@ from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.io.errors import DataError
 
 MILLIMETRES = 1000.0
-NORMALISED_BONE = 0.095
-"""Mean distance from wrist to middle knuckle in the units of IntagHand's network (nominal metres)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def point_errors(
     )
     if predicted.shape != true.shape or predicted_joints.shape != true_joints.shape:
         raise DataError(
-            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not correspond to the true ones, "
+            f"predicted points {predicted.shape} and joints {predicted_joints.shape} do not match the true ones, "
             f"{true.shape} and {true_joints.shape}."
         )
     if predicted_joints.ndim != 3 or predicted_joints.shape[1:] != (21, 3) or len(predicted) != len(predicted_joints):
@@ -117,19 +115,6 @@ def root_offset_error(
     predicted = np.asarray(predicted_right, np.float64) - np.asarray(predicted_left, np.float64)
     true = np.asarray(true_right, np.float64) - np.asarray(true_left, np.float64)
     return np.linalg.norm(predicted - true, axis=-1) * MILLIMETRES
-
-
-def metric_offset(
-    offset: Float[np.ndarray, "samples 3"],
-    true_left: Float[np.ndarray, "samples 21 3"],
-    true_right: Float[np.ndarray, "samples 21 3"],
-) -> Float[np.ndarray, "samples 3"]:
-    """IntagHand's offset between the hands (its units) in metres, by the true scale, which a report has to say.
-
-    true_*: true joints (m); their mean distance from wrist to middle knuckle is 0.095 in the network's units.
-    """
-    scale = (_reference_bone(true_left) + _reference_bone(true_right)) / 2 / NORMALISED_BONE
-    return np.asarray(offset, np.float64) * scale[:, None]
 
 
 def _reference_bone(joints: Float[np.ndarray, "samples 21 3"]) -> Float[np.ndarray, " samples"]:

@@ -3,10 +3,10 @@
 There are two truths, and tables name the one they use. `regressed` joints come from the joint regressor on the posed vertices:
 the truth of IntagHand and of the papers after it, and what keypoints read off a predicted mesh aim at. `model` joints are the
 kinematic ones: what occupancy networks are given and what keypoint refinement is trained towards, so keypoints derived from
-them (perturbed, refined) aim at these. Every row holds the errors against both in all protocols of `keypoint_metrics`, so that
-a mean is a query and no two protocols are mixed unnoticed. Millimetres.
+them (perturbed, refined) aim at these. Every row contains the errors against both in all protocols of `keypoint_metrics`, so
+that a mean is a query and no two protocols are mixed unnoticed. Millimetres.
 
-Means are over hands, then a hand counts once per camera; MRRPE is a property of the frame and stands in both of its rows.
+Means are over hands, then a hand counts once per camera; MRRPE is a property of the frame and is in both of its rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from im2hands.evaluation.keypoint_metrics import (
     root_offset_error,
 )
 from im2hands.hands.joints import JOINT_NAMES, MIDDLE_BASE, WRIST
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Layout, Provenance, read_parquet, write_parquet
 
@@ -47,7 +47,6 @@ PROTOCOLS = {
 """Name in columns -> how a hand is laid over the true one. `knuckle_scaled` is IntagHand's protocol; `wrist_unscaled` is what a
 network sees of keypoints that were moved onto the true wrist."""
 ROOTS = {"wrist": WRIST, "knuckle": MIDDLE_BASE}
-SIDES = (Side.LEFT, Side.RIGHT)
 AIMS_AT: dict[str, Truth] = {"model": "model", "refined": "model"}
 """Sources whose keypoints are, or are trained to be, model joints, as all perturbed ones are.
 Others aim at regressed joints."""
@@ -118,7 +117,7 @@ def keypoint_errors(
     """
     if not len(frames) == len(predicted) == len(reasons):
         raise DataError(
-            f"{source}: {len(predicted)} frames with keypoints do not belong to {len(frames)} frames of the table; "
+            f"{source}: {len(predicted)} frames with keypoints do not match {len(frames)} frames in the table; "
             "predict the keypoints again."
         )
     fitted, truths = true_keypoints(frames, hands)
@@ -147,16 +146,16 @@ def write_keypoint_records(path: str | os.PathLike, records: pa.Table, provenanc
 def read_keypoint_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     """Rows of several sources; every ERROR_COLUMNS value is an array of 21 errors (mm) or None.
 
-    Raises DataError if there is no file or two of them hold the same source.
+    Raises DataError if there is no file or two of them contain the same source.
     """
     if not paths:
-        raise DataError("no files of keypoint errors were given; run the stage evaluate_keypoints first.")
+        raise DataError("no keypoint error files were given; run the stage evaluate_keypoints first.")
     tables = [read_parquet(path, KEYPOINT_RECORDS).replace_schema_metadata(None) for path in paths]
     records = pa.concat_tables(tables).to_pandas()
     twice = records[records.duplicated(["source", "frame_id", "side"])]
     if len(twice):
         raise DataError(
-            f"the keypoint source {twice.iloc[0]['source']} stands twice for frame {twice.iloc[0]['frame_id']} in "
+            f"the keypoint source {twice.iloc[0]['source']} occurs twice for frame {twice.iloc[0]['frame_id']} in "
             f"{', '.join(map(str, paths))}; give one file per source."
         )
     return records
@@ -202,7 +201,7 @@ def joint_means(records: pd.DataFrame, truth: Truth = "regressed", protocol: str
 def _identity(
     source: str, frames: FrameTable, chosen: np.ndarray, reasons: Sequence[str | None]
 ) -> dict[str, pa.Array]:
-    """The columns that say whose errors a row holds: two rows per frame, left then right."""
+    """The columns that say whose errors a row contains: two rows per frame, left then right."""
     twice = pa.array(np.repeat(chosen, 2))
     columns = {
         name: frames.table[name].take(twice) for name in ("frame_id", "capture", "frame_idx", "camera", "subject")

@@ -31,7 +31,7 @@ def intersection_over_union(
     if inside_predicted.shape[-1] != inside_true.shape[-1]:
         raise DataError(
             f"{inside_predicted.shape[-1]} predicted occupancies for {inside_true.shape[-1]} true ones; "
-            "both must belong to the same points, in the same order."
+            "both must be for the same points, in the same order."
         )
     shared = np.count_nonzero(inside_predicted & inside_true, axis=-1)
     union = np.count_nonzero(inside_predicted | inside_true, axis=-1)
@@ -121,7 +121,7 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Distances between two point-sampled surfaces, by nearest neighbours in float64.
 
-    Raises DataError if a set is empty or holds a value that is not finite.
+    Raises DataError if a set is empty or contains a value that is not finite.
     """
     return SampledSurface(points_pred, normals_pred).distances_to(SampledSurface(points_gt, normals_gt))
 

@@ -1,6 +1,6 @@
-"""How far two closed surfaces stand in one another: shared volume and largest depth.
+"""How far two closed surfaces penetrate each other: shared volume and largest depth.
 
-Both surfaces stand in the same frame (world, metres) and are closed, with outward faces. Neither measure exists in the
+Both surfaces are in the same frame (world, metres) and are closed, with outward faces. Neither measure exists in the
 published protocol: hands are evaluated one by one there, so their relative placement is not seen.
 """
 
@@ -39,7 +39,7 @@ def penetration(first: Mesh, second: Mesh, method: Method = "grid", cell: float 
 
     method: `grid` counts the cells of side `cell` (m) whose centre lies in both; `boolean` is exact for the triangles of
     surfaces that do not run through themselves (others are measured with cells) and needs the package manifold3d.
-    Raises ConfigError if it is asked for and missing.
+    Raises ConfigError if it is requested and missing.
     """
     volume = shared_volume_boolean(first, second) if method == "boolean" else None
     used: Method = "grid" if volume is None else "boolean"
@@ -81,7 +81,7 @@ def shared_volume_boolean(first: Mesh, second: Mesh) -> float | None:
         import manifold3d
     except ImportError:
         raise ConfigError(
-            "evaluate.penetration: boolean needs the package manifold3d; install im2hands[penetration], or choose grid."
+            "evaluate.penetration: boolean needs the package manifold3d; install im2hands[penetration], or use grid."
         ) from None
     solids = [
         manifold3d.Manifold(

@@ -1,4 +1,4 @@
-"""The protocol card: everything that must stand beside a number before it can be compared with another.
+"""The protocol card: everything that must be known about a number before it can be compared with another.
 
 Evaluation files carry the facts of their making (`EvaluationFacts`); the card joins those of all files, refuses to put
 differently measured methods into one table, and adds the split and the failures.
@@ -46,12 +46,12 @@ class EvaluationFacts:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> EvaluationFacts:
-        """Raises DataError if the file does not hold them."""
+        """Raises DataError if the file does not contain them."""
         facts = read_facts(path)
         try:
             return cls(**{name: facts[name] for name in ("method", "source", "measuring", "making")})
         except KeyError as missing:
-            raise DataError(f"{path}: the evaluation file lacks its fact {missing}; run evaluate again.") from None
+            raise DataError(f"{path}: {missing} is missing in the evaluation file; run evaluate again.") from None
 
 
 def measuring_facts(
@@ -86,7 +86,7 @@ def measuring_facts(
 
 
 def split_facts(frames: FrameTable, path: str | os.PathLike) -> dict[str, Any]:
-    """The arguments of `measuring_facts` that a frame table and its file tell."""
+    """The arguments of `measuring_facts` that come from a frame table and its file."""
     return {
         "dataset": file_card(path)["provenance"]["parameters"].get("dataset", "not stated by the frame table"),
         "split": frames.table["split"][0].as_py(),
@@ -124,7 +124,7 @@ def protocol_card(records: pd.DataFrame, paths: Sequence[str | os.PathLike]) -> 
         if differing:
             raise DataError(
                 f"{path}: was evaluated with another {', '.join(differing)} than {paths[0]}; numbers of different "
-                "protocols do not belong in one table: run evaluate again for both."
+                "protocols must not be in one table: run evaluate again for both."
             )
     queries, hands = measuring["queries"], int(records["hand_id"].nunique())
     return {

@@ -8,7 +8,7 @@ instead of half precision, and the loader's noise of 0.04 mm is not added.
 
 `ours`: intersection over union at points uniform in the true hand's bounding box plus a margin, once for the occupancy field at
 its threshold and once for the mesh by winding number; Chamfer distances in millimetres; every failure counts, with a stated
-penalty; the noise floor of the sampled metrics stands beside them.
+penalty; the noise floor of the sampled metrics is recorded too.
 
 Both sample the predicted surface once, with the same seed. Frames: meshes come in world metres and are taken to the palm frame
 of the true hand, left hands mirrored, which changes no distance but the unit.
@@ -29,9 +29,9 @@ from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh, is_watertight
 from im2hands.geometry.surface import sample_surface
 from im2hands.hands.bone_frames import PALM_UNIT
+from im2hands.hands.frames import PalmFrame
 from im2hands.io.hashing import seed_of
 from im2hands.reconstruction.failures import Reason, mesh_problem
-from im2hands.reconstruction.placement import PalmFrame
 
 MM = PALM_UNIT * 1e3
 """Millimetres of one palm unit."""
@@ -110,7 +110,7 @@ class Reconstruction:
     """A hand as a method made it.
 
     mesh: world metres; None if none was made.  reason: why it failed, as the method says.  *_field: labels of its field at the
-    evaluation points; None if the method has no field.  evaluations: points at which the field was asked for the mesh.
+    evaluation points; None if the method has no field.  evaluations: points at which the field was evaluated for the mesh.
     """
 
     mesh: Mesh | None
@@ -142,7 +142,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class MeasuredSurface:
-    """A reconstructed surface in the true hand's palm frame (palm units). distances: of its samples to the true surface."""
+    """A reconstructed surface in the true hand's palm frame (palm units). distances: from its samples to the true surface."""
 
     solid: InsideTest
     distances: SurfaceDistances
@@ -173,7 +173,7 @@ def evaluate_hand(true: TrueHand, made: Reconstruction, surface_samples: int, se
 
 
 def published_metrics(true: TrueHand, made: Reconstruction, surface: MeasuredSurface | None) -> dict[str, float | None]:
-    """The published protocol; `surface` is None if there is none. An open mesh is measured as it is."""
+    """The published protocol; `surface` is None if there is none. An open mesh is measured like any other."""
     if made.failure == "missing":
         return {}
     row = {"published_field_iou": _iou(made.published_field, true.published_labels)}

@@ -1,6 +1,6 @@
-"""Numbers that the authors published, printed beside ours in a block of their own. Nothing in it was measured here.
+"""Numbers that the authors published, printed in a separate block next to ours. None of them was measured here.
 
-They stand in published_results.json with their source and what is unknown about them. Only numbers read from the authors' own
+They are in published_results.json with their source and what is unknown about them. Only numbers read from the authors' own
 artefacts are kept.
 """
 
@@ -11,6 +11,8 @@ from importlib import resources
 
 import pandas as pd
 
+from im2hands.evaluation.tables import Beside
+
 HEADING = "Published by the authors, not measured here"
 COLUMNS = {"iou_percent": "IoU (%)", "chamfer_mm": "Chamfer (mm)", "mpjpe_mm": "MPJPE (mm)"}
 DIGITS = {"iou_percent": ".1f", "chamfer_mm": ".2f", "mpjpe_mm": ".3f"}
@@ -18,7 +20,7 @@ DIGITS = {"iou_percent": ".1f", "chamfer_mm": ".2f", "mpjpe_mm": ".3f"}
 
 
 def published_rows(table: str) -> pd.DataFrame:
-    """Method, inputs and numbers that stand beside one of our tables; no rows if nothing is known for it."""
+    """Method, inputs and published numbers for one of our tables; no rows if nothing is known for it."""
     rows = pd.DataFrame(_content()["tables"].get(table, []))
     return _as_printed(rows.drop(columns="source", errors="ignore"))
 
@@ -33,13 +35,18 @@ def published_note(table: str) -> str:
     )
 
 
+def beside(table: str) -> Beside:
+    """The published numbers that belong below a table of ours."""
+    return Beside(HEADING, published_rows(table), published_note(table))
+
+
 def notes_of_all() -> str:
     """What is to be said of all of them."""
     return f"None of these numbers was measured here. Unknown: {_content()['unknown']}."
 
 
 def all_published() -> pd.DataFrame:
-    """Every row with the table it stands beside and its source, for files that are read by programs."""
+    """Every row with its table and its source, for files that programs read."""
     content = _content()
     rows = [
         {"table": table, **row, "source": row.get("source", content["source"])}

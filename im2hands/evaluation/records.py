@@ -2,7 +2,7 @@
 
 Raw numbers only: a metric that a failure leaves undefined is null. Penalties and means belong to the tables (tables.py), so
 every printed number is a query on these files. Millimetres, square millimetres, cubic centimetres; IoU and cosines from 0 to 1.
-Penetration and the distance of the true hands are properties of the pair and stand in both of its rows. A reconstruction that
+Penetration and the distance of the true hands are properties of the pair and are in both of its rows. A reconstruction that
 needs no photograph is measured once and its row repeated for every evaluated photograph of the pose, so that all methods are
 means over the same rows.
 """
@@ -22,7 +22,7 @@ from im2hands.io.tables import Layout, Provenance, file_card, read_parquet, writ
 
 Failure = Literal["missing", "empty", "full", "open"]
 """missing: no mesh, or none that can be measured; empty: no surface, or one without area; full: the field is nowhere below the
-threshold, the mesh is the searched box; open: not closed. The reason stands in failure_detail."""
+threshold, the mesh is the searched box; open: not closed. The reason is in failure_detail."""
 FAILURES: tuple[Failure, ...] = ("missing", "empty", "full", "open")
 
 _FLOAT = pa.float64()
@@ -93,7 +93,7 @@ def write_records(path: str | os.PathLike, rows: Sequence[dict[str, Any]], prove
 def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     """The rows of several files as one frame, ordered by method, source, capture, frame_idx, photograph and side.
 
-    Raises DataError if there is no file or a hand stands in two of them for the same method and source.
+    Raises DataError if there is no file or if a hand is in two of them for the same method and source.
     """
     if not paths:
         raise DataError("no evaluation files were given; run the stage evaluate first.")
@@ -103,8 +103,8 @@ def read_records(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     twice = frame[frame.duplicated([*keys[:2], "hand_id", "frame_id"])]
     if len(twice):
         raise DataError(
-            f"{len(twice)} hands, {twice.iloc[0]['hand_id']} among them, stand in two evaluation files of the method "
-            f"{twice.iloc[0]['method']}; remove files that are left from an earlier run with other shards."
+            f"{len(twice)} hands, for example {twice.iloc[0]['hand_id']}, are in two evaluation files of the method "
+            f"{twice.iloc[0]['method']}; remove files left over from an earlier run with other shards."
         )
     return frame.sort_values(keys, kind="stable", ignore_index=True)
 
@@ -118,5 +118,5 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
     """A line for the log: hands, failures, mean IoU."""
     failures = Counter(row["failure"] for row in rows if row.get("failure") is not None)
     measured = [row["mesh_iou"] for row in rows if row.get("mesh_iou") is not None]
-    mean = f"mean mesh IoU {sum(measured) / len(measured):.3f} of the others" if measured else "nothing to average"
+    mean = f"mean mesh IoU of the others {sum(measured) / len(measured):.3f}" if measured else "nothing to average"
     return f"{len(rows)} hands, {failures.total()} failed {dict(failures)}, {mean}"

@@ -1,4 +1,4 @@
-"""Evaluation of one shard of reconstructed hands: pairs are measured independently, on as many workers as asked for."""
+"""Evaluation of one shard of reconstructed hands: pairs are measured independently, on as many workers as requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from im2hands.datasets.frames import FrameTable
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import CropSet
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.evaluation.metrics import SampledSurface
@@ -21,10 +20,11 @@ from im2hands.evaluation.penetration import Method, Penetration, penetration
 from im2hands.evaluation.protocols import Reconstruction, TrueHand, evaluate_hand
 from im2hands.geometry.cameras import CROP_SIZE, Camera
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
-from im2hands.reconstruction.placement import PalmFrame
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.reconstruction.storage import SurfaceShard
 from im2hands.reconstruction.surfaces import View
 
@@ -47,7 +47,8 @@ class Measuring:
 
 @dataclass(frozen=True, eq=False)
 class HandTask:
-    """A hand to be measured: its row in the mesh shard and its truth (world, metres). columns: of the records, as they are."""
+    """A hand to be measured: its row in the mesh shard and its truth (world, metres). columns: further columns of the records,
+    copied unchanged."""
 
     hand_id: str
     row: int
@@ -58,7 +59,7 @@ class HandTask:
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """An evaluated frame. name: of its camera.  crop: camera of its crop."""
+    """An evaluated frame. name: name of its camera.  crop: camera of its crop."""
 
     frame_id: int
     name: str
@@ -78,8 +79,8 @@ def evaluate_shard(
 ) -> list[dict[str, Any]]:
     """The records (see records.py) of every hand and photograph of a mesh shard, the same for any number of workers.
 
-    frames, crops: of the split; they say what each photograph shows.  names: columns that are the same for all, like method.
-    Raises DataError if the shard holds a hand that the hand table or the evaluation queries do not.
+    frames, crops: tables of the split, for what each photograph shows.  names: columns equal for all rows, like method.
+    Raises DataError if the shard contains a hand that the hand table or the evaluation queries do not.
     """
     pairs = [(tasks, photographs(view, frames, crops)) for view, tasks in pair_tasks(surfaces, hands, models)]
     sealed_faces = {side: model.sealed_faces for side, model in models.items()}
@@ -90,7 +91,7 @@ def evaluate_shard(
 
 
 def photographs(view: View, frames: FrameTable, crops: CropSet) -> list[Photograph]:
-    """The evaluated photographs that a reconstruction stands for."""
+    """The evaluated photographs for which a reconstruction is used."""
     cameras = frames.table["camera"]
     return [
         Photograph(frame_id, cameras[frame_id].as_py(), crops.photograph(frame_id, with_image=False)[1])
@@ -110,7 +111,7 @@ def pair_tasks(
         for row in rows:
             if names[row] not in hands.rows:
                 raise DataError(
-                    f"{surfaces.path}: the hand {names[row]} is not in the hand table; the meshes belong to other data: "
+                    f"{surfaces.path}: the hand {names[row]} is not in the hand table, so the meshes belong to other data; "
                     "run reconstruct again."
                 )
             true = {name: column[hands.rows[names[row]]] for name, column in columns.items()}
@@ -134,7 +135,7 @@ def pair_tasks(
 def measure_pair(
     made: Sequence[Reconstruction], true: Sequence[TrueHand], measuring: Measuring
 ) -> list[dict[str, Any]]:
-    """Metrics of the hands of a pair, by column of the records; penetration stands in every row.
+    """Metrics of the hands of a pair, by column of the records; penetration is in every row.
 
     made, true: the hands in the same order. Penetration is left out unless there are two, and for failed ones.
     """
@@ -173,7 +174,7 @@ def _measure_pairs(
 def _columns_of_photographs(
     true: Sequence[TrueHand], photographs: Sequence[Photograph]
 ) -> list[dict[Side, dict[str, Any]]]:
-    """What the records say of each photograph: side -> columns; one empty entry if there is none."""
+    """Record columns of each photograph: side -> columns; one empty entry if there is no photograph."""
     hands = {truth.frame.side: truth.sealed for truth in true}
     return [
         {
@@ -188,8 +189,8 @@ def _true_hand(task: HandTask, queries: EvaluationQueries, sealed_faces: np.ndar
     sets = queries.hand(task.hand_id)
     if not (len(sets.published.labels) and len(sets.uniform_hand.labels) and len(sets.surface_points)):
         raise DataError(
-            f"{queries.path}: one of the evaluation sets of {task.hand_id} is empty; sample_evaluation_queries in params.yaml "
-            "must ask for points of all three sets on the evaluated split."
+            f"{queries.path}: one of the evaluation sets of {task.hand_id} is empty; set sample_evaluation_queries in "
+            "params.yaml so that all three sets of the evaluated split have points."
         )
     return TrueHand(
         hand_id=task.hand_id,

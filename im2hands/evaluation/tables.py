@@ -3,7 +3,8 @@
 Means are plain means over hands in photographs (pairs for penetration): a pose counts as often as it has evaluated photographs,
 as published, also for a method that makes it without one. A failed hand
 counts with the stated penalty in our protocol; in the published one an empty mesh counts with its published values and
-what is undefined is skipped, as there. Percent, millimetres, square millimetres, cubic centimetres; units stand in the names.
+what is undefined is skipped, as there. Percent, millimetres, square millimetres, cubic centimetres; the names contain the
+units.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def markdown(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str
 
 
 def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
-    """A `tabular` in booktabs style per protocol; the last line of each is `note`, so that no number stands without it."""
+    """A `tabular` in booktabs style per protocol; the last line of each is `note`, so that no number appears without it."""
     parts = [f"% {title}. Needs the package booktabs."]
     for protocol, heading in PROTOCOL_TITLES.items():
         metrics = _shown(summary, protocol)
@@ -108,7 +109,7 @@ def latex(summary: pd.DataFrame, title: str, note: str, decimals: int) -> str:
 
 @dataclass(frozen=True)
 class Beside:
-    """Numbers of others that stand below a table, visibly apart. rows: texts first, then numbers."""
+    """Numbers of other authors, shown below a table and clearly separated. rows: texts first, then numbers."""
 
     heading: str
     rows: pd.DataFrame
@@ -144,7 +145,7 @@ def write_plain_table(
 
 
 def _with(texts: dict[str, str], beside: Beside | None, decimals: int) -> dict[str, str]:
-    """The texts of a table followed by those of the block beside it; the files for programs hold our numbers alone."""
+    """The texts of a table and of the block of published numbers; files for programs contain only our numbers."""
     if beside is None or beside.rows.empty:
         return texts
     block = _plain_texts(beside.rows, f"---\n\n## {beside.heading}", f"% {beside.heading}.", beside.note, decimals)
@@ -212,7 +213,7 @@ def _check_same_hands(records: pd.DataFrame) -> None:
         for key, rows in shown.groupby(["method", "source"])
     }
     if not hands:
-        raise DataError("the evaluation files hold no hand; was the split empty?")
+        raise DataError("the evaluation files contain no hands; was the split empty?")
     (first, expected), *others = hands.items()
     for key, found in others:
         if found != expected:

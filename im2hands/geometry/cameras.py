@@ -27,7 +27,7 @@ def checked_rotation(matrix: Float[np.ndarray, "3 3"], name: str) -> Float[np.nd
     """The matrix, if it is a rotation. name: start of the message.  Raises DataError for NaN and for any other matrix."""
     whole = np.shape(matrix) == (3, 3) and np.isfinite(matrix).all()
     if not whole or np.abs(matrix @ matrix.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
-        raise DataError(f"{name} is no rotation matrix; correct it.")
+        raise DataError(f"{name} is not a rotation matrix; correct it.")
     return matrix
 
 
@@ -79,7 +79,7 @@ def project(
 
 
 def camera_translation(rotation: Float[np.ndarray, "3 3"], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    """Translation (world -> camera) of a camera that stands at `centre`; both in the unit of `centre`."""
+    """Translation (world -> camera) of a camera at `centre`; both in the unit of `centre`."""
     return -rotation @ centre
 
 
@@ -110,9 +110,3 @@ def crop_intrinsics(intrinsics: Float[np.ndarray, "3 3"], affine: Affine) -> Flo
 def apply_affine(affine: Affine, pixels: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
     """Pixels after an affine map."""
     return pixels @ affine[:, :2].T + affine[:, 2]
-
-
-def invert_affine(affine: Affine) -> Affine:
-    """The map back. Raises numpy.linalg.LinAlgError if there is none."""
-    inverse = np.linalg.inv(affine[:, :2])
-    return np.column_stack([inverse, -inverse @ affine[:, 2]])

@@ -6,12 +6,11 @@ Frames: `world`, `camera` (m, OpenCV axes); pixels are (column, row) with the ce
 
 from __future__ import annotations
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.pieces import in_pieces
 from im2hands.io.errors import DataError
 
@@ -39,7 +38,7 @@ def published_grid(pixels: Float[Tensor, "*batch 2"], image_size: int = IMAGE_SI
 def sample_features(
     features: Float[Tensor, "batch channels height width"],
     pixels: Float[Tensor, "batch n 2"],
-    feature_lookup: Literal["published", "consistent"] = "consistent",
+    feature_lookup: Behaviour = "consistent",
     image_size: int = IMAGE_SIZE,
 ) -> Float[Tensor, "batch n channels"]:
     """Features at pixels by bilinear interpolation; neighbours outside the map count as zero.

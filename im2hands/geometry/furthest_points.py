@@ -6,12 +6,12 @@ Source: PointNet++ (NeurIPS 2017), section 3.2; the rule of the kernel that Im2H
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.io.errors import DataError
 
 DEAD_BALL = 1e-3
@@ -22,7 +22,7 @@ MOST_THREADS = 512
 
 @torch.no_grad()
 def furthest_points(
-    points: Float[Tensor, "batch n 3"], count: int, fps_dead_ball: Literal["published", "consistent"] = "consistent"
+    points: Float[Tensor, "batch n 3"], count: int, fps_dead_ball: Behaviour = "consistent"
 ) -> Integer[Tensor, "batch count"]:
     """Indices of `count` points of each cloud: the first one, then always the one furthest from all picked so far.
 
@@ -36,7 +36,7 @@ def furthest_points(
         raise DataError(f"fps_dead_ball must be `published` or `consistent`, not {fps_dead_ball!r}.")
     n = points.shape[1]
     if not 1 <= count <= n:
-        raise DataError(f"{count} of {n} points cannot be picked; give clouds of at least {max(count, 1)} points.")
+        raise DataError(f"cannot pick {count} of {n} points; give clouds of at least {max(count, 1)} points.")
     order = published_order(n) if fps_dead_ball == "published" else range(n)
     order = torch.tensor(order, device=points.device)
     axes = points[:, order].movedim(-1, 0).contiguous()

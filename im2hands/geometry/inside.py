@@ -1,4 +1,4 @@
-"""Is a point inside a mesh? Winding numbers and the published parity rule behind one interface.
+"""Tests whether points are inside a mesh, by winding numbers or by the published parity rule.
 
 Rule `winding`: inside where the winding number is not 0. Exact on closed meshes, for points under edges and vertices too;
 regions covered twice are inside; faces turned inside out make no difference.  Rule `parity`: the published one of HALO
@@ -64,7 +64,7 @@ class InsideTest:
         if rule == "winding":
             return self.winding(points) != 0
         if rule != "parity":
-            raise DataError(f"unknown rule {rule!r} of the inside test; use parity or winding.")
+            raise DataError(f"unknown rule {rule!r} for the inside test; use parity or winding.")
         label = compiled_parity_inside if self._compiled else parity_inside
         return label(self.vertices, self.faces, _checked_points(points)).reshape(np.shape(points)[:-1])
 

@@ -96,7 +96,7 @@ def _cell(value, low, size, side):
 
 @njit(cache=True, nogil=True, inline="always")
 def _turns(row, x, y):
-    """+1 or -1 if the triangle's projection holds (x, y), counter-clockwise or clockwise; else 0."""
+    """+1 or -1 if the triangle's projection contains (x, y), counter-clockwise or clockwise; otherwise 0."""
     turns = 0.0
     for edge in range(EDGES, EDGES + 18, 6):
         below = row[edge + 1] <= y

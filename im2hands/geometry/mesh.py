@@ -1,4 +1,4 @@
-"""A triangle mesh as two arrays, and the questions every user of one asks first: is it finite, non-empty, closed?"""
+"""A triangle mesh as two arrays, with the basic checks: is it finite, non-empty, closed?"""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def checked_mesh(
         raise DataError(f"{name}: {np.count_nonzero(~finite)} of {len(vertices)} vertices are NaN or infinite.")
     faces = faces.astype(np.int64, copy=False)
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise DataError(f"{name}: faces name vertices {faces.min()} to {faces.max()}, but there are {len(vertices)}.")
+        raise DataError(
+            f"{name}: faces refer to vertices {faces.min()} to {faces.max()}, but there are {len(vertices)}."
+        )
     return vertices, faces
 
 

@@ -1,4 +1,4 @@
-"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written whole or not at all; the unit is the caller's."""
+"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written completely or not at all; the unit is the caller's."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FARTHEST = 1e6
 
 
 class NoTrianglesError(DamagedFileError):
-    """A file that should hold a surface holds points, or nothing."""
+    """A file that should contain a surface contains only points, or nothing."""
 
 
 def read_mesh(path: str | os.PathLike) -> Mesh:
     """The triangles of a file; several parts (GLB scenes) become one mesh, vertices stay in their order.
 
-    Raises DataError if the file is missing or of another format, NoTrianglesError if it holds no triangles, DamagedFileError
+    Raises DataError if the file is missing or of another format, NoTrianglesError if it contains no triangles, DamagedFileError
     if it cannot be read, is not finite or not of a size that has to do with hands.
     """
 
@@ -60,14 +60,14 @@ def read_parts(path: str | os.PathLike) -> dict[str, Mesh]:
 
 def read_points(path: str | os.PathLike) -> Float[np.ndarray, "points 3"]:
     """The points of a file, with or without triangles, in its order. Raises as `read_mesh`, but takes what is not finite."""
-    path = readable_file(path, "file of points", LARGEST_MESH)
+    path = readable_file(path, "point file", LARGEST_MESH)
     if path.suffix.lower() not in READABLE:
-        raise DataError(f"{path}: not a file of points that can be read; use {', '.join(READABLE)}.")
+        raise DataError(f"{path}: not a readable format for points; use {', '.join(READABLE)}.")
     try:
         counts = announced(path)
         points = np.asarray(_loaded(path).vertices, np.float64)
         if points.ndim != 2 or points.shape[1] != 3 or (counts and len(points) != counts[0]):
-            raise ValueError("its points are not three numbers each, or fewer than announced")
+            raise ValueError("its points do not have three numbers each, or there are fewer than announced")
     except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
         raise _unreadable(path, f"{path.suffix[1:].upper()} file", error) from None
     return points
@@ -90,25 +90,25 @@ def _mesh(loaded: trimesh.Trimesh) -> Mesh:
     vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
     for name, numbers in (("points", vertices), ("triangles", faces)):
         if numbers.size and (numbers.ndim != 2 or numbers.shape[1] != 3):
-            raise ValueError(f"its {name} are not three numbers each")
+            raise ValueError(f"its {name} do not have three numbers each")
     return Mesh(vertices.reshape(-1, 3), faces.reshape(-1, 3))
 
 
 def _read(path: Path, load: Callable[[Path], dict[str, Mesh]]) -> dict[str, Mesh]:
     if path.suffix.lower() not in READABLE:
-        raise DataError(f"{path}: not a mesh format that can be read; use {', '.join(READABLE)}.")
+        raise DataError(f"{path}: not a readable mesh format; use {', '.join(READABLE)}.")
     readable_file(path, "mesh file", LARGEST_MESH, "correct the path or run the stage that makes it")
     try:
         counts = announced(path)
         parts = load(path) if counts is None or counts[1] else {}
         points = sum(len(mesh.vertices) for mesh in parts.values())
         if parts and counts and (points != counts[0] or sum(len(mesh.faces) for mesh in parts.values()) < counts[1]):
-            raise ValueError(f"it announces {counts[0]} points and {counts[1]} faces, and holds others")
+            raise ValueError(f"it announces {counts[0]} points and {counts[1]} faces, but contains other numbers")
     except Exception as error:  # trimesh raises whatever its parsers meet in a damaged file
         raise _unreadable(path, f"{path.suffix[1:]} mesh", error) from None
     parts = {name: mesh for name, mesh in parts.items() if len(mesh.faces)}
     if not parts:
-        raise NoTrianglesError(f"{path}: holds points and no triangles; give the surface as a mesh.")
+        raise NoTrianglesError(f"{path}: contains points but no triangles; give the surface as a mesh.")
     for mesh in parts.values():
         _check(path, mesh)
     return parts
@@ -147,10 +147,10 @@ def write_scene(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITABLE:
-        raise DataError(f"{path}: not a mesh format that can be written; use {', '.join(WRITABLE)}.")
+        raise DataError(f"{path}: not a writable mesh format; use {', '.join(WRITABLE)}.")
     parts = {name: _coloured(mesh, (colours or {}).get(name)) for name, mesh in meshes.items() if not mesh.is_empty}
     if not parts:
-        raise DataError(f"{path}: there is nothing to write, all meshes are empty.")
+        raise DataError(f"{path}: nothing to write, because all meshes are empty.")
     if suffix == ".glb":
         content = trimesh.Scene(parts).export(file_type="glb")
     else:

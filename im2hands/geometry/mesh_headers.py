@@ -1,4 +1,4 @@
-"""What mesh files announce: looked at before a parser reads them, because parsers take counts and indices on trust."""
+"""Checks what mesh files announce before a parser reads them, because parsers trust counts and indices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLY_FORMAT = re.compile(rb"^format +(ascii|binary_little_endian|binary_big_endia
 OBJ_LINE = re.compile(rb"^[ \t]*([vf])[ \t]+[^\r\n]*", re.MULTILINE)
 OBJ_INDEX_ZERO = re.compile(rb"^[ \t]*f[ \t][^\r\n#]*?(?<=[ \t])[-+]?0+(?=[/\s]|\Z)", re.MULTILINE)
 MOST_PLACED = 50_000_000
-"""Vertices and indices of a GLB scene when every mesh stands wherever a node puts it."""
+"""Number of vertices and indices of a GLB scene, counting a mesh once per node that places it."""
 GLB_MAGIC, GLB_JSON = b"glTF", 0x4E4F534A
 
 
@@ -37,7 +37,7 @@ def _ply(content: bytes) -> tuple[int, int]:
     if not content.startswith(b"ply") or end < 0:
         raise ValueError("it does not begin with a PLY header")
     if PLY_FORMAT.search(content[:end]) is None:
-        raise ValueError("its header names no format")
+        raise ValueError("its header does not name a format")
     elements = {name: int(count) for name, count in PLY_ELEMENT.findall(content[:end])}
     if sum(elements.values()) > len(content):
         raise ValueError(f"its header announces {sum(elements.values())} elements in {len(content)} bytes")
@@ -46,21 +46,21 @@ def _ply(content: bytes) -> tuple[int, int]:
 
 def _obj(content: bytes) -> tuple[int, int]:
     if b"\0" in content:
-        raise ValueError("it holds bytes that are no text")
+        raise ValueError("it contains bytes that are not text")
     points = faces = 0
     for match in OBJ_LINE.finditer(content):
         points, faces = points + (match[1] == b"v"), faces + (match[1] == b"f")
     if not points:
         raise ValueError("it has no line `v x y z`")
     if OBJ_INDEX_ZERO.search(content):
-        raise ValueError("a face names vertex 0; indices of OBJ files begin with 1")
+        raise ValueError("a face refers to vertex 0; indices in OBJ files start at 1")
     return points, faces
 
 
 def _off(content: bytes) -> tuple[int, int]:
     words = re.sub(rb"#[^\r\n]*", b"", content[:HEADER]).split(None, 4)
     if len(words) < 4 or not words[0].upper().endswith(b"OFF") or not all(w.isdigit() for w in words[1:3]):
-        raise ValueError("it does not begin with OFF and the counts")
+        raise ValueError("it does not begin with OFF and the numbers of points and faces")
     points, faces = int(words[1][:18]), int(words[2][:18])
     if points + faces > len(content):
         raise ValueError(f"its header announces {points + faces} elements in {len(content)} bytes")
@@ -69,15 +69,15 @@ def _off(content: bytes) -> tuple[int, int]:
 
 def _glb(content: bytes) -> None:
     if len(content) < 20 or not content.startswith(GLB_MAGIC):
-        raise ValueError("it does not begin as a GLB file")
+        raise ValueError("it does not begin like a GLB file")
     announced_length, length, kind = struct.unpack_from("<III", content, 8)
     if kind != GLB_JSON or 20 + length > len(content):
-        raise ValueError("its JSON part is missing or cut off")
+        raise ValueError("its JSON part is missing or truncated")
     if announced_length != len(content):
-        raise ValueError(f"it announces {announced_length} bytes and has {len(content)}")
+        raise ValueError(f"it announces {announced_length} bytes but has {len(content)}")
     scene = parsed_json(content[20 : 20 + length].decode())
     if not isinstance(scene, dict):
-        raise ValueError("its JSON part is no object")
+        raise ValueError("its JSON part is not an object")
     accessors = _objects(scene, "accessors")
     if sum(_whole(one, "count") for one in accessors) > len(content) + HEADER:
         raise ValueError("its accessors announce more numbers than it has bytes")
@@ -86,7 +86,7 @@ def _glb(content: bytes) -> None:
     sizes = [_placed(mesh, accessors) for mesh in _objects(scene, "meshes")]
     meshes = [_whole(node, "mesh") for node in _objects(scene, "nodes") if "mesh" in node]
     if any(mesh >= len(sizes) for mesh in meshes):
-        raise ValueError("a node names a mesh that is not there")
+        raise ValueError("a node refers to a missing mesh")
     if sum(sizes[mesh] for mesh in meshes) > MOST_PLACED:
         raise ValueError(f"its nodes repeat meshes to more than {MOST_PLACED} numbers")
 
@@ -99,7 +99,7 @@ def _placed(mesh: dict[str, Any], accessors: list[dict[str, Any]]) -> int:
         named.append((primitive.get("attributes") or {}).get("POSITION"))
         for index in named:
             if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(accessors):
-                raise ValueError("a mesh names numbers that are not there")
+                raise ValueError("a mesh refers to missing numbers")
             total += accessors[index]["count"]
     return total
 
@@ -107,12 +107,12 @@ def _placed(mesh: dict[str, Any], accessors: list[dict[str, Any]]) -> int:
 def _objects(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
     found = holder.get(name, [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise ValueError(f"its {name} are no list of objects")
+        raise ValueError(f"its {name} are not a list of objects")
     return found
 
 
 def _whole(holder: dict[str, Any], name: str) -> int:
     value = holder.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} is {str(value)[:40]}, no whole number")
+        raise ValueError(f"{name} is {str(value)[:40]}, not a whole number")
     return value

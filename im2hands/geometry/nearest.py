@@ -1,6 +1,6 @@
 """For each point of one cloud, the nearest point of another: exact, near by and from afar. Any one unit and frame.
 
-The compiled form (nearest_numba.py) sorts both clouds into grids and asks for neighbouring points one after the other, so that
+The compiled form (nearest_numba.py) sorts both clouds into grids and queries neighbouring points one after the other, so that
 every search begins with a good bound. Where a cloud does not fit a grid, because an outlier makes its box large and its
 cells full, and where numba is missing, a search tree gives the same answer more slowly.
 """
@@ -22,7 +22,7 @@ except ImportError:  # the tree does the same without numba, more slowly
     nearest_in_grid = None
 
 CELLS_PER_POINT = 0.5
-"""Cells of a grid: for points on a surface, that leaves some ten in each cell that holds any."""
+"""Cells of a grid: for points on a surface, that leaves some ten in each cell that contains any."""
 MOST_CELLS_PER_AXIS = 512
 MOST_NEIGHBOURS = 200.0
 """With more points than this in the cell of a point, on average, a tree is quicker."""
@@ -59,7 +59,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
-    """Points that are searched and asked for. Raises DataError if there is none or one is not finite."""
+    """Points to search and to query. Raises DataError if there are none or one is not finite."""
 
     points: Float[np.ndarray, "points 3"]
 

@@ -25,7 +25,7 @@ def nearest_points(
     """
     n = points.shape[1]
     if not 1 <= count <= n:
-        raise DataError(f"{count} neighbours were asked for among {n} points; give at least as many points.")
+        raise DataError(f"cannot find {count} neighbours among {n} points; give at least as many points.")
     if count == n:
         return torch.arange(n, device=points.device).expand(*centres.shape[:2], n)
     return in_pieces(lambda part: _nearest(part, points, count), centres, DISTANCES_AT_ONCE * points.shape[0] * n)

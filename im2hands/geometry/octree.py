@@ -112,7 +112,7 @@ class Octrees:
         return _filled(index, values, np.zeros(3, np.int64), np.full(3, self.resolution + 1))
 
     def near_surface(self, item: int) -> tuple[Float[np.ndarray, "nx ny nz"], Int[np.ndarray, "3"]]:
-        """The part of the dense grid that holds all points >= level and one layer around them, and its first index.
+        """The part of the dense grid that contains all points >= level and one layer around them, and its first index.
 
         Where the surface touches the grid's boundary the layer is missing. Every cell crossed by the surface is finest
         and has known corners, and a coarse cell has one side only; so the crop has the same signs as the same part of
@@ -132,10 +132,10 @@ class Octrees:
         return crop[tuple(slice(first, None) for first in low - corner)], low
 
     def sides(self, item: int, place: Float[np.ndarray, "points 3"]) -> Int8[np.ndarray, " points"]:
-        """On which side of the level a finished grid says that points lie: 1 above, -1 below, 0 where it cannot tell.
+        """On which side of the level points are according to a finished grid: 1 above, -1 below, 0 unknown.
 
-        place: in cells of the finest grid.  It tells for points in cells that were never split: all known values on such a
-        cube lie on one side. It cannot tell in the cells of size 2 that the surface crosses, outside the grid, or anywhere
+        place: in cells of the finest grid.  The side is known in cells that were never split: all known values on such a
+        cube are on one side. It is unknown in the cells of size 2 that the surface crosses, outside the grid, or anywhere
         in a grid that was given up.
         """
         found = np.zeros(len(place), np.int8)
@@ -193,7 +193,7 @@ class Octrees:
                 self._cells[k].reshape(self.count, -1)[item] = 0
 
     def _mark(self, k: int, items: np.ndarray, index: np.ndarray, values: np.ndarray) -> Int[np.ndarray, " cells"]:
-        """Notes on which side the points lie in every cell of refinement k whose closed cube holds them."""
+        """Notes on which side the points lie in every cell of refinement k whose closed cube contains them."""
         touched = []
         for side, bit in ((values >= self.level, ABOVE), (values <= self.level, BELOW)):
             cells = self._cells_around(k, items[side], index[side])

@@ -1,4 +1,4 @@
-"""How many rows of a long job pass together: as many as the processor's cache or the free memory of a GPU holds."""
+"""How many rows of a long job are processed together: as many as fit into the CPU cache or the free GPU memory."""
 
 from __future__ import annotations
 

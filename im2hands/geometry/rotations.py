@@ -79,7 +79,7 @@ def matrix_to_quaternion(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor
 def turn_about(axis: Float[Tensor, "*batch 3"], angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
     """I + sin(angle) [axis]x + (1 - cos(angle)) [axis]x², a rotation if `axis` has unit length.
 
-    The axis is used as it is: a zero axis gives the identity.
+    The axis is not normalised: a zero axis gives the identity.
     """
     cross = cross_matrix(axis)
     sine, versine = angle.sin()[..., None, None], (1 - angle.cos())[..., None, None]

@@ -1,6 +1,7 @@
-"""Does a closed surface run through itself? Then it covers a part of space twice, and boolean operations count that part twice.
+"""Tests whether a closed surface intersects itself. If so, it covers a part of space twice, and boolean operations count that
+part twice.
 
-Two tests decide together: no two triangles without a common vertex cross, and beside every connected piece of the surface the
+Two tests decide together: no two triangles without a common vertex cross, and next to every connected piece of the surface the
 winding number is 0 outside and 1 inside. So pieces within pieces and surfaces turned inside out are found as well.
 """
 
@@ -63,7 +64,7 @@ def _pierces(edges: Float[np.ndarray, "pairs 2 3"], triangles: Triangles) -> Boo
 
 
 def _winds_otherwise(mesh: Mesh) -> bool:
-    """Beside the largest triangle of every connected piece; elsewhere beside a piece that nothing crosses it is the same."""
+    """Next to the largest triangle of every connected piece; if nothing crosses the piece, any other place gives the same."""
     vertices, faces = np.asarray(mesh.vertices, np.float64), mesh.faces
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

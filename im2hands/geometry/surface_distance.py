@@ -52,11 +52,11 @@ def distance_to_surface(
 
 
 class _Surface:
-    """Triangles with a search tree of their centroids. Raises DataError if there is none."""
+    """Triangles with a search tree of their centroids. Raises DataError if there are no triangles."""
 
     def __init__(self, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> None:
         if not len(faces):
-            raise DataError("the distance to a surface without faces does not exist; was the mesh empty?")
+            raise DataError("the distance to a surface without faces is not defined; was the mesh empty?")
         self._triangles = np.asarray(vertices, np.float64)[faces]
         centroids = self._triangles.mean(axis=1)
         self._reach = np.linalg.norm(self._triangles - centroids[:, None], axis=-1).max()
@@ -94,7 +94,7 @@ class _Surface:
 def point_triangle_distance(
     points: Float[np.ndarray, "*#batch 3"], triangles: Float[np.ndarray, "*#batch 3 3"]
 ) -> Float[np.ndarray, "*batch"]:
-    """Distance from a point to a triangle: to its plane where the foot lies inside, else to the nearest edge.
+    """Distance from a point to a triangle: to its plane where the foot lies inside, otherwise to the nearest edge.
 
     Degenerate triangles count as their edges.
     """

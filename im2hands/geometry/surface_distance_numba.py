@@ -26,7 +26,7 @@ def nearest_candidates(
 
 @njit(cache=True, nogil=True)
 def _distance(point: Float[np.ndarray, "3"], corners: Float[np.ndarray, "3 3"]) -> float:
-    """To the triangle's plane where the foot lies inside, else to the nearest edge."""
+    """To the triangle's plane where the foot lies inside, otherwise to the nearest edge."""
     ux, uy, uz = corners[1, 0] - corners[0, 0], corners[1, 1] - corners[0, 1], corners[1, 2] - corners[0, 2]
     vx, vy, vz = corners[2, 0] - corners[0, 0], corners[2, 1] - corners[0, 1], corners[2, 2] - corners[0, 2]
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx

@@ -1,4 +1,4 @@
-"""Keypoints of a hand to what its occupancy decoders need: palm frame, bone frames, bone lengths.
+"""Computes from keypoints what the occupancy decoders need: palm frame, bone frames, bone lengths.
 
 Frames: `world` as the dataset gives it (m).  `palm`: p = palm_rotation · mirror_if_left(x - wrist) / 0.4, dimensionless,
 right-hand space; middle metacarpal along -x, palm normal along +y.  `bone`: p in palm units moved rigidly with its bone to the
@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS, WRIST, JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour, Unfolding, unfold
+from im2hands.hands.unfolding import Unfolding, unfold
 from im2hands.io.errors import DataError
 
 PALM_UNIT = 0.4
@@ -68,7 +69,7 @@ def canonical_frames(
     keypoints: STANDARD order, metres, world.  sides: one per hand, or one for all.
     angle_clamp: "published" keeps HALO's acos of clipped cosines, with which no bend is below 0.00142 rad and straight fingers
     get a random tiny bend; "consistent" measures with atan2.
-    degenerate_hands: "published" gives what the formulas give (NaN, or a palm_rotation that is no rotation); "consistent"
+    degenerate_hands: "published" gives what the formulas give (NaN, or a palm_rotation that is not a rotation); "consistent"
     rejects such hands with a reason and fills their rows with NaN, so that the rest of the batch is unharmed.
     Raises DataError if shapes do not fit.
     """
@@ -87,7 +88,7 @@ def to_right_hand_space(
     keypoints = torch.as_tensor(keypoints).double()
     if keypoints.ndim != 3 or keypoints.shape[1:] != (21, 3):
         raise DataError(
-            f"keypoints must have shape (hands, 21, 3), not {tuple(keypoints.shape)}; one hand is keypoints[None]."
+            f"keypoints must have shape (hands, 21, 3), not {tuple(keypoints.shape)}; pass one hand as keypoints[None]."
         )
     wrist = keypoints[:, WRIST]
     return mirror_left(keypoints - wrist[:, None], sides), wrist
@@ -101,7 +102,7 @@ def mirror_left(points: Points, sides: Sequence[Side] | Side) -> Points:
     if isinstance(sides, Side):
         return sides.mirror_points(points)
     if len(sides) != len(points):
-        raise DataError(f"{len(sides)} sides were given for {len(points)} hands; give one per hand, or one for all.")
+        raise DataError(f"got {len(sides)} sides for {len(points)} hands; give one per hand, or one for all.")
     left = np.array([side is Side.LEFT for side in sides], dtype=bool).reshape(-1, 1, 1)
     mirrored = Side.LEFT.mirror_points(points)
     if isinstance(points, np.ndarray):

@@ -1,7 +1,8 @@
 """Coordinates in which the networks see points of a hand, and the frames of published result files.
 
 Frames: `world` and `camera` in metres; `palm` in units of 0.4 m (see `bone_frames`); the frame of published keypoint refinement
-in millimetres. Everything is batched torch and keeps dtype and device.
+in millimetres. `PalmFrame` is one hand in numpy, as surfaces are extracted and stored; everything else is batched torch and
+keeps dtype and device.
 
 Source: Im2Hands (CVPR 2023), section 3; `docs/conventions.md`, "Frames of the networks".
 """
@@ -11,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
+from im2hands.geometry.mesh import Mesh
 from im2hands.hands.bone_frames import PALM_UNIT, mirror_left, palm_to_world, world_to_palm
 from im2hands.hands.joints import MIDDLE_BASE
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 
 MILLIMETRES = 1000.0
 
@@ -38,6 +41,49 @@ class PalmFrames:
     def from_world(self, points: Float[Tensor, "batch n 3"]) -> Float[Tensor, "batch n 3"]:
         """World points (m) in the palm frames (palm units)."""
         return world_to_palm(points, self.wrist, self.rotation, self.sides)
+
+
+@dataclass(frozen=True, eq=False)
+class PalmFrame:
+    """The palm frame of one hand. wrist: world, metres.  rotation: world axes to palm axes."""
+
+    side: Side
+    wrist: Float[np.ndarray, "3"]
+    rotation: Float[np.ndarray, "3 3"]
+
+    def to_palm(self, world: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """World points (m) in palm units."""
+        return world_to_palm(world, self.wrist, self.rotation, self.side)
+
+    def to_world(self, palm: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """Palm points (palm units) in the world (m)."""
+        return palm_to_world(palm, self.wrist, self.rotation, self.side)
+
+    def mesh_to_world(self, mesh: Mesh) -> Mesh:
+        """A mesh of this frame in the world; outside stays outside, also on mirrored (left) hands."""
+        return Mesh(self.to_world(mesh.vertices), self.side.mirror_faces(mesh.faces))
+
+    def mesh_to_palm(self, mesh: Mesh) -> Mesh:
+        """A mesh of the world in this frame; outside stays outside."""
+        return Mesh(self.to_palm(mesh.vertices), self.side.mirror_faces(mesh.faces))
+
+
+def query_points(
+    points: Float[np.ndarray, "points 3"], true: PalmFrame, used: PalmFrame, query_frame: Behaviour
+) -> Float[np.ndarray, "points 3"]:
+    """Stored query points as the occupancy network must be asked about them.
+
+    points: palm units of the true hand.  used: palm frame of the keypoints that the bone frames come from.
+    query_frame: `published` passes the points on unchanged, although the bone frames belong to the palm frame in use;
+    `consistent` moves them there through the world. Equal when both frames are.
+    """
+    if query_frame == "published" or _same(true, used):
+        return points
+    return used.to_palm(true.to_world(points))
+
+
+def _same(a: PalmFrame, b: PalmFrame) -> bool:
+    return bool(a.side is b.side and np.array_equal(a.wrist, b.wrist) and np.array_equal(a.rotation, b.rotation))
 
 
 def attention_coordinates(
@@ -119,7 +165,7 @@ class RefinementKeypoints:
 
 
 def published_initial_mesh(palm_vertices: Float[Tensor, "batch n 3"], palm: PalmFrames) -> Float[Tensor, "batch n 3"]:
-    """Vertices as the published initial-occupancy mesh files hold them: mm, relative to the wrist, world axes.
+    """Vertices as the published initial-occupancy mesh files contain them: mm, relative to the wrist, world axes.
 
     Triangles of left hands are to be reversed: `Side.mirror_faces`.  The published refined meshes are `palm.to_world`.
     """

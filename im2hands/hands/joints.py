@@ -1,4 +1,4 @@
-"""The 21 keypoints of a hand: their names, the orders in which files hold them, and the 16 bones.
+"""The 21 keypoints of a hand: their names, their orders in files, and the 16 bones.
 
 Inside the package there is one order, STANDARD: wrist, then thumb, index, middle, ring and little finger, each from base to
 tip. The other orders exist only at the borders and inside the canonical-frame computation.
@@ -20,7 +20,7 @@ PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 1
 WRIST, INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE = 0, 5, 9, 13, 17
 FINGER_BASES = (INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE)
 TIP_VERTICES = (745, 317, 444, 556, 673)
-"""Mesh vertices that stand for the tips of thumb, index, middle, ring and little finger."""
+"""Mesh vertices used as the tips of thumb, index, middle, ring and little finger."""
 
 MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 """Kinematic tree of the 16 joints of the hand model: wrist, index, middle, little, ring, thumb."""
@@ -32,7 +32,7 @@ BONE_ENDS = (9, 6, 7, 8, 10, 11, 12, 18, 19, 20, 14, 15, 16, 2, 3, 4)
 
 
 class JointOrder(Enum):
-    """An order of 21 joints; the value lists, for every place, the STANDARD joint that stands there."""
+    """An order of 21 joints; the value lists the STANDARD joint at every position."""
 
     STANDARD = tuple(range(21))
     MANO = (0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3, 4, 8, 12, 16, 20)

@@ -1,7 +1,7 @@
-"""What MANO's pickles hold, as inert data: stand-ins for the few chumpy and scipy objects in them, and nothing else.
+"""The contents of MANO's pickles as inert data: stand-ins for the few chumpy and scipy objects in them, and nothing else.
 
-The stand-ins keep the pickled state and compute nothing but the array it stands for. The list of names follows the sources of
-chumpy and scipy; a name outside it is refused by `io.pickles` with its name.
+The stand-ins keep the pickled state and compute nothing but the array that they represent. The list of names follows the
+sources of chumpy and scipy; a name outside it is refused by `io.pickles` with its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from im2hands.io.pickles import array_names
 
 
 class InertObject:
-    """Stands for an object of a package that is not needed: holds the pickled state and does nothing."""
+    """Stands for an object of a package that is not needed: contains the pickled state and does nothing."""
 
     state: Mapping[str, Any] = {}
 
@@ -111,7 +111,7 @@ class _SparseLists(_Sparse):
 
 
 LARGEST_MATRIX = 50_000_000
-"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may hold itself many times."""
+"""Numbers; a sparse matrix of a few bytes may claim any shape, a list may contain itself many times."""
 
 
 def zeros(shape: Any) -> np.ndarray:
@@ -140,7 +140,7 @@ UNREADABLE = (AttributeError, OverflowError, KeyError, IndexError, TypeError, Va
 
 
 def dense_array(value: Any, name: str) -> np.ndarray:
-    """The plain numeric array behind a pickled value. name: for errors.  Raises DamagedFileError if there is none."""
+    """The plain numeric array of a pickled value. name: for errors.  Raises DamagedFileError if it has none."""
     if isinstance(value, InertObject):
         try:
             return value.dense(name)
@@ -173,7 +173,7 @@ PICKLE_NAMES: dict[str, Any] = {
     "copyreg.__newobj__": _empty,
     "collections.OrderedDict": OrderedDict,
 }
-"""The only names a MANO pickle may ask for, and what stands in for them."""
+"""The only names that a MANO pickle may request, and their stand-ins."""
 
 SPARSE = {
     "csc": _SparseColumns,

@@ -1,4 +1,4 @@
-"""The hand model: pose, shape and translation to a mesh and its keypoints, by linear blend skinning (MANO's schema).
+"""The hand model: a mesh and keypoints from pose, shape and translation, by linear blend skinning (MANO's schema).
 
 Everything is metric: metres, radians, the frame of the translation ("world"). A pose is 16 axis-angle vectors: the root
 rotation, then the 15 finger joints in MANO order **minus the mean pose**, as InterHand2.6M annotates them; the mean is added
@@ -61,7 +61,7 @@ class HandModel:
     template: mean hand (m).  shape_directions, pose_directions: added per unit of shape and of (R - I).  joint_regressor:
     joints from shaped rest vertices.  skinning_weights: rows sum to 1.  faces: open mesh, outward.  mean_pose: finger
     axis-angles (rad).  pose_components: rows are principal axes of finger poses.  source: file it came from.
-    shape_directions_corrected: whether the left hand's sign defect was mended (see
+    shape_directions_corrected: whether the left hand's sign error was corrected (see
     `model_files.correct_left_shape_directions`).  faces_reversed: whether the file's triangles pointed inwards and were
     turned round.
     """
@@ -156,7 +156,7 @@ class HandModel:
         """The posed hands, fingers given by their first n <= 45 principal components (MANO's `use_pca`)."""
         root, coefficients = self._tensor(root, "root", 3), self._tensor(coefficients, "coefficients", None)
         if coefficients.shape[-1] > FINGER_ANGLES:
-            raise DataError(f"{coefficients.shape[-1]} pose coefficients were given; the hand model has 45 components.")
+            raise DataError(f"got {coefficients.shape[-1]} pose coefficients, but the hand model has 45 components.")
         fingers = coefficients @ self.pose_components[: coefficients.shape[-1]]
         return self.pose(torch.cat([root, fingers], -1), shape, translation)
 
@@ -180,7 +180,7 @@ class HandModel:
         translation, shape = self._tensor(translation, "translation", 3), self._tensor(shape, "shape", SHAPES)
         if len(shape) != batch or len(translation) != batch:
             raise DataError(
-                f"poses, shapes and translations must be equally many, not {batch}, {len(shape)} and {len(translation)}."
+                f"poses, shapes and translations must be equal in number, not {batch}, {len(shape)} and {len(translation)}."
             )
         shaped = self.shaped_template(shape)
         joints = self.joint_regressor @ shaped

@@ -1,8 +1,9 @@
 """Hand model files: MANO's own pickles read without running them, `.npz` files with the same keys, and the built-in hand.
 
-MANO_RIGHT.pkl and MANO_LEFT.pkl are pickles of Python 2 that hold objects of chumpy and scipy. They are read as inert data: a
-name outside the short list of `mano_pickles` is refused, and neither package is needed. A folder may hold `MANO_RIGHT.npz` and
-`MANO_LEFT.npz` instead, with the same keys as plain arrays; `write_hand_model_folder` writes the built-in hand that way.
+MANO_RIGHT.pkl and MANO_LEFT.pkl are pickles of Python 2 that contain objects of chumpy and scipy. They are read as inert data:
+a name outside the short list of `mano_pickles` is refused, and neither package is needed. A folder may contain
+`MANO_RIGHT.npz` and `MANO_LEFT.npz` instead, with the same keys as plain arrays; `write_hand_model_folder` writes the built-in
+hand that way.
 
 MANO files are licensed: an `.npz` made from them is a derivative that must not be published.
 """
@@ -40,7 +41,7 @@ SHAPE_OF = {
     "hands_mean": (FINGER_ANGLES,),
     "hands_components": (FINGER_ANGLES, FINGER_ANGLES),
 }
-"""The arrays that a hand model file must hold; any others are ignored."""
+"""The arrays that a hand model file must contain; any others are ignored."""
 
 SAME_SHAPE_DIRECTIONS_BELOW = 1.0
 """Sum of |left - right| over the x components of the shape directions under which the left file has the sign defect."""
@@ -50,7 +51,7 @@ def load_hand_models(folder: str | os.PathLike) -> dict[Side, HandModel]:
     """Both hands of a folder with MANO_RIGHT and MANO_LEFT, each `.pkl` (preferred, as the original) or `.npz`.
 
     They may lie a little deeper or be written in lower case, see `hand_model_files`. The left hand's sign defect in the shape
-    directions is mended if present (`correct_left_shape_directions`).
+    directions is corrected if present (`correct_left_shape_directions`).
     Raises DataError for missing or unsuitable files, DamagedFileError for unreadable ones.
     """
     paths = dict(zip((Side.RIGHT, Side.LEFT), hand_model_files(folder), strict=True))
@@ -65,7 +66,7 @@ def builtin_hand_models() -> dict[Side, HandModel]:
 
 
 def write_hand_model_folder(folder: str | os.PathLike) -> None:
-    """Writes the built-in hands as MANO_RIGHT.npz and MANO_LEFT.npz (MANO's keys, float32), each whole or not at all."""
+    """Writes the built-in hands as MANO_RIGHT.npz and MANO_LEFT.npz (MANO's keys, float32), each completely or not at all."""
     for side, model in builtin_hand_models().items():
         write_model_file(Path(folder) / f"MANO_{side.name}.npz", model)
 
@@ -147,7 +148,9 @@ def read_model_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     content = _read_npz(path) if path.suffix.lower() == ".npz" else load_pickle(path, PICKLE_NAMES, encoding="latin1")
     if not isinstance(content, Mapping):
-        raise DataError(f"{path}: holds a {type(content).__name__} instead of a dictionary; this is no MANO file.")
+        raise DataError(
+            f"{path}: contains a {type(content).__name__} instead of a dictionary; this is not a MANO file."
+        )
     return {name: dense_array(content[name], f"{path}: `{name}`") for name in SHAPE_OF if name in content}
 
 
@@ -164,14 +167,14 @@ def _check(arrays: Mapping[str, np.ndarray], source: str) -> None:
     for name, shape in SHAPE_OF.items():
         if name not in arrays:
             raise DataError(
-                f"{source}: the array `{name}` is missing; this is no complete MANO file (v1.2 is expected)."
+                f"{source}: the array `{name}` is missing; this is not a complete MANO file (v1.2 is expected)."
             )
         if np.shape(arrays[name]) != shape:
             raise DataError(
                 f"{source}: `{name}` has shape {np.shape(arrays[name])} instead of {shape}; is it a body model?"
             )
         if not np.isfinite(np.asarray(arrays[name], dtype=np.float64)).all():
-            raise DataError(f"{source}: `{name}` holds values that are not finite; fetch the file again.")
+            raise DataError(f"{source}: `{name}` contains values that are not finite; fetch the file again.")
     for name in ("weights", "J_regressor"):
         worst = np.abs(np.asarray(arrays[name], np.float64).sum(1) - 1).max()
         if worst > 1e-4:

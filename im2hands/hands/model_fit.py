@@ -1,4 +1,4 @@
-"""The hand model fitted to a surface: pose, shape and translation by least squares, started from keypoints.
+"""Fits the hand model to a surface: pose, shape and translation by least squares, starting from keypoints.
 
 First the 21 keypoints are met, then the planes of the closest points of the surface: Levenberg-Marquardt steps with exact
 derivatives.
@@ -33,9 +33,9 @@ KEYPOINT_WEIGHT, ALONG_WEIGHT = 0.1, 0.1
 
 @dataclass(frozen=True, eq=False)
 class FittedHand:
-    """pose: 16 axis-angles, radians, fingers minus the mean pose.  shape, translation: of the model (m).
+    """pose: 16 axis-angles, radians, fingers minus the mean pose.  shape, translation: parameters of the model (m).
 
-    vertices: of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of
+    vertices: vertices of the open mesh.  residual_mm: mean distance of the model's vertices from the nearest of
     the points drawn on the surface.
     keypoint_residual_mm: mean distance of the model's keypoints from those given.
     """
@@ -49,12 +49,12 @@ class FittedHand:
 
 
 def fit_hand_model(model: HandModel, mesh: Mesh, keypoints: Float[np.ndarray, "21 3"], seed: int = 0) -> FittedHand:
-    """model: of the hand's side.  mesh: the surface, world, m.  keypoints: of the hand, STANDARD order, world, m.
+    """model: model of the hand's side.  mesh: the surface, world, m.  keypoints: STANDARD order, world, m.
 
-    seed: of the points that stand for the surface.  Raises DataError for an empty mesh.
+    seed: seed for drawing points on the surface.  Raises DataError for an empty mesh.
     """
     if mesh.is_empty:
-        raise DataError("the mesh is empty: there is nothing to fit the hand model to.")
+        raise DataError("the mesh is empty: the hand model cannot be fitted to it.")
     model = model.to(dtype=torch.float64)
     given = torch.from_numpy(np.asarray(keypoints, np.float64))
     sampled = sample_surface(mesh.vertices, mesh.faces, SURFACE_POINTS, np.random.default_rng(seed))

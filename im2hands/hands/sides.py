@@ -24,7 +24,7 @@ class Side(Enum):
 
     @property
     def index(self) -> int:
-        """Place in arrays that hold both hands: 0 left, 1 right (alphabetical)."""
+        """Index in arrays of both hands: 0 left, 1 right (alphabetical)."""
         return 0 if self is Side.LEFT else 1
 
     def mirror_points(self, points: Array) -> Array:
@@ -50,3 +50,7 @@ class Side(Enum):
             return values
         signs = np.asarray(signs, values.dtype) if isinstance(values, np.ndarray) else values.new_tensor(signs)
         return values * signs
+
+
+SIDES = (Side.LEFT, Side.RIGHT)
+"""The order of both hands in arrays, that of `Side.index`."""

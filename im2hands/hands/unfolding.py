@@ -13,15 +13,13 @@ Source: HALO (3DV 2021), section 3, in the form of its published preparation (`d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.rotations import shortest_turn, signed_angle, turn_about, unit
-
-Behaviour = Literal["published", "consistent"]
 
 THUMB, INDEX, MIDDLE, RING, LITTLE = range(5)
 FINGER_COUNT, LEVEL_COUNT = 5, 4

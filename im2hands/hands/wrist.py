@@ -23,7 +23,7 @@ def boundary_edges(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "edges 
 def find_wrist_ring(faces: Int[np.ndarray, "faces 3"], source: str) -> Int[np.ndarray, "16"]:
     """Vertices around the only hole of the mesh, in order.
 
-    Starts and runs like MANO's list where the ring is MANO's, else from its smallest vertex towards that one's smaller
+    Starts and runs like MANO's list where the ring is MANO's, otherwise from its smallest vertex towards that one's smaller
     neighbour. source: file named in errors.  Raises DataError unless the mesh is consistently wound with one hole of 16 edges.
     """
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -38,7 +38,7 @@ def find_wrist_ring(faces: Int[np.ndarray, "faces 3"], source: str) -> Int[np.nd
     if len(ring) != RING_LENGTH or len(successor) != RING_LENGTH:
         raise DataError(
             f"{source}: the mesh must have one hole, the wrist, of 16 edges; it has {len(successor)} boundary edges. "
-            "Sealed or simplified meshes cannot be used as hand model."
+            "Sealed or simplified meshes cannot be used as a hand model."
         )
     reverse = [ring[0], *ring[:0:-1]]
     if set(ring) == set(MANO_WRIST_RING):

@@ -1,4 +1,4 @@
-"""Arrays out of a user's files: NPY and NPZ by their declared size, and numbers out of lists of JSON, YAML or Parquet."""
+"""Arrays from a user's files: NPY and NPZ with a check of their declared size, and lists of JSON, YAML or Parquet."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def number_array(value: Any) -> np.ndarray:
     wrong = {kind for kind in wrong if not issubclass(kind, (np.integer, np.floating))}
     if wrong:
         found = wrong.pop()
-        raise ValueError("rows of different length" if found is list else f"{found.__name__} in place of a number")
+        raise ValueError("its rows differ in length" if found is list else f"expected a number, got {found.__name__}")
     try:
         return array.astype(np.float64)
     except OverflowError:
-        raise ValueError("a number that is too large") from None
+        raise ValueError("a number is too large") from None
 
 
 def read_npy(path: str | os.PathLike, purpose: str) -> np.ndarray:
@@ -57,7 +57,7 @@ def read_npz(path: str | os.PathLike, purpose: str, names: Collection[str] | Non
     """The arrays of an NPZ file, or those of them that are named.
 
     Raises DataError if the file is missing, lacks one, or would take more than LARGEST_ARRAYS; DamagedFileError if it cannot
-    be read, or holds Python objects.
+    be read, or contains Python objects.
     """
     path = readable_file(path, purpose)
     try:
@@ -65,7 +65,7 @@ def read_npz(path: str | os.PathLike, purpose: str, names: Collection[str] | Non
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             missing = [name for name in names or () if name not in members]
             if missing:
-                raise DataError(f"{path}: the {purpose} lacks the array {missing[0]}; make the file again.")
+                raise DataError(f"{path}: the array {missing[0]} is missing in the {purpose}; make the file again.")
             wanted = [members[name] for name in names or members]
             declared = sum(member.file_size for member in wanted)
             if declared > LARGEST_ARRAYS:
@@ -93,13 +93,13 @@ def _array(file: IO[bytes], size: int) -> np.ndarray:
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise ValueError("it contains Python objects")
     wanted = math.prod(shape) * dtype.itemsize
     if any(extent < 0 for extent in shape) or wanted > size:
-        raise ValueError(f"its header announces {'x'.join(map(str, shape))[:60]} values, more than the file holds")
+        raise ValueError(f"its header announces {'x'.join(map(str, shape))[:60]} values, more than the file contains")
     content = file.read(wanted)
     if len(content) != wanted:
-        raise ValueError("it ends too early")
+        raise ValueError("it is truncated")
     return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if fortran else "C")
 
 

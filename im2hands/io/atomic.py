@@ -1,4 +1,4 @@
-"""Writers that never leave a half-written file under its final name, and readers that say what a damaged file is."""
+"""Writers that never leave a half-written file under its final name, and readers that report damaged files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from im2hands.io.errors import DamagedFileError, DiskFullError, Im2HandsError, N
 from im2hands.io.limits import LARGEST_DOCUMENT, read_text
 
 LEAST_FREE_BYTES = 1_000_000
-"""With less room than this on the disk, a failed writer failed for want of room."""
+"""With less free space than this, a failed write is taken as a full disk."""
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EFBIG)
 NAME_PART = 120
 """Bytes of a file's name that its temporary name repeats; a name has 255 at most."""
@@ -74,7 +74,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def require_writable(folder: str | os.PathLike) -> None:
-    """Makes a folder and a file in it, which is removed again: said before hours of work instead of after.
+    """Creates a folder and a file in it, which is removed again, so that errors appear before hours of work, not after.
 
     Raises DiskFullError or NotWritableError.
     """
@@ -87,9 +87,9 @@ def require_writable(folder: str | os.PathLike) -> None:
 
 
 def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError | None:
-    """What to say of an error met while `path` was written; None if the disk has nothing to do with it.
+    """The error to report if writing `path` failed; None if the disk is not the cause.
 
-    Writers in C++ (torch, Arrow) do not pass the system's error number on: then the free space has to tell.
+    Writers in C++ (torch, Arrow) do not pass on the system's error number; then the free space is checked.
     """
     if isinstance(error, OSError) and not _concerns(Path(path), error):
         return None
@@ -98,14 +98,16 @@ def writing_failed(path: str | os.PathLike, error: Exception) -> Im2HandsError |
         return _no_room(path)
     if number in NOT_WRITABLE:
         in_the_way = number in (errno.EEXIST, errno.ENOTDIR)
-        reason = "a file stands where a folder should" if in_the_way else os.strerror(number).lower()
-        return NotWritableError(f"{path}: cannot be written ({reason}); give another place, or make this one writable.")
+        reason = "a file is in the place of a folder" if in_the_way else os.strerror(number).lower()
+        return NotWritableError(
+            f"{path}: cannot be written ({reason}); choose another path, or make this one writable."
+        )
     folder = next((parent for parent in Path(path).absolute().parents if parent.is_dir()), Path("/"))
     return None if isinstance(error, Im2HandsError) or not _out_of_room(folder) else _no_room(path)
 
 
 def _concerns(path: Path, error: OSError) -> bool:
-    """Whether an error names no file, one beside `path`, or a folder above it; another file may have been read meanwhile."""
+    """Whether an error names no file, one next to `path`, or a parent folder; otherwise it may be from reading another file."""
     if not isinstance(error.filename, (str, os.PathLike)):
         return True
     named, folder = Path(error.filename).absolute(), path.absolute().parent
@@ -114,7 +116,7 @@ def _concerns(path: Path, error: OSError) -> bool:
 
 def _no_room(path: str | os.PathLike) -> DiskFullError:
     return DiskFullError(
-        f"{path}: the disk is full; make room and give the same command again: it goes on from what is complete."
+        f"{path}: the disk is full; free some space and run the same command again: it continues from complete files."
     )
 
 
@@ -135,7 +137,7 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def _prefix(name: str) -> str:
-    """Of temporary names: says which process of which machine writes, so that what a killed one left can be told."""
+    """Prefix of temporary names with machine and process, so that leftovers of a killed process can be recognised."""
     return f".{name.encode()[:NAME_PART].decode(errors='ignore')}.{_machine()}-{os.getpid()}."
 
 
@@ -199,7 +201,7 @@ def read_json(path: str | os.PathLike, purpose: str = "file") -> Any:
     try:
         return parsed_json(text)
     except RefusedValue as error:
-        raise DamagedFileError(f"{path}: the {purpose} holds {error}; correct it or make it again.") from None
+        raise DamagedFileError(f"{path}: the {purpose} contains {error}; correct it or make it again.") from None
     except ValueError as error:
         raise DamagedFileError(
             f"{path}: the {purpose} is not valid JSON ({error}); it is probably truncated: fetch or make it again."

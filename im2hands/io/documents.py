@@ -1,4 +1,4 @@
-"""JSON and YAML out of text that a user gives: bounded in depth, digits and size before it is built, no key twice."""
+"""JSON and YAML from a user's text: depth, digits and size are limited before it is built, and duplicate keys are refused."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from im2hands.io.limits import DEEPEST, LARGEST_SETTINGS, MOST_DIGITS, read_text
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A string of JSON, also one that never ends: so the search passes over every character once."""
 MOST_VALUES = 50_000
-"""Of a YAML file, aliases counted as often as they stand for something."""
+"""Limit for a YAML file; aliases count each time they are used."""
 
 
 class RefusedValue(ValueError):
-    """A value that JSON allows and no file of this project holds."""
+    """A value that JSON allows and no file of this project contains."""
 
 
 def parsed_json(text: str) -> Any:
-    """What a text says. Raises ValueError with the reason if it is not JSON, nested too deeply, holds a number of too many
-    digits, a key twice in one object, or half a character.
+    """The parsed text. Raises ValueError with the reason if it is not JSON, is nested too deeply, or contains a number with
+    too many digits, a duplicate key or half a surrogate pair.
     """
     if _depth(text) > DEEPEST:
-        raise RefusedValue(f"more than {DEEPEST} lists and objects in one another")
+        raise RefusedValue(f"more than {DEEPEST} nested lists and objects")
     content = decoder().decode(text)
     if "\\ud" in text or "\\uD" in text:
         _require_characters(content)
@@ -37,7 +37,7 @@ def parsed_json(text: str) -> Any:
 
 
 def decoder() -> json.JSONDecoder:
-    """A decoder that refuses, by RefusedValue, numbers of too many digits and keys that stand twice."""
+    """A decoder that refuses, with RefusedValue, numbers with too many digits and duplicate keys."""
     return json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=_object)
 
 
@@ -52,7 +52,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise RefusedValue(f"the key {twice[:40]!r} twice in one object")
+        raise RefusedValue(f"the key {twice[:40]!r} twice in the same object")
     return made
 
 
@@ -68,7 +68,7 @@ def _require_characters(content: Any) -> None:
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise RefusedValue("half of a two-part character in a text") from None
+        raise RefusedValue("text with half of a surrogate pair") from None
 
 
 def read_yaml(path: str | os.PathLike, purpose: str) -> Any:
@@ -90,7 +90,7 @@ def read_yaml_text(path: str | os.PathLike, purpose: str) -> str:
     """
     import yaml
 
-    text = read_text(path, purpose, LARGEST_SETTINGS, "run from the folder that holds it")
+    text = read_text(path, purpose, LARGEST_SETTINGS, "run from the folder that contains it")
     try:
         _check_events(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (yaml.YAMLError, ValueError) as error:
@@ -104,7 +104,7 @@ def not_yaml(path: str | os.PathLike, purpose: str, error: Exception) -> Damaged
 
 @dataclass
 class _Open:
-    """A list or section that has begun. keys: None for lists.  values: how many values it stands for so far."""
+    """A list or section that has begun. keys: None for lists.  values: number of values in it so far."""
 
     anchor: str | None
     keys: set[str] | None
@@ -122,7 +122,7 @@ def _check_events(events: Iterator[Any]) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             _require_untagged(event)
             if len(stack) > DEEPEST:
-                raise RefusedValue(f"more than {DEEPEST} lists and sections in one another{_line(event)}")
+                raise RefusedValue(f"more than {DEEPEST} nested lists and sections{_line(event)}")
             _begin_value(stack[-1], None, event)
             stack.append(_Open(event.anchor, set() if isinstance(event, yaml.MappingStartEvent) else None))
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -132,7 +132,7 @@ def _check_events(events: Iterator[Any]) -> None:
                 sizes[ended.anchor] = ended.values
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise RefusedValue(f"*{event.anchor} stands for itself or for nothing{_line(event)}")
+                raise RefusedValue(f"*{event.anchor} refers to itself or to nothing{_line(event)}")
             _begin_value(stack[-1], None, event)
             _count(stack[-1], sizes[event.anchor], event)
         elif isinstance(event, yaml.ScalarEvent):
@@ -149,7 +149,7 @@ def _begin_value(inside: _Open, text: str | None, event: Any) -> None:
     """Notes a key or a value; keys and values of a section take turns."""
     if inside.keys is not None and inside.parts % 2 == 0 and text is not None:
         if text in inside.keys:
-            raise RefusedValue(f"the key {text[:40]!r} stands twice in one section{_line(event)}")
+            raise RefusedValue(f"the key {text[:40]!r} occurs twice in one section{_line(event)}")
         inside.keys.add(text)
     inside.parts += 1
 
@@ -162,7 +162,7 @@ def _count(inside: _Open, values: int, event: Any) -> None:
 
 def _require_untagged(event: Any) -> None:
     if event.tag is not None and event.tag != "!":
-        raise RefusedValue(f"the tag {event.tag[:60]}{_line(event)}, where only plain values may stand")
+        raise RefusedValue(f"the tag {event.tag[:60]}{_line(event)}, but only plain values are allowed")
 
 
 def _is_number(text: str) -> bool:
@@ -174,7 +174,7 @@ def _line(event: Any) -> str:
 
 
 def require_object(path: str | os.PathLike, content: Any, purpose: str) -> dict[str, Any]:
-    """The content of a JSON file that must hold an object. Raises DataError for anything else."""
+    """The content of a JSON file that must contain an object. Raises DataError for anything else."""
     if not isinstance(content, dict):
-        raise DataError(f"{path}: the {purpose} must hold an object, not a {type(content).__name__}; make it again.")
+        raise DataError(f"{path}: the {purpose} must contain an object, not a {type(content).__name__}; make it again.")
     return content

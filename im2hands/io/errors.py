@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class Im2HandsError(Exception):
-    """Base of every error that a user can mend; the command line prints its message without a stack trace."""
+    """Base of every error that a user can correct; the command line prints its message without a stack trace."""
 
 
 class DataError(Im2HandsError):
-    """An input does not say what it should: wrong layout, unit, shape or value."""
+    """An input is wrong: layout, unit, shape or value."""
 
 
 class DamagedFileError(DataError):
@@ -28,4 +28,4 @@ class DiskFullError(Im2HandsError):
 
 
 class NotWritableError(Im2HandsError):
-    """A place where a result should go is read-only, a file in place of a folder, or may not be written."""
+    """A place where a result should go is read-only, a file instead of a folder, or may not be written."""

@@ -1,4 +1,4 @@
-"""What a look at data or a machine finds, one line each."""
+"""Results of checks of data or of a machine, one line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Found:
-    """One thing that was looked at. ok: usable as it is.  text: what was found and, unless it is ok, what to do.
+    """The result of one check. ok: usable.  text: what was found and, if it is not ok, what to do.
 
     optional: nothing stops without it.
     """

@@ -1,4 +1,4 @@
-"""Where the two files of a hand model lie: in the folder that was named or a little below it, in capitals or not.
+"""Finds the two files of a hand model in the given folder or a little below it, in upper or lower case.
 
 MANO's archive unpacks to `mano_v1_2/models/`, other packages expect `mano/`; some convert the names to lower case.
 """
@@ -16,18 +16,18 @@ SUFFIXES = (".pkl", ".npz")
 """The originals first."""
 DEEPEST = 2
 """Folders below the one that was named, as in mano_v1_2/models."""
-BUILT_IN = "for the built-in hand set dataset.hand_model to data/hand_model, which the first run fills"
+BUILT_IN = "for the built-in hand, set dataset.hand_model to data/hand_model; the first run creates it"
 
 
 def hand_model_files(folder: str | os.PathLike) -> tuple[Path, Path]:
     """The files of the right and the left hand.
 
-    They must lie in one folder: `folder` itself, else the only one with both in the two levels below it.
+    They must lie in one folder: `folder` itself, otherwise the only one with both in the two levels below it.
     Raises DataError if there is no such folder or more than one, or if the two files are of different kinds.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        what = "is a file; name the folder that holds it" if folder.exists() else "does not exist"
+        what = "is a file; give the folder that contains it" if folder.exists() else "does not exist"
         raise DataError(
             f"{folder}: the hand model folder {what}; correct dataset.hand_model in params.yaml ({BUILT_IN})."
         )
@@ -38,7 +38,7 @@ def hand_model_files(folder: str | os.PathLike) -> tuple[Path, Path]:
     if len(below) > 1:
         listed = ", ".join(place.relative_to(folder).as_posix() for place, _ in below)
         raise DataError(
-            f"{folder}: several folders below it hold MANO's files ({listed}); name one in dataset.hand_model."
+            f"{folder}: several folders below it contain MANO's files ({listed}); set dataset.hand_model to one of them."
         )
     if not below:
         raise DataError(_nothing_in(folder))
@@ -46,7 +46,7 @@ def hand_model_files(folder: str | os.PathLike) -> tuple[Path, Path]:
 
 
 def _files_in(folder: Path) -> tuple[Path | None, Path | None]:
-    """The files of the right and the left hand that a folder holds: the right spelling first, originals first."""
+    """The files of the right and the left hand that a folder contains: the right spelling first, originals first."""
     try:
         there = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError:
@@ -76,13 +76,13 @@ def _both(folder: Path, files: tuple[Path | None, Path | None]) -> tuple[Path, P
     if right is None or left is None:
         lacking = NAMES[0] if right is None else NAMES[1]
         raise DataError(
-            f"{folder}: neither {lacking}.pkl nor {lacking}.npz is there; copy the other hand's file beside it, both come "
-            "in one archive from MANO's site."
+            f"{folder}: {lacking}.pkl or {lacking}.npz is missing; copy it next to the other hand's file, both come in the "
+            "same archive from MANO's site."
         )
     if right.suffix.lower() != left.suffix.lower():
         raise DataError(
-            f"{folder}: found {right.name} and {left.name}; both hands must come as .pkl or both as .npz, else models could "
-            "be mixed."
+            f"{folder}: found {right.name} and {left.name}; both must be .pkl or both .npz, because they could be of two "
+            "models; remove one and add its match."
         )
     return right, left
 
@@ -92,6 +92,6 @@ def _nothing_in(folder: Path) -> str:
     advice = (
         f"unpack {archives[0]} there"
         if archives
-        else "copy MANO's two .pkl files into this folder, or name the folder that holds them in dataset.hand_model"
+        else "copy MANO's two .pkl files into this folder, or set dataset.hand_model to the folder that contains them"
     )
-    return f"{folder}: neither MANO_RIGHT.pkl nor MANO_RIGHT.npz is there or below it; {advice} ({BUILT_IN})."
+    return f"{folder}: contains neither MANO_RIGHT.pkl nor MANO_RIGHT.npz; {advice} ({BUILT_IN})."

@@ -23,7 +23,7 @@ def digest(content: Any) -> str:
 
 
 def seed_of(*parts: int | str) -> list[int]:
-    """Entropy for `numpy.random.default_rng` that depends on every part: ints as they are, names by their CRC-32.
+    """Entropy for `numpy.random.default_rng` that depends on every part: integers directly, names by their CRC-32.
 
     A seed per sample id keeps results independent of the order and the number of workers.
     """

@@ -1,4 +1,4 @@
-"""What a file may be before anything is made of it: a regular file, and no larger than its kind ever is.
+"""Checks a file before it is read: it must be a regular file, and no larger than such files ever are.
 
 Every reader of a user's file starts here, so that a wrong file costs one sentence, not the machine's memory or time.
 """

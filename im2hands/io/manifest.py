@@ -63,7 +63,7 @@ class ShardSet:
         return reader.row(local, columns)
 
     def locate(self, index: int) -> tuple[ShardReader, int]:
-        """The shard that holds a row, and the row's place in it. Raises IndexError outside the set."""
+        """The shard that contains a row, and the row's place in it. Raises IndexError outside the set."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         shard = bisect_right(self._starts, index) - 1
@@ -74,17 +74,17 @@ class ShardSet:
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> ShardFile:
-    """Raises what a wrong entry raises; a shard lies beside its manifest, nowhere else."""
+    """Raises the errors of a wrong entry; a shard must be in the folder of its manifest."""
     name, rows, checksum = entry["path"], entry["rows"], entry["sha256"]
     if not (isinstance(name, str) and Path(name).name == name and "\0" not in name):
-        raise ValueError(f"path {name!r} is no name of a file beside it")
+        raise ValueError(f"path {name!r} is not the name of a file in the same folder")
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0 or not isinstance(checksum, str):
         raise ValueError(f"the entry of {name}")
     return ShardFile(folder / name, rows, checksum)
 
 
 def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike]) -> None:
-    """Lists `shards` (files beside the manifest, in this order) and removes other shards left from earlier runs.
+    """Lists `shards` (files in the manifest's folder, in this order) and removes shards left over from earlier runs.
 
     Raises DamagedFileError, which names the file, if one is not what its stage wrote, DataError if shards of images were cut
     by versions of OpenCV that compute otherwise.
@@ -99,6 +99,7 @@ def write_manifest(path: str | os.PathLike, shards: Iterable[str | os.PathLike])
     kinds = sorted({version.split(".")[0] for version in versions})
     if len(kinds) > 1:
         raise DataError(
-            f"{path.parent}: shards of OpenCV {' and '.join(kinds)} mix, whose crops differ; delete the shards and run again."
+            f"{path.parent}: shards of OpenCV {' and '.join(kinds)} are mixed, and their crops differ; "
+            "delete the shards and run again."
         )
     write_json(path, {**({"opencv": versions} if versions else {}), "files": files})

@@ -1,11 +1,11 @@
-"""What a file that should hold text is instead, by its first bytes: the cause of most "invalid" files that were downloaded."""
+"""Recognises by its first bytes what a supposed text file really is: the cause of most "invalid" downloads."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-ARCHIVE = "it is a compressed archive under this name: unpack it"
+ARCHIVE = "it is really a compressed archive: unpack it"
 WIDE_TEXT = "it is UTF-16 text: save it as UTF-8"
 BEGINNINGS = {
     b"\x1f\x8b": ARCHIVE,
@@ -14,8 +14,8 @@ BEGINNINGS = {
     b"\xfd7zXZ": ARCHIVE,
     b"\xff\xfe": WIDE_TEXT,
     b"\xfe\xff": WIDE_TEXT,
-    b"version https://git-lfs": "it is a pointer of Git LFS: run git lfs pull",
-    b"<": "it is a web page under this name, perhaps one that asks to log in: download the file itself",
+    b"version https://git-lfs": "it is a Git LFS pointer: run git lfs pull",
+    b"<": "it is really a web page, perhaps a login page: download the file itself",
 }
 
 

@@ -20,7 +20,7 @@ MOST_STEPS = 5_000_000
 
 
 def array_names() -> dict[str, Any]:
-    """The names under which arrays and numbers of numpy stand in pickles, written by any version of it."""
+    """The names under which pickles store numpy arrays and numbers, for all versions of numpy."""
     from numpy._core import multiarray
 
     kinds = ("numpy.ndarray", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix")  # a matrix is read as an array
@@ -54,7 +54,7 @@ def _encode(text: Any, encoding: str = "latin1") -> bytes:
 
 
 def load_pickle(path: str | os.PathLike, allowed: Mapping[str, Callable | type], encoding: str = "latin1") -> Any:
-    """The content of a pickle in which only the globals in `allowed` may stand.
+    """The content of a pickle that may use only the globals in `allowed`.
 
     allowed: "module.name" as written in the file -> what to use in its place (a function, or an inert holder class).
     encoding: for strings of Python 2.

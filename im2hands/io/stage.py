@@ -2,17 +2,19 @@
 
 `def main(frames: str, shard: int, output: str, params: NormalizeImages)` becomes
 `--frames F --shard I --output O --params JSON`: plain types are converted, lists take several values, optional arguments
-keep their default, and a parameter annotated with a pydantic model is validated from JSON.
+keep their default, a parameter annotated with a pydantic model is validated from JSON, and one annotated with a dataclass
+represents the arguments that are its fields.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def stage_main(main: Callable[..., None], arguments: Sequence[str] | None = None
     parser, converters = _parser(main)
     values = vars(parser.parse_args(arguments))
     try:
-        main(**{name: converters[name](value) if value is not None else None for name, value in values.items()})
+        given = {name: converters[name](value) if value is not None else None for name, value in values.items()}
+        main(**_gathered(main, given))
     except Im2HandsError as error:
         sys.exit(f"{main.__module__ if main.__module__ != '__main__' else parser.prog}: error: {error}")
     except OSError as error:
@@ -38,17 +41,41 @@ def stage_main(main: Callable[..., None], arguments: Sequence[str] | None = None
 def _parser(main: Callable[..., None]) -> tuple[argparse.ArgumentParser, dict[str, Callable[[Any], Any]]]:
     module = inspect.getmodule(main)
     parser = argparse.ArgumentParser(description=(module.__doc__ or "") if module else "")
-    hints = typing.get_type_hints(main)
     converters: dict[str, Callable[[Any], Any]] = {}
-    for name, parameter in inspect.signature(main).parameters.items():
-        converter, options = _converter(hints[name], name)
-        if parameter.default is inspect.Parameter.empty:
-            options["required"] = True
-        else:
-            options["default"] = parameter.default
+    for name, hint, default in arguments_of(main):
+        converter, options = _converter(hint, name)
+        options |= {"required": True} if default is inspect.Parameter.empty else {"default": default}
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
         converters[name] = converter
     return parser, converters
+
+
+def arguments_of(of: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of each argument of the command line."""
+    hints = typing.get_type_hints(of.__init__ if inspect.isclass(of) else of)
+    for name, parameter in inspect.signature(of).parameters.items():
+        if dataclasses.is_dataclass(hints[name]):
+            yield from arguments_of(hints[name])
+        else:
+            yield name, hints[name], parameter.default
+
+
+def pairs(words: Iterable[str]) -> dict[str, str]:
+    """NAME=VALUE words, as a list argument gives them."""
+    return dict(word.split("=", 1) for word in words)
+
+
+def _gathered(main: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of `main`: what belongs to a dataclass in one of its instances."""
+    hints = typing.get_type_hints(main)
+    found = {}
+    for name in inspect.signature(main).parameters:
+        kind = hints[name]
+        if dataclasses.is_dataclass(kind):
+            found[name] = kind(**{field.name: given[field.name] for field in dataclasses.fields(kind)})
+        else:
+            found[name] = given[name]
+    return found
 
 
 def _converter(hint: Any, name: str) -> tuple[Callable[[Any], Any], dict[str, Any]]:

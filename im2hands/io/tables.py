@@ -1,6 +1,6 @@
 """Columnar files between stages: Parquet tables and memory-mapped Arrow shards, each with a layout and its provenance.
 
-A file is readable with pyarrow alone; layout name, version and provenance stand as JSON under the key `im2hands` of the
+A file is readable with pyarrow alone; layout name, version and provenance are stored as JSON under the key `im2hands` of the
 schema's metadata. Files are written under a temporary name and renamed, so a half-written one is never taken for whole.
 """
 
@@ -109,7 +109,7 @@ def read_rows(path: str | os.PathLike, purpose: str) -> list[dict[str, Any]]:
         groups = [described.row_group(group) for group in range(described.num_row_groups)]
         values = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
         if values > MOST_VALUES:
-            raise DataError(f"{path}: the {purpose} has {values:,} values, and none has so many; is it another file?")
+            raise DataError(f"{path}: the {purpose} has {values:,} values, which is too many; is it the right file?")
         return pq.read_table(path, page_checksum_verification=True).to_pylist()
 
 
@@ -136,7 +136,7 @@ class ShardWriter:
     """Writes an Arrow IPC file, uncompressed, one record batch with a checksum per row, so that a row is one contiguous block.
 
     Use as a context manager; the file appears under its name only when the block ends without an error.
-    extra: JSON-able entries stored beside the provenance, e.g. the quantisation range.
+    extra: JSON-able entries stored with the provenance, e.g. the quantisation range.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ def _parquet_schema(path: str | os.PathLike, purpose: str, remedy: str) -> pa.Sc
 
 
 def _card(path: str | os.PathLike, schema: pa.Schema) -> dict[str, Any]:
-    """What a file of ours says of itself. Raises DamagedFileError if that is no JSON object."""
+    """The metadata of a file of this software. Raises DamagedFileError if that is not a JSON object."""
     try:
         card = parsed_json((schema.metadata or {}).get(METADATA_KEY, b"{}").decode())
     except ValueError as error:
@@ -262,7 +262,8 @@ def _card(path: str | os.PathLike, schema: pa.Schema) -> dict[str, Any]:
     whole = isinstance(provenance, dict) and isinstance(provenance.get("parameters", {}), dict)
     if not whole or (card and not ("layout" in card and "parameters" in provenance)):
         raise DamagedFileError(
-            f"{path}: its metadata {METADATA_KEY.decode()} is no JSON object of ours; delete this file and run again."
+            f"{path}: its metadata {METADATA_KEY.decode()} is not a JSON object of this software; "
+            "delete this file and run again."
         )
     return card
 
@@ -285,7 +286,7 @@ def _row_checksum(batch: pa.RecordBatch) -> bytes:
     Raises ValueError where a look at a value of a damaged row could end the process.
     """
     if batch.num_rows != 1:
-        raise ValueError(f"{batch.num_rows} rows in place of one")
+        raise ValueError(f"expected one row, got {batch.num_rows}")
     batch.validate(full=True)
     checksum = zlib.crc32(batch.schema.metadata[METADATA_KEY] + repr(batch.schema.names).encode())
     for column in batch.columns:

@@ -1,1 +1,1 @@
-"""Network building blocks and the networks made of them."""
+"""Networks and their building blocks."""

@@ -1,7 +1,7 @@
 """Attention blocks of the image networks: among tokens, and from every query point to the tokens of an image.
 
 All norms have eps 1e-6, all heads a width of floor(width / heads). Source: IntagHand (CVPR 2022), section 3.3; Im2Hands (CVPR
-2023), section 3.2, in which every query attends alone with the image tokens, so that query points do not see each other.
+2023), section 3.2, in which every query attends separately to the image tokens, so query points do not see each other.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SelfAttention(nn.Module):
     def attend_each(
         self, queries: Float[Tensor, "batch queries width"], tokens: SharedTokens
     ) -> Float[Tensor, "batch queries width"]:
-        """Every query attends, alone, to itself and to the shared tokens.
+        """Every query attends separately to itself and to the shared tokens.
 
         The same as `forward` on the sequence [query, tokens] of each query, of which only the query's row is kept; without
         gradients it runs in pieces.
@@ -116,7 +116,8 @@ class SelfAttention(nn.Module):
 class ImageTokens(nn.Module):
     """Square patches of a feature map as tokens that have attended to one another.
 
-    image_size: side of the map; its patches have the side image_size / grid.  channels: of the map.  width: of the tokens.
+    image_size: side of the map; its patches have the side image_size / grid.  channels: channels of the map.  width: width of
+    the tokens.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ def cut_into_patches(
 class QueryImageAttention(nn.Module):
     """Queries that look at an image, each on its own (Im2Hands) or all together (IntagHand's vertices).
 
-    token_width: of the image tokens.  query_width: of the queries.  together: queries also attend to each other.
+    token_width: width of the image tokens.  query_width: width of the queries.  together: queries also attend to each other.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Sixteen small networks, one per bone, that tell whether a point lies inside the part of the hand that moves with the bone.
+"""Sixteen small networks, one per bone, that predict whether a point is inside the part of the hand that moves with the bone.
 
 Source: HALO (3DV 2021), section 3.3; Im2Hands (CVPR 2023), section 3.2, whose variant appends image features to the second
 hidden layer. Points are in the palm frame (1 unit = 0.4 m, right-hand space), bone lengths in metres, bones in the order of
@@ -6,7 +6,7 @@ hidden layer. Points are in the palm frame (1 unit = 0.4 m, right-hand space), b
 
 Every bone sees the point in its own frame, its length, a code of all 16 lengths and a code of all 16 translations. All but
 the point is constant over a hand, so `forward` folds it, the rigid transform and the residual connections into the weights
-of batched matrix products; `tests/naive/bone_decoders.py` holds the plain form.
+of batched matrix products; `tests/naive/bone_decoders.py` contains the plain form.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LEAK = 0.1
 FEATURE_LAYER = 2
 """The layer to whose input point features are appended."""
 BALL_RADIUS, BALL_SLOPE = 0.03, 60.0
-"""Of the geometric initialisation: palm units (12 mm), logit per palm unit."""
+"""Constants of the geometric initialisation: palm units (12 mm), logit per palm unit."""
 BALL_STEEPNESS, BALL_NOISE, BALL_RESIDUAL_SHARE = 40.0, 0.5, 0.3
 LENGTH_SCALE = 100.0
-"""Of the same: length code per metre."""
+"""Constant of the geometric initialisation: length code per metre."""
 LIVING_LAYERS = 4
-"""What a point takes in an evaluation, in layers of all bones: two buffers, and as much again to read and write them."""
+"""Memory per point in an evaluation, in layers of all bones: two buffers, and as much again to read and write them."""
 PUBLISHED_WIDTH, PUBLISHED_LENGTH_HIDDEN, PUBLISHED_TRANSLATION_CODE = 64, 40, 8
 
 
@@ -108,10 +108,10 @@ def _parts(sizes: list[int]) -> Iterator[tuple[int, slice]]:
 class BoneDecoders(nn.Module):
     """Points and bones to one logit per point and bone.
 
-    width: of the four hidden layers (published: 64).
-    length_hidden: of the encoder of bone lengths (published: 40).
+    width: width of the four hidden layers (published: 64).
+    length_hidden: hidden width of the encoder of bone lengths (published: 40).
     translation_code: numbers that each bone keeps of the 48 translations (published: 8).
-    features: length of the point features that `forward` then demands (0: none; Im2Hands: 19).
+    features: length of the point features that `forward` then requires (0: none; Im2Hands: 19).
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class BoneDecoders(nn.Module):
     ) -> Float[Tensor, "batch points 16"]:
         """Logits of every point for every bone; positive means inside.
 
-        Raises ValueError if point features are missing or not asked for.
+        Raises ValueError if point features are missing or unexpected.
         """
         self._check_features(features)
         weights = self._folded_weights(bone_from_palm, bone_lengths)

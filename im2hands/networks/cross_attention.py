@@ -1,9 +1,9 @@
 """Query decoder of refined occupancy: every query point attends to its nearest anchors and to a code of both hands.
 
-All that does not depend on the query is computed once per hand, see `vector_attention`; `tests/naive/cross_attention.py` holds
-the plain form.
+Everything that does not depend on the query is computed once per hand, see `vector_attention`;
+`tests/naive/cross_attention.py` contains the plain form.
 
-Points in metres about the anchors' centre. Source: AIR-Nets (3DV 2021), section 3.3; Im2Hands (CVPR 2023), section 3.3.
+Points in metres relative to the anchors' centre. Source: AIR-Nets (3DV 2021), section 3.3; Im2Hands (CVPR 2023), section 3.3.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from im2hands.networks.vector_attention import (
 )
 
 LIVING_VECTORS = 5
-"""What a query takes in an evaluation besides its pairs with neighbours, in vectors of the attention's width."""
+"""Memory per query in an evaluation, without its pairs with neighbours, in vectors of the attention's width."""
 
 
 @dataclass(frozen=True)

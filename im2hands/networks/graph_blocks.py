@@ -29,7 +29,7 @@ class ChebyshevLinear(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int, order: int = 2) -> None:
         if order not in ORDERS:
-            raise ValueError(f"the order of a graph convolution is 2 or 3, not {order}")
+            raise ValueError(f"the order of a graph convolution must be 2 or 3, not {order}")
         super().__init__(inputs * order, outputs)
         self.order = order
 
@@ -50,7 +50,7 @@ class GraphBlock(nn.Module):
     """Two graph convolutions with layer norms (eps 1e-6) and a linear shortcut.
 
     `unused_norm` is the published blocks' first norm, whose result is thrown away: it changes nothing, gets no gradient, and is
-    here because published files hold it.
+    here because published files contain it.
     """
 
     def __init__(self, inputs: int, outputs: int, order: int = 2, dropout: float = 0.01) -> None:
@@ -88,7 +88,7 @@ class GraphLayer(nn.Module):
     ) -> None:
         super().__init__()
         if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
-            raise ValueError(f"a graph matrix is square, not {tuple(graph.shape)}")
+            raise ValueError(f"a graph matrix must be square, not {tuple(graph.shape)}")
         self.register_buffer("graph", graph.float(), persistent=False)
         widths = [inputs, *[outputs] * (blocks - 1)]
         self.blocks = nn.ModuleList([GraphBlock(width, outputs, order, dropout) for width in widths])

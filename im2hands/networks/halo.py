@@ -74,6 +74,6 @@ class HaloNetwork(nn.Module):
 def load_halo(folder: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[HaloNetwork, ModelCard]:
     """The network of a model folder, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
     return restored_network(folder, NAME, lambda weights, card: HaloNetwork(**card.architecture), device)

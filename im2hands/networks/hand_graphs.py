@@ -1,4 +1,5 @@
-"""Graphs of a hand's mesh from fine to coarse: what IntagHand's decoder convolves over, and the way between them and the mesh.
+"""Graphs of a hand mesh from fine to coarse, for the convolutions of IntagHand's decoder, and the maps between them and the
+mesh.
 
 Four rounds of heavy-edge matching merge vertices in pairs. The nodes of every level are then ordered so that the two children
 of node i are nodes 2i and 2i + 1 of the next finer level; where a child is missing a fake one without edges fills its place.
@@ -32,8 +33,9 @@ FINE_PER_NODE = tuple(2 ** (ROUNDS - level) for level in range(USED_LEVELS))
 class HandGraph:
     """The graphs of one hand as the decoder needs them.
 
-    laplacians: of the three coarsest levels, coarse to fine, rescaled as published.  vertex_of_node: the mesh vertex that each
-    finest node stands for (fake nodes stand for the vertex of their sibling).  node_of_vertex: finest node of each vertex.
+    laplacians: Laplacians of the three coarsest levels, coarse to fine, rescaled as published.  vertex_of_node: the mesh
+    vertex that each finest node represents (fake nodes represent the vertex of their sibling).  node_of_vertex: finest node of
+    each vertex.
     """
 
     laplacians: tuple[Float[Tensor, "nodes nodes"], ...]
@@ -45,14 +47,14 @@ class HandGraph:
         finest, vertices = len(self.vertex_of_node), len(self.node_of_vertex)
         if sizes != [finest // per_node for per_node in FINE_PER_NODE] or finest % FINE_PER_NODE[0]:
             raise DataError(
-                f"the levels of a hand graph must double in size up to its {finest} finest nodes, not be {sizes}."
+                f"the levels of a hand graph must double in size up to its {finest} finest nodes, but have {sizes} nodes."
             )
         if any(laplacian.shape != (size, size) for laplacian, size in zip(self.laplacians, sizes, strict=True)):
             raise DataError("the Laplacians of a hand graph must be square matrices.")
         if not torch.equal(
             self.vertex_of_node[self.node_of_vertex], torch.arange(vertices, device=self.node_of_vertex.device)
         ):
-            raise DataError("a hand graph's two orders of vertices do not belong together.")
+            raise DataError("the two vertex orders of a hand graph do not match.")
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ class ImageEncoder(nn.Module):
     """ResNet of a given depth with the two decoders; weights are random until they are loaded.
 
     depth: published is resnet50; resnet10_narrow is ours, for work without a GPU.  `resnet.fc` is never used;
-    it is kept because published files hold it.
+    it is kept because published files contain it.
     """
 
     def __init__(self, depth: str = "resnet50") -> None:

@@ -1,8 +1,8 @@
-"""Initial occupancy: is a point inside a hand, from the hand's keypoints and what the photograph shows around the point.
+"""Initial occupancy: predicts whether a point is inside a hand from the hand's keypoints and the photograph.
 
-Every query point is coded by its place in the camera frame, looks, alone, at the image's tokens, and goes with what it saw to
-the sixteen bone decoders of its hand. Left and right have their own weights. An image is encoded once, for any number of calls
-with query points.
+Every query point is encoded by its position in the camera frame, attends separately to the image tokens, and is passed with
+the result to the sixteen bone decoders of its hand. Left and right have separate weights. An image is encoded once, for any
+number of calls with query points.
 
 Source: Im2Hands (CVPR 2023), section 3.2. Frames: see `two_hands`.
 """
@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.frames import attention_coordinates, other_hands_points
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.attention import QueryImageAttention, SharedTokens
 from im2hands.networks.bone_decoders import (
     PUBLISHED_LENGTH_HIDDEN,
@@ -34,7 +34,7 @@ from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_poi
 
 NAME = "initial_occupancy"
 IMAGE_SIZE, IMAGE_CHANNELS = 64, 32
-"""Side and channels of the feature map that query points look at."""
+"""Side and channels of the feature map to which query points attend."""
 GRID, HEADS = 4, 2
 HIDDEN, POINT_CODE = 32, 16
 POINT_FEATURES = 3 + POINT_CODE
@@ -53,10 +53,10 @@ class InitialOccupancyNetwork(nn.Module):
     """Occupancy of both hands at query points.
 
     encoder: depth of the image encoder.  width, length_hidden, translation_code: sizes of the bone decoders.
-    image_attention: whether query points look at the image; without, decoders get their places in the camera frame alone (an
+    image_attention: whether query points attend to the image; if not, decoders get only their positions in the camera frame (an
     ablation).
     depth_reference: what a query's depth is relative to, before the network sees it. "published" subtracts the depth of the
-    first query of the call, so that values depend on the order and on the chunks in which points are asked for;
+    first query of the call, so that values depend on the order and on the chunks in which points are requested;
     "consistent" subtracts the wrist's.
     penetration_frame: where the other hand's queries are decoded in `penetration`. "published" takes their coordinates in the
     other hand's palm frame for coordinates in this one's, which is not where they are; "consistent" moves them through the
@@ -77,7 +77,7 @@ class InitialOccupancyNetwork(nn.Module):
         super().__init__()
         for name, value in (("depth_reference", depth_reference), ("penetration_frame", penetration_frame)):
             if value not in ("published", "consistent"):
-                raise ValueError(f"{name} is published or consistent, not {value!r}")
+                raise ValueError(f"{name} must be published or consistent, not {value!r}")
         decoders = {"width": width, "length_hidden": length_hidden, "translation_code": translation_code}
         self.architecture: dict[str, Any] = {"encoder": encoder, **decoders, "image_attention": image_attention}
         self.depth_reference: Behaviour = depth_reference
@@ -106,11 +106,11 @@ class InitialOccupancyNetwork(nn.Module):
         return {side: self.occupancy(encoded, hand, camera) for side, hand in hands.items()}
 
     def encode(self, images: Float[Tensor, "batch 3 256 256"]) -> EncodedImages:
-        """All that depends on the images alone."""
+        """Everything that depends only on the images."""
         return self.encode_map(self.image_map(self.image_encoder(images)))
 
     def image_map(self, features: ImageFeatures) -> Float[Tensor, "batch 32 64 64"]:
-        """The map that query points look at."""
+        """The map to which query points attend."""
         return self.image_projection(torch.cat([features.of_heat_maps[-1], features.of_dense_maps[-1]], dim=1))
 
     def encode_map(self, image: Float[Tensor, "batch 32 64 64"]) -> EncodedImages:
@@ -148,7 +148,7 @@ class InitialOccupancyNetwork(nn.Module):
     ) -> dict[Side, Float[Tensor, "batch n"]]:
         """Occupancy of each hand at the query points of the other one, for the penetration loss.
 
-        hands: both.  Depths are relative to the other hand's first query in published mode, else to this hand's wrist.
+        hands: both.  Depths are relative to the other hand's first query in published mode, otherwise to this hand's wrist.
         """
         results = {}
         for side, hand in hands.items():
@@ -172,7 +172,7 @@ class InitialOccupancyNetwork(nn.Module):
     def point_features(
         self, encoded: EncodedImages, side: Side, seen: Float[Tensor, "batch n 3"]
     ) -> Float[Tensor, "batch n 19"]:
-        """What query points saw in the image; their codes where they do not look."""
+        """Image features of query points; their position codes if they do not attend to the image."""
         if side.value not in self.image_attention:
             return self.point_codes(seen, side)
         return self.image_attention[side.value].attend(self.point_codes(seen, side), encoded.tokens[side])
@@ -203,32 +203,6 @@ class InitialOccupancyNetwork(nn.Module):
         return hand.points.to(dtype), hand.bone_from_palm.to(dtype), hand.bone_lengths.to(dtype)
 
 
-class InitialOccupancyField(nn.Module):
-    """The field of one side with tensors only as arguments, as `torch.export` and other runtimes want it.
-
-    forward: palm-frame points (batch, n, 3), their camera coordinates with relative depth (`seen_by`), bone frames, bone
-    lengths, keys and values of the encoded images -> occupancy (batch, n).
-    """
-
-    def __init__(self, network: InitialOccupancyNetwork, side: Side) -> None:
-        super().__init__()
-        self.point_encoder = network.point_encoders[side.value]
-        self.attention = network.image_attention[side.value].attention
-        self.decoders = network.decoders[side.value]
-
-    def forward(
-        self,
-        points: Float[Tensor, "batch n 3"],
-        seen: Float[Tensor, "batch n 3"],
-        bone_from_palm: Float[Tensor, "batch 16 4 4"],
-        bone_lengths: Float[Tensor, "batch 16"],
-        keys: Float[Tensor, "batch heads tokens depth"],
-        values: Float[Tensor, "batch heads tokens depth"],
-    ) -> Float[Tensor, "batch n"]:
-        features = self.attention.attend_each(_coded(seen, self.point_encoder), SharedTokens(keys, values))
-        return torch.sigmoid(self.decoders.strongest(points, bone_from_palm, bone_lengths, features))
-
-
 def _coded(seen: Tensor, encoder: nn.Sequential) -> Tensor:
     with torch.autocast(seen.device.type, enabled=False):
         return torch.cat([seen, encoder(seen)], dim=-1)
@@ -239,7 +213,7 @@ def load_initial_occupancy(
 ) -> tuple[InitialOccupancyNetwork, ModelCard]:
     """The network of a model folder with the options it was made for, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> InitialOccupancyNetwork:

@@ -76,8 +76,8 @@ def project(
 class FeatureMixer(nn.Module):
     """The maps of the two image decoders, from the second level on with the backbone's, brought to one width.
 
-    channels: of the backbone maps, coarse to fine.  decoder_channels: of the decoders' maps.  The last stage's map is used
-    nowhere; published files hold the stage.
+    channels: channels of the backbone maps, coarse to fine.  decoder_channels: those of the decoders' maps.  The last stage's
+    map is used nowhere; published files contain the stage.
     """
 
     def __init__(self, channels: Sequence[int], decoder_channels: int = DECODER_CHANNELS) -> None:
@@ -125,12 +125,12 @@ class DecoderLevel(nn.Module):
 class IntagHandNetwork(nn.Module):
     """Photograph to two hand meshes.
 
-    graphs: of each side; both with as many nodes. They are buffers, so that they are stored with the weights.
+    graphs: graphs of each side, with equal numbers of nodes. They are buffers, so they are stored with the weights.
     vertex_codes: three numbers in 0..1 for each vertex of the mesh, the same for both hands; published: `v_color.pkl`.
     upsampling: initial weights from coarse nodes to vertices; by default every vertex takes its own node.
-    encoder: depth of the image encoder.  widths: of the vertex features, see PUBLISHED_WIDTHS.
-    train_upsampling: whether the upsampling is trained; published training keeps it as it is.
-    start_components: of start hands, which the decoder's meshes and projections are then added to; published: 0, none.
+    encoder: depth of the image encoder.  widths: widths of the vertex features, see PUBLISHED_WIDTHS.
+    train_upsampling: whether the upsampling is trained; published training does not change it.
+    start_components: components of start hands, to which the decoder's meshes and projections are then added; published: 0.
     """
 
     def __init__(
@@ -147,9 +147,11 @@ class IntagHandNetwork(nn.Module):
         super().__init__()
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
         if left.sizes != right.sizes:
-            raise DataError(f"both hands' graphs must have as many nodes, not {left.sizes} and {right.sizes}.")
+            raise DataError(
+                f"the graphs of both hands must have the same numbers of nodes, not {left.sizes} and {right.sizes}."
+            )
         if len(left.node_of_vertex) != VERTICES or len(right.node_of_vertex) != VERTICES:
-            raise DataError(f"the graphs must be those of a mesh of {VERTICES} vertices.")
+            raise DataError(f"the graphs must belong to a mesh of {VERTICES} vertices.")
         self.architecture: dict[str, Any] = {
             "encoder": encoder,
             "widths": list(widths),
@@ -274,7 +276,7 @@ class IntagHandNetwork(nn.Module):
         if upsampling.shape != needed.shape:
             raise DataError(
                 f"the upsampling has shape {tuple(upsampling.shape)}, but the graphs need {tuple(needed.shape)}; "
-                "use the file that was made with these graphs."
+                "use the upsampling file made with these graphs."
             )
         needed.copy_(upsampling)
 
@@ -302,13 +304,14 @@ def graph_from(tensors: Mapping[str, Tensor], side: Side) -> HandGraph:
 def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[IntagHandNetwork, ModelCard]:
     """The network of a model folder, with its graphs, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network or start hands of the earlier form.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network or start hands of the earlier
+    form.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> IntagHandNetwork:
         if "start_hands.weights.weight" in weights:
             raise CheckpointError(
-                f"{folder}: the start hands are sums of hands, an earlier form that is no longer read; train IntagHand again."
+                f"{folder}: the start hands have an old format that is no longer supported; train IntagHand again."
             )
         graphs = {side: graph_from(weights, side) for side in Side}
         return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)

@@ -19,7 +19,7 @@ HandTokens = dict[Side, Float[Tensor, "batch tokens width"]]
 
 
 class InterHandAttention(nn.Module):
-    """Both hands' tokens after self attention and one exchange, which both sides see as it was before."""
+    """Both hands' tokens after self attention and one exchange; both sides use the tokens from before the exchange."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.05) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Keypoint refinement: keypoints of a hand pair and its photograph to better keypoints.
+"""Keypoint refinement: predicts better keypoints of a hand pair from keypoints and the photograph.
 
-Every joint carries a code of its identity and its position; a few layers let it exchange with its neighbours in the hand's
-skeleton and look, alone, at the image; a small head gives its new position. The hands meet only in the image and in the common
+Every joint has a code of its identity and its position. In a few layers it exchanges features with its neighbours in the
+skeleton and attends separately to the image; a small head predicts its new position. The hands share only the image and the
 origin of the positions (`hands.frames.RefinementKeypoints`: millimetres, camera axes, relative to the left middle base).
 
 Joints are in STANDARD order. Source: Im2Hands (CVPR 2023), keypoint refinement network.
@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
@@ -39,7 +39,7 @@ PUBLISHED_IMAGE_CHANNELS = 256
 UNUSED_CHANNELS = 32
 PUBLISHED_BIAS = 0.01
 IDENTITY_SCALE = 32.0
-"""Millimetres that one unit of a position code stands for after `start_as_identity`; a power of two, so that no bit is lost."""
+"""Millimetres per unit of a position code after `start_as_identity`; a power of two, so that no bit is lost."""
 
 
 def joint_graph() -> Float[Tensor, "21 21"]:
@@ -70,7 +70,7 @@ class RefinementLayer(nn.Module):
     def forward(
         self, joints: Float[Tensor, "batch 21 inputs"], patches: Float[Tensor, "batch tokens pixels"], side: Side
     ) -> Float[Tensor, "batch 21 outputs"]:
-        """patches: of the image's map, as `cut_into_patches` makes them; all layers and hands share them."""
+        """patches: patches of the image map, from `cut_into_patches`; all layers and hands share them."""
         joints = torch.cat([joints, self.graph[side.value](joints)], dim=-1)
         attention = self.image_attention[side.value]
         return attention.attend(joints, attention.encode_patches(patches))
@@ -79,11 +79,11 @@ class RefinementLayer(nn.Module):
 class KeypointRefinementNetwork(nn.Module):
     """Refines the keypoints of both hands.
 
-    encoder: depth of the image encoder.  token_widths: one layer each.  image_channels: of the map that joints look at.
-    joint_regressors: "published" lets the left hand's head give the joints of both hands (the right one is never used nor
-    trained); "consistent" uses each hand's own.
+    encoder: depth of the image encoder.  token_widths: one layer each.  image_channels: channels of the map to which joints
+    attend. joint_regressors: "published" lets the left hand's head give the joints of both hands (the right one is never used
+    nor trained); "consistent" uses each hand's own.
 
-    `unused_image_layer` has no influence; published files hold it.
+    `unused_image_layer` has no influence; published files contain it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class KeypointRefinementNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if joint_regressors not in ("published", "consistent"):
-            raise ValueError(f"joint_regressors is published or consistent, not {joint_regressors!r}")
+            raise ValueError(f"joint_regressors must be published or consistent, not {joint_regressors!r}")
         self.architecture: dict[str, Any] = {
             "encoder": encoder,
             "token_widths": list(token_widths),
@@ -157,7 +157,7 @@ class KeypointRefinementNetwork(nn.Module):
         """Initial weights with which the network (without dropout) returns the keypoints that it is given, bit for bit.
 
         Pairs of ReLUs carry x = relu(x) - relu(-x) through position encoders and heads, and attention adds nothing at first;
-        all other weights stay as they are and begin to count as training moves those that are 0. Not published: a short
+        all other weights are unchanged and take effect once training changes those that are 0. Not published: a short
         training improves keypoints instead of learning coordinates first.
         """
         for side in Side:
@@ -211,7 +211,7 @@ def load_keypoint_refinement(
 ) -> tuple[KeypointRefinementNetwork, ModelCard]:
     """The network of a model folder, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> KeypointRefinementNetwork:

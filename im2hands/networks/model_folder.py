@@ -1,4 +1,4 @@
-"""A model as a folder: `model.safetensors` and `card.json`, which says what the weights are and where they come from."""
+"""A model as a folder: `model.safetensors` and `card.json`, which describes the weights and their origin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
-"""Entries of a card that hold names and values."""
+"""Entries of a card that contain names and values."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -33,8 +33,8 @@ class ModelCard:
     network: which class the weights belong to.  architecture: its arguments.
     origin: `trained`, or `imported` with the file's name and SHA-256.
     parameters, seed, data: what it was trained with; data maps a role to the SHA-256 of the file.
-    dataset: name of the data; says so when they are a synthetic stand-in.
-    compat: named options that the weights were made for.  metrics: of the validation split.
+    dataset: name of the data, which marks a synthetic stand-in.
+    compat: named options for which the weights were made.  metrics: metrics on the validation split.
     licence: what the weights may be used for.
     """
 
@@ -55,7 +55,7 @@ def software_versions() -> dict[str, str]:
 
 
 def write_model(folder: str | os.PathLike, weights: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Writes weights, then the card, which holds their checksum; each file appears whole or not at all."""
+    """Writes the weights, then the card with their checksum; each file appears completely or not at all."""
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(folder / WEIGHTS) as temporary:
@@ -68,17 +68,19 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
     """Weights and card of a model of the given network.
 
     Raises DataError if a file is missing, DamagedFileError if the files are damaged or do not belong together, and
-    CheckpointError if the folder holds another network.
+    CheckpointError if the folder contains another network.
     """
     folder = Path(folder)
     card, expected = _read_card(folder / CARD)
     if card.network != network:
-        raise CheckpointError(f"{folder}: holds weights of {card.network}, not of {network}; give the {network} model.")
+        raise CheckpointError(
+            f"{folder}: contains weights of {card.network}, not of {network}; give the {network} model."
+        )
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder / WEIGHTS}: the weights are missing; train or import the model.")
     if sha256_file(folder / WEIGHTS) != expected:
         raise DamagedFileError(
-            f"{folder / WEIGHTS}: the content is not what card.json was written for; train or import the model again."
+            f"{folder / WEIGHTS}: the content does not match card.json; train or import the model again."
         )
     try:
         weights = load_file(folder / WEIGHTS)
@@ -94,7 +96,7 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
     content = require_object(path, read_json(path, "model card"), "model card")
     for name in (*ModelCard.__dataclass_fields__, "weights_sha256"):
         if name not in content:
-            raise DamagedFileError(f"{path}: not a model card (no '{name}'); train or import the model again.")
+            raise DamagedFileError(f"{path}: not a model card ('{name}' is missing); train or import the model again.")
         kind = dict if name in OBJECTS else int | None if name == "seed" else str
         if not isinstance(content[name], kind):
             raise DamagedFileError(
@@ -105,14 +107,14 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
 
 
 def require_finite(path: str | os.PathLike, name: str, tensor: Tensor) -> None:
-    """Raises CheckpointError, which names the tensor, unless it holds plain finite numbers."""
+    """Raises CheckpointError, which names the tensor, unless it contains plain finite numbers."""
     if tensor.is_complex() or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
         raise CheckpointError(
-            f"{path}: the tensor {name} holds no plain real numbers ({tensor.dtype}); it cannot be used."
+            f"{path}: the tensor {name} must contain real numbers, not {tensor.dtype}; train or import the model again."
         )
     if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
         raise CheckpointError(
-            f"{path}: the tensor {name} holds NaN or infinite numbers; the training that wrote it diverged, take another file."
+            f"{path}: the tensor {name} contains NaN or infinite numbers, so its training diverged; use another file."
         )
 
 
@@ -124,9 +126,9 @@ def restored_network(
 ) -> tuple[Network, ModelCard]:
     """The network of a model folder, ready to evaluate, and its card.
 
-    name: the kind of network that the folder must hold.  build: an untrained network of the card's architecture and options; it
-    gets the weights too, for what only they tell.
-    Raises DataError if the folder is missing, CheckpointError if it holds another network or weights that do not fit.
+    name: the kind of network that the folder must contain.  build: makes an untrained network from the card's architecture and
+    options; it also gets the weights, for sizes that are only there.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network or weights that do not fit.
     """
     weights, card = read_model(folder, name)
     try:

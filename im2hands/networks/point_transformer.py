@@ -1,4 +1,5 @@
-"""Anchor encoder: a hand's anchor points and their features to a few anchors that know their surroundings, and one code.
+"""Anchor encoder: turns a hand's anchor points and features into a few anchors with features of their surroundings, and one
+code.
 
 Attention between neighbours weighs every channel for itself and sees the offset between the points. Points are in metres about
 a common centre; features are (batch, points, width) throughout.
@@ -16,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.furthest_points import furthest_points
 from im2hands.geometry.neighbours import gathered, nearest_points
-from im2hands.hands.unfolding import Behaviour
 from im2hands.networks.vector_attention import PairMaps, QueryTerms, terms_of_neighbours, vector_attention
 
 NEIGHBOURS = 16
@@ -26,7 +27,7 @@ NEIGHBOURS = 16
 
 @dataclass(frozen=True)
 class Anchors:
-    """What the encoder makes of a batch of hands. positions: m, centred.  code: of the whole hand."""
+    """Output of the encoder for a batch of hands. positions: m, centred.  code: code of the whole hand."""
 
     positions: Float[Tensor, "batch anchors 3"]
     features: Float[Tensor, "batch anchors width"]

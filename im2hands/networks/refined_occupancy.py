@@ -1,8 +1,8 @@
-"""Refined occupancy: is a point inside a hand, seen together with the other hand's first reconstruction.
+"""Refined occupancy: predicts whether a point is inside a hand, using the initial reconstruction of both hands.
 
-Both hands' initial surfaces, as 512 anchor points each with image features, become anchors and a code per hand; the codes see
-each other and the image; query points attend to the anchors and correct the occupancy of the frozen initial network. A pair is
-encoded once, for any number of calls with query points.
+The initial surface of each hand, sampled at 512 anchor points with image features, is encoded into anchors and one code per
+hand. The codes attend to each other and to the image; query points attend to the anchors and correct the occupancy of the
+frozen initial network. A pair is encoded once, for any number of calls with query points.
 
 Source: Im2Hands (CVPR 2023), section 3.3. Frames: see `two_hands`; from the camera on, metres about the centre of both hands'
 anchors, y up and z towards the camera.
@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.geometry.feature_sampling import sample_features
 from im2hands.hands.frames import anchors_centre, refinement_coordinates
-from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.networks.cross_attention import AnchorTerms, QueryDecoder
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
@@ -39,8 +39,6 @@ SUMMARY = 128
 PUBLISHED_ANCHOR_WIDTHS, PUBLISHED_ANCHOR_BLOCKS, PUBLISHED_QUERY_WIDTH = (120, 256), 3, 200
 SHARPNESS = 8.0
 """Logit per initial occupancy at the start from the initial field: a sure point is at 0.98, and changes in between double."""
-ORDER = (Side.LEFT, Side.RIGHT)
-"""In which hands are encoded, for running statistics, and their places in the anchors' labels."""
 LEVEL = 0.45
 """Occupancy at the published surface."""
 OPTIONS = ("depth_reference", "penetration_frame", "penetration_context", "fps_dead_ball", "feature_lookup")
@@ -50,8 +48,8 @@ OPTIONS = ("depth_reference", "penetration_frame", "penetration_context", "fps_d
 class EncodedPair:
     """What query points need of a batch of pairs.
 
-    image: map that queries are looked up in.  summary: of the whole image.  initial: of the frozen network.
-    centre: of all anchors.  anchors: per hand.  terms: what queries need of them.  codes: after they saw each other.
+    image: map in which queries are looked up.  summary: vector of the whole image.  initial: encoding of the frozen network.
+    centre: mean of all anchors.  anchors: per hand.  terms: what queries need from them.  codes: after their exchange.
     """
 
     image: Float[Tensor, "batch 32 height width"]
@@ -67,14 +65,14 @@ class RefinedOccupancyNetwork(nn.Module):
     """Occupancy of both hands at query points, given anchors on both hands' initial surfaces.
 
     encoder: depth of both image encoders.  initial: architecture of the initial network, without its encoder.
-    anchor_widths: of the anchor encoder, before and after its first reduction; the second is also the codes'.
-    anchor_blocks: of the anchor encoder, in which all anchors of a hand see each other.
-    query_width: of the queries' attention to anchors.
-    context: whether the hands' codes see each other and the image; without, each hand's queries know its own code (an
+    anchor_widths: widths of the anchor encoder before and after its first reduction; the codes have the second one.
+    anchor_blocks: blocks of the anchor encoder in which all anchors of a hand attend to each other.
+    query_width: width of the attention from queries to anchors.
+    context: whether the hands' codes attend to each other and to the image; if not, queries use their own hand's code (an
     ablation).
     shared_statistics: whether both hands share batch statistics in training; published is one hand after the other, see
     `PointTransformer.each`. No part of the architecture: it does not change what weights mean.
-    depth_reference, penetration_frame: of the initial network, see there.
+    depth_reference, penetration_frame: options of the initial network, see there.
     penetration_context: codes in `penetration`. "published" lets the codes, which have seen each other already, see each other
     a second time through the same layer; "consistent" takes those that `occupancy` takes.
     fps_dead_ball: "published" drops anchors within 31.6 mm of the common centre, see `geometry.furthest_points`.
@@ -106,7 +104,7 @@ class RefinedOccupancyNetwork(nn.Module):
         }
         for name, value in own.items():
             if value not in ("published", "consistent"):
-                raise ValueError(f"{name} is published or consistent, not {value!r}")
+                raise ValueError(f"{name} must be published or consistent, not {value!r}")
         self.penetration_context: Behaviour = penetration_context
         self.feature_lookup: Behaviour = feature_lookup
         self.shared_statistics = shared_statistics
@@ -132,7 +130,7 @@ class RefinedOccupancyNetwork(nn.Module):
         self.heat_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
         self.dense_map_summary = nn.Conv2d(self.image_encoder.decoder_channels, SUMMARY, COARSEST)
         self.anchor_encoder = PointTransformer(
-            IMAGE_CHANNELS + len(ORDER), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
+            IMAGE_CHANNELS + len(SIDES), (narrow, code), final_blocks=anchor_blocks, fps_dead_ball=fps_dead_ball
         )
         self.decoder = QueryDecoder(code, query_width, image_features=IMAGE_CHANNELS)
         self.context = nn.Linear(2 * (code + SUMMARY), code) if context else None
@@ -166,7 +164,7 @@ class RefinedOccupancyNetwork(nn.Module):
         anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
         camera: CameraBatch,
     ) -> EncodedPair:
-        """All that query points have in common.
+        """Everything that query points have in common.
 
         images: as `image_encoder.normalise` makes them.  anchors: points on both hands' initial surfaces, world, m.
         Raises DataError if a hand has none.
@@ -182,14 +180,16 @@ class RefinedOccupancyNetwork(nn.Module):
         anchors: Mapping[Side, Float[Tensor, "batch points 3"]],
         camera: CameraBatch,
     ) -> EncodedPair:
-        """`encode` from what both image encoders saw."""
-        missing = [side.value for side in ORDER if side not in anchors]
+        """`encode` from the outputs of both image encoders."""
+        missing = [side.value for side in SIDES if side not in anchors]
         if missing:
-            raise DataError(f"refined occupancy needs anchors of both hands; give those of the {missing[0]} hand too.")
+            raise DataError(
+                f"refined occupancy needs anchors of both hands; give the anchors of the {missing[0]} hand too."
+            )
         image, summary = self.image_map(features), self.image_summary(features)
         centre, inputs = self.anchor_inputs(image, anchors, camera)
         encoded = dict(
-            zip(ORDER, self.anchor_encoder.each([inputs[side] for side in ORDER], self.shared_statistics), strict=True)
+            zip(SIDES, self.anchor_encoder.each([inputs[side] for side in SIDES], self.shared_statistics), strict=True)
         )
         codes = self.in_context({side: each.code for side, each in encoded.items()}, summary)
         attention = self.decoder.attention
@@ -218,13 +218,13 @@ class RefinedOccupancyNetwork(nn.Module):
         camera: CameraBatch,
     ) -> tuple[Float[Tensor, "batch 1 3"], dict[Side, tuple[Tensor, Tensor]]]:
         """Centre of all anchors, and each hand's centred anchors (batch, points, 3) and features (batch, points, 34)."""
-        seen = {side: camera.from_world(anchors[side]) for side in ORDER}
+        seen = {side: camera.from_world(anchors[side]) for side in SIDES}
         places = {side: refinement_coordinates(points).to(image.dtype) for side, points in seen.items()}
         centre = anchors_centre(torch.cat(list(places.values()), dim=1))
         inputs = {}
-        for place, side in enumerate(ORDER):
+        for place, side in enumerate(SIDES):
             centred, looked_up = places[side] - centre, self._looked_up(image, seen[side], camera)
-            label = looked_up.new_zeros(*looked_up.shape[:2], len(ORDER))
+            label = looked_up.new_zeros(*looked_up.shape[:2], len(SIDES))
             label[..., place] = 1
             inputs[side] = centred, torch.cat([looked_up, label], dim=-1)
         return centre, inputs
@@ -232,7 +232,7 @@ class RefinedOccupancyNetwork(nn.Module):
     def in_context(
         self, codes: Mapping[Side, Float[Tensor, "batch code"]], summary: Float[Tensor, "batch 256"]
     ) -> dict[Side, Float[Tensor, "batch code"]]:
-        """Each hand's code after it saw the other's and the image; as it is in a network without context."""
+        """Each hand's code after attending to the other's and to the image; unchanged in a network without context."""
         if self.context is None:
             return dict(codes)
         return {side: self.context(torch.cat([codes[side], codes[side.other], summary], dim=1)) for side in codes}
@@ -246,7 +246,7 @@ class RefinedOccupancyNetwork(nn.Module):
     ) -> Float[Tensor, "batch n"]:
         """Between 0 (outside) and 1, at the hand's query points; the published surface is at 0.45.
 
-        reference_depth: of the initial network's `occupancy`.
+        reference_depth: see `occupancy` of the initial network.
         """
         return torch.sigmoid(self.logits(encoded, hand, camera, reference_depth))
 
@@ -258,7 +258,7 @@ class RefinedOccupancyNetwork(nn.Module):
         reference_depth: Float[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch n"]:
         """Logits of the hand at its query points; arguments as in `occupancy`. Gradients also go through the initial network
-        where the points ask for them."""
+        if the points require them."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and hand.points.requires_grad):
             initial = self.initial.occupancy(encoded.initial, hand, camera, reference_depth)
         points, looked_up = self.query_inputs(encoded, hand, camera)
@@ -309,7 +309,7 @@ class RefinedOccupancyNetwork(nn.Module):
 
     @torch.no_grad()
     def start_as_initial_field(self) -> None:
-        """The network becomes one that passes the initial occupancy on: the logit is SHARPNESS times what it exceeds 0.5 by.
+        """Makes the network return the initial occupancy: the logit is SHARPNESS times (occupancy - 0.5).
 
         Everything else keeps its values and learns, but counts for nothing at first: one channel of the decoder carries the
         occupancy, nothing is added to it, and the last layer looks at it alone.
@@ -345,7 +345,7 @@ def load_refined_occupancy(
 ) -> tuple[RefinedOccupancyNetwork, ModelCard]:
     """The network of a model folder with the options it was made for, ready to evaluate, and its card.
 
-    Raises DataError if the folder is missing, CheckpointError if it holds another network.
+    Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
     def build(weights: dict[str, Tensor], card: ModelCard) -> RefinedOccupancyNetwork:

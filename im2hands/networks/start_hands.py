@@ -1,13 +1,13 @@
-"""Start hands: both hands' coarse meshes and projections, straight from the coarsest map of the image encoder.
+"""Start hands: coarse meshes and projections of both hands, directly from the coarsest map of the image encoder.
 
 IntagHand's decoder finds hands by attention between mesh and image, which takes hundreds of thousands of photographs to learn.
-Start hands are learnt from a hundred: numbers linear in the image's 8 x 8 map, where a place in the image is a place in the
-vector, say how a hand is shaped and turned, and the decoder then predicts what is missing. Not published: our addition for
+Start hands can be learnt from a hundred. Coefficients that are linear in the 8 x 8 map, in which every image position has its
+own entries, give the shape and rotation of a hand; the decoder then predicts what is missing. Not published: our addition for
 small data.
 
-A start hand is a hand whatever those numbers are: the mean hand plus bounded amounts of principal components, turned by a
-rotation. Sums of turned hands, which an earlier form made, are sticks: which way a palm faces differs so much between
-photographs that its mean is no palm. Where the image does not tell, the best guess is still a narrow hand, so a hand may be
+A start hand is a valid hand for any coefficients: the mean hand plus bounded amounts of principal components, rotated. Sums
+of rotated hands, which an earlier version used, are sticks: the direction of the palm differs so much between photographs that
+its mean is not a palm. Where the image does not show the direction, the best guess is still a narrow hand, so a hand may be
 narrowed, but to no less than LEAST_WIDTH.
 
 Hand frame: right-hand space, origin at the middle base, x from the wrist towards it, y across the palm towards the index base.
@@ -23,13 +23,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from im2hands.geometry.rotations import rotation_of_axes
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 
 REDUCED_CHANNELS, MAP_SIDE = 16, 8
 MOST_DEVIATIONS = 2.5
 """Bound of components, the right hand's offset and projections, in standard deviations of the training hands."""
 LEAST_WIDTH = 0.55
-"""Least part of a hand's width and thickness that is kept where the image does not tell which way the palm faces."""
+"""Smallest factor on a hand's width and thickness, used where the image does not show which way the palm faces."""
 AXES, VIEW, PLACE = 6, 3, 3
 """Numbers of a hand's two axes, of a projection and of the right hand's offset."""
 
@@ -40,7 +40,7 @@ class StartStatistics:
 
     mean: coarse meshes in the hand frame.  components: principal ones times their standard deviations.
     axes, axes_spread: x and y axis of the hand frame in the mirrored camera frame; mean and standard deviation.
-    offset, offset_spread: of the right middle base from the left one, in the frame of `networks.intaghand`.
+    offset, offset_spread: position of the right middle base relative to the left one, in the frame of `networks.intaghand`.
     projection, projection_spread: of (scale, shift x, shift y).
     """
 
@@ -55,7 +55,8 @@ class StartStatistics:
 
 
 class StartHands(nn.Module):
-    """The 8 x 8 map to coarse meshes and projections. components: how many.  nodes: of a coarse mesh.
+    """The 8 x 8 map to coarse meshes and projections. components: number of components.  nodes: number of nodes of a coarse
+    mesh.
 
     All numbers that are learnt have mean 0 and spread 1 over the training hands; the statistics are buffers.
     """
@@ -89,9 +90,7 @@ class StartHands(nn.Module):
         """The same of the numbers alone: those of the left hand, of the right hand, and of the right hand's offset."""
         place = self.offset + self.offset_spread * within(numbers[:, -PLACE:])
         starts = {}
-        for side, of_side in zip(
-            sorted(Side, key=lambda each: each.index), numbers[:, :-PLACE].chunk(2, 1), strict=True
-        ):
+        for side, of_side in zip(SIDES, numbers[:, :-PLACE].chunk(2, 1), strict=True):
             axes, shape, view = of_side.split([AXES, len(self.components), VIEW], dim=1)
             mesh = self.mean[side.index] + torch.tensordot(within(shape), self.components[:, side.index], 1)
             turned = side.mirror_points(mesh @ self.placement(axes.unflatten(1, (2, 3))).mT)

@@ -1,4 +1,4 @@
-"""What the image networks are told about a pair of hands and its camera, in batches.
+"""Inputs of the image networks about a pair of hands and its camera, in batches.
 
 Frames: `palm` (1 unit = 0.4 m, see `hands.bone_frames`), `world` and `camera` in metres, pixels of the 256 x 256 crop. A pair
 is a dict from side to HandBatch; left and right are data, not two copies of code.

@@ -1,4 +1,4 @@
-"""Attention that weighs every channel for itself and sees the offset between two points; for many pairs in little memory.
+"""Attention with a weight per channel that uses the offset between two points; for many pairs in little memory.
 
 A pair of a query i and a neighbour j has
 
@@ -29,7 +29,7 @@ from im2hands.geometry.neighbours import gathered
 from im2hands.geometry.pieces import pieces, rows_at_once
 
 WIDTHS = (1, 2, 1, 1)
-"""Of the buffers of a piece, in widths of the attention."""
+"""Size of the buffers of a piece, in widths of the attention."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class _Sample:
         return pieces(self.count, self.size)
 
     def piece(self, part: slice) -> _Piece:
-        """The pairs of some queries; valid until the next piece is asked for."""
+        """The pairs of some queries; valid until the next piece is requested."""
         indices = self.indices[part].flatten()
         hidden, sums, weights, spare = (buffer[: len(indices)] for buffer in self.buffers)
         torch.index_select(self.near, 0, indices, out=hidden)

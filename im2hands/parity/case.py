@@ -38,7 +38,7 @@ class Golden(Mapping):
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._fields:
-            raise DataError(f"{self.path}: the golden file has no field `{name}`, which this case needs.")
+            raise DataError(f"{self.path}: the field `{name}`, which this case needs, is missing in the golden file.")
         self.read.add(name)
         return self._fields[name]
 
@@ -70,7 +70,9 @@ class Golden(Mapping):
         NaN equals NaN; shapes must agree; text, integers and booleans must be equal.
         """
         if name not in self._fields:
-            raise DataError(f"{self.path}: the golden file has no field `{name}`, which this case compares.")
+            raise DataError(
+                f"{self.path}: the field `{name}`, which this case compares, is missing in the golden file."
+            )
         self.compared.add(name)
         allowed, golden = tolerance_of(self.case, tolerance or name), self._fields[name][where]
         if relative_to and golden.dtype.kind == "f" and np.shape(ours) == golden.shape:
@@ -120,12 +122,12 @@ Run = Callable[["Golden", "GoldenFolder"], Iterator[Comparison]]
 class Case:
     """A kind of golden file.
 
-    signature: fields that only this kind has.  run: compares every output field; None while the network is not built.
+    signature: fields that only this kind has.  run: compares every output field.
     """
 
     name: str
     signature: frozenset[str]
-    run: Run | None = None
+    run: Run
 
 
 @dataclass
@@ -141,7 +143,9 @@ class GoldenFolder:
     def __post_init__(self) -> None:
         self.path = Path(self.path)
         if not self.path.is_dir():
-            raise DataError(f"{self.path}: no such folder of golden files; give the folder that holds the .npz files.")
+            raise DataError(
+                f"{self.path}: the folder of golden files does not exist; give the folder that contains the .npz files."
+            )
         for file in sorted(path for path in self.path.iterdir() if path.is_file() or path.suffix == ".npz"):
             case = self._recognise(file)
             if case is None:
@@ -166,5 +170,5 @@ class GoldenFolder:
         """The golden file of another case, for its inputs. Raises DataError if the folder has none."""
         files = self.files_of(case)
         if not files:
-            raise DataError(f"{self.path}: this comparison needs a golden file of the kind {case}, which is not there.")
+            raise DataError(f"{self.path}: this comparison needs a golden file of the kind {case}, which is missing.")
         return Golden(files[0], case)

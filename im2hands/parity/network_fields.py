@@ -31,7 +31,7 @@ def through_a_file(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def golden_image(seed: int, batch: int) -> Tensor:
-    """The input image of a case, which is fed as it is, without normalisation."""
+    """The input image of a case, used without normalisation."""
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((batch, 3, 256, 256)).astype(np.float32))
 
 
@@ -85,7 +85,7 @@ def compare_training(
 ) -> Iterator[Comparison]:
     """Losses, norms of single gradients and of whole modules, and which parameters have none.
 
-    mode: `eval` or `train`.  first: the precision that is compared as it is. Only where that is not within the tolerances are
+    mode: `eval` or `train`.  first: the precision that is compared directly. Only where that is not within the tolerances are
     the file's numbers, which are float32, judged as such: by their distance from float64, against our own in float32.
     Tolerances (relative): `<mode> loss`; `eval encoder` for `image_encoder.*`, `eval others`; `train`, `train small`
     (`SMALL_SHARE`).

@@ -1,4 +1,4 @@
-"""All golden cases: the ones that are compared, and the ones that are known by their fields but not implemented yet."""
+"""All golden cases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import import_module
 
 from im2hands.parity.case import Case
 
-IMPLEMENTED = (
+CASES = (
     "mano_forward",
     "halo_keypoints",
     "halo_frames",
@@ -20,10 +20,7 @@ IMPLEMENTED = (
     "intaghand_network",
 )
 
-NOT_IMPLEMENTED: tuple[Case, ...] = ()
-
 
 def all_cases() -> tuple[Case, ...]:
-    """Every known case; imports the code that the implemented ones need."""
-    implemented = tuple(import_module(f"im2hands.parity.cases.{name}").CASE for name in IMPLEMENTED)
-    return (*implemented, *NOT_IMPLEMENTED)
+    """Every case; imports the code that they need."""
+    return tuple(import_module(f"im2hands.parity.cases.{name}").CASE for name in CASES)

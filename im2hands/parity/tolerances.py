@@ -15,7 +15,7 @@ Numbers of the reference are float32. Rounding tips single ReLUs, on each proces
 gradient of a weight by more than its tolerance (3.7e-3 in one of some hundred in eval mode); batch statistics of two images
 amplify it (the image encoder's gradients of one seed are 7 % from float64). So a file whose losses or gradients are not within
 the tolerances below is judged by their distance from float64, which may be larger by our own: by the largest in the same
-module, of float32 passes with the weights as they are and, while that does not do, jittered."""
+module, of float32 passes with the original weights and, if that is not enough, with jittered ones."""
 JITTERED_PASSES = 4
 """At most."""
 MOST_ROUNDING = 0.25

@@ -1,4 +1,4 @@
-"""Anchors: from the initial occupancy of both hands of a frame to points on its surface.
+"""Anchors: points on the surfaces of the initial occupancy of both hands of a frame.
 
 A coarse surface is enough: on the synthetic set anchors from a grid of 64 cells lie 0.9 mm from the surface of one of 256 (95 %
 within 2.1 mm) for a fifth of the time; 128 cells 0.4 mm for a third. Fields are extracted in the
@@ -20,26 +20,24 @@ from jaxtyping import Float, Int
 from im2hands.datasets.anchors import ANCHORS, anchors_row
 from im2hands.datasets.frame_items import FrameItem, FrameSet
 from im2hands.datasets.frames import shard_range
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.datasets.queries import QueryPoints
 from im2hands.geometry.isosurface import EMPTY, FULL, Field, Surface, extract_surfaces, subdivision
 from im2hands.geometry.surface import sample_surface
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.io.tables import Provenance, ShardWriter
+from im2hands.io.threads import one_thread
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import EncodedPair, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch, query_points_in_camera
-from im2hands.reconstruction.placement import PalmFrame
-from im2hands.training.determinism import one_thread
-from im2hands.training.frame_batches import frame_batch
 
-SIDES = (Side.LEFT, Side.RIGHT)
-"""Hands of a frame as a field's items; `Side.index`."""
 POINTS = 512
-"""Anchors of a hand and draw, published."""
+"""Published number of anchors per hand and draw."""
 BONE_RADIUS = 0.008
 """Metres: how far from the bones anchors of a hand without a surface are."""
 FRAMES_PER_TASK = 8
@@ -51,7 +49,7 @@ NO_POINTS = QueryPoints(np.zeros((0, 3), np.float32), np.zeros(0, bool))
 class AnchorSettings:
     """How anchors are made.
 
-    grid, resolution: of the search, see `isosurface.subdivision`.  threshold: initial occupancy at the surface.
+    grid, resolution: settings of the search, see `isosurface.subdivision`.  threshold: initial occupancy at the surface.
     draws: how many sets of `points` anchors per hand.
     """
 
@@ -64,7 +62,8 @@ class AnchorSettings:
 
 @dataclass(frozen=True, eq=False)
 class AnchoredHand:
-    """Where a hand is, for its anchors. frame: palm frame.  keypoints: world, m.  seed: of its draws, see `anchor_seed`."""
+    """Where a hand is, for its anchors. frame: palm frame.  keypoints: world, m.  seed: seed for drawing its anchors, see
+    `anchor_seed`."""
 
     frame: PalmFrame
     keypoints: Float[np.ndarray, "21 3"]
@@ -142,7 +141,7 @@ class ImagedHand:
 class ImagedField:
     """The occupancies of several hands in photographs as one field; item i is hand i and does not depend on the others.
 
-    network: initial or refined occupancy; `hands` hold what it made of the photographs.
+    network: initial or refined occupancy; `hands` contain what it made of the photographs.
     In published mode depths are relative to that of an item's first point of a call, however the call is split.
     """
 

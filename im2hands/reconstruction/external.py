@@ -1,7 +1,7 @@
-"""Meshes of any other system, read from a folder, as surfaces that are stored and measured like those of our own methods.
+"""Meshes of another system, read from a folder, then stored and evaluated like those of our own methods.
 
-A folder holds a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix in place of the id,
-`Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
+A folder contains a file per hand: `<frame id>_<side>.<obj|ply>`, or the frame's image path without its suffix instead of the
+id, `Capture0/ROM04_RT_Occlusion/cam400262/image21684_left.ply`; side is `left` or `right`. The names of our own exports (see
 `storage.export_pair`) are understood as well. Coordinates are those of the world or of the frame's camera (x right, y down,
 z forward, as in InterHand2.6M), in metres or millimetres.
 
@@ -47,7 +47,7 @@ NO_FILE, UNREADABLE, NO_HAND_SIZE = Reason.NO_FILE.value, Reason.UNREADABLE.valu
 
 @dataclass(frozen=True)
 class MeshFolder:
-    """Where another system's meshes lie, and what their numbers mean. frame: of the coordinates."""
+    """Folder of another system's meshes and the meaning of their numbers. frame: frame of the coordinates."""
 
     path: str
     unit: Unit = "m"
@@ -58,7 +58,7 @@ class MeshFolder:
         found = [path for path in self._names(frame, side) if path.is_file()]
         if len(found) > 1:
             raise DataError(
-                f"{self.path}: holds several meshes of the {side.value} hand in frame {frame.frame_id} "
+                f"{self.path}: contains several meshes of the {side.value} hand in frame {frame.frame_id} "
                 f"({', '.join(path.name for path in found)}); keep one of them."
             )
         return found[0] if found else None
@@ -74,7 +74,7 @@ class MeshFolder:
             for unit, factor in METRES.items():
                 if plausible(size * factor):
                     raise DataError(
-                        f"{path}: the mesh is {size:.4g} long, which is a hand in {unit} and none in {self.unit}; "
+                        f"{path}: the mesh is {size:.4g} long, which is plausible for a hand in {unit} but not in {self.unit}; "
                         f"state the unit {unit} for this system in params.yaml."
                     )
         vertices = mesh.vertices * metres
@@ -93,10 +93,10 @@ class MeshFolder:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where external meshes stand.
+    """Where external meshes are placed.
 
     alignment: see `datasets.keypoints.aligned`.  models: whose joint regressors say where the wrist of a mesh is that has their
-    triangles.  keypoints: of the same system; where given, theirs are the wrists of all meshes.
+    triangles.  keypoints: keypoints of the same system; if given, all meshes use their wrists.
     """
 
     alignment: Alignment
@@ -118,8 +118,8 @@ class Placement:
         model = self.models[hand.frame.side]
         if not has_triangles_of(model, mesh):
             raise DataError(
-                f"{path}: is to be moved by its wrist, but has not the hand model's triangles; give the system's keypoints in "
-                "params.yaml too, or set its alignment to camera."
+                f"{path}: must be moved by its wrist but does not have the hand model's triangles; give the system's "
+                "keypoints in params.yaml too, or set its alignment to camera."
             )
         regressed = model.regress(torch.from_numpy(mesh.vertices)[None].to(model.dtype))
         return hand.frame.wrist - regressed[0, WRIST].double().numpy()
@@ -140,13 +140,14 @@ def external_surfaces(
 
     frames: all frames of the split.  inputs: of photographs (`bone_inputs` with `from_photographs`) and true keypoints, so that
     the same hands in the same frames are measured as for every other method.
-    A hand without file, or whose file is damaged or holds no hand, is yielded without mesh, with the reason. The meshes' fields
-    at the evaluation points are their insides by the winding number. Raises DataError at once if the folder holds nothing of
-    these hands, and later for a mesh in another unit than stated or without a wrist to place it by.
+    A hand without file, or whose file is damaged or contains no hand, is yielded without mesh, with the reason. The meshes'
+    fields at the evaluation points are their insides by the winding number. Raises DataError at once if the folder contains
+    nothing of these hands, and later for a mesh in another unit than stated or without a wrist to place it by.
     """
     if folder.unit not in METRES or folder.frame not in ("world", "camera"):
         raise DataError(
-            f"{folder.path}: unit {folder.unit!r} and frame {folder.frame!r} must be m or mm, and world or camera."
+            f"{folder.path}: the unit must be m or mm, not {folder.unit!r}, and the frame world or camera, "
+            f"not {folder.frame!r}."
         )
     if not os.path.isdir(folder.path):
         raise DataError(f"{folder.path}: the folder of external meshes is missing; correct the path.")
@@ -154,7 +155,7 @@ def external_surfaces(
     if not any(folder.file_of(frames[hand.frame_ids[0]], hand.frame.side) for hand in wanted):
         first = f", such as {wanted[0].frame_ids[0]}_{wanted[0].frame.side.value}.ply" if wanted else ""
         raise DataError(
-            f"{folder.path}: holds no mesh of the {len(wanted)} evaluated hands; name the files "
+            f"{folder.path}: contains no mesh of the {len(wanted)} evaluated hands; name the files "
             f"<frame id>_<left|right>.<obj|ply>{first}."
         )
     part = inputs.shard(shard, shards)
@@ -162,7 +163,7 @@ def external_surfaces(
 
 
 def has_triangles_of(model: HandModel, mesh: Mesh) -> bool:
-    """Whether a mesh has a hand model's vertices and triangles, in whatever order and direction the triangles stand."""
+    """Whether a mesh has a hand model's vertices and triangles, in any order and direction of the triangles."""
     if len(mesh.vertices) != len(model.template) or len(mesh.faces) != len(model.faces):
         return False
     return np.array_equal(*(np.unique(np.sort(faces, axis=1), axis=0) for faces in (mesh.faces, model.faces)))

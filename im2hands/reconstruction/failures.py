@@ -1,8 +1,8 @@
 """Whether a hand can be reconstructed: decided here for every method and keypoint source, with the reason if it cannot.
 
-A hand that fails is counted, never fatal. Keypoints are judged before any network is asked (`bone_frames`), a mesh before it is
-measured (`mesh_problem`), and the field between them by the search itself. What is stored is a sentence that begins with
-the words of a Reason, so that tables can count (`reason_of`). docs/evaluation.md lists all of them.
+A failed hand is counted and never stops a run. Keypoints are checked before any network is evaluated (`bone_frames`), a mesh
+before it is measured (`mesh_problem`), and the field in between by the search itself. The stored sentence begins with the
+words of a Reason, so that tables can count it (`reason_of`). docs/evaluation.md lists all of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.keypoints import LARGEST_DISTANCE, implausible
 from im2hands.geometry.isosurface import EMPTY, FULL, NOT_FINITE, OVERGROWN
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.bone_frames import CanonicalHands, canonical_frames
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 
 LARGEST_MESH = 1.0
 """Metres: the longest side of the box around a hand's mesh; a stretched hand is 0.2 m long, the searched box 0.44 m."""

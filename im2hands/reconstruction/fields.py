@@ -40,7 +40,7 @@ class BoneField:
     bone_from_palm: (hands, 16, 4, 4), palm units.  bone_lengths: (hands, 16), metres.
     points_per_call: most points in one network call, padding included; bounds the memory and changes no value beyond rounding.
 
-    On a GPU a call holds several hands, padded to the longest; on a CPU one, so that a hand's values do not depend on the
+    On a GPU a call contains several hands, padded to the longest; on a CPU one, so that a hand's values do not depend on the
     hands beside it.
     """
 
@@ -113,11 +113,11 @@ class BoneField:
 
 
 def choose_device(gpus: int) -> torch.device:
-    """CUDA if it is asked for and there, else the CPU, with a warning if it was asked for."""
+    """CUDA if requested and available, otherwise the CPU; warns if CUDA was requested."""
     if gpus > 0 and torch.cuda.is_available():
         return torch.device("cuda")
     if gpus > 0:
-        log.warning("a GPU was asked for, but CUDA is not available: reconstructing on the CPU, which is slower.")
+        log.warning("a GPU was requested, but CUDA is not available: reconstructing on the CPU, which is slower.")
     return torch.device("cpu")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.frames import PalmFrames
 from im2hands.hands.sides import Side
+from im2hands.networks.catalogue import ImageMethod
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
@@ -32,15 +32,13 @@ from im2hands.reconstruction.anchors import (
 )
 from im2hands.reconstruction.surfaces import Field, HandInput, View
 
-ImageMethod = Literal["initial", "im2hands"]
-
 
 @dataclass(frozen=True)
 class ImageFields:
     """Makes the occupancy field of some hands from their photographs. Picklable; files are read once per process.
 
     model: folder of the weights.  frames, hands: tables of the split.  images: manifest of its crops.
-    seed, anchors: of the anchors of refined occupancy, drawn from the initial surfaces of the same hands.
+    seed, anchors: settings for the anchors of refined occupancy, drawn from the initial surfaces of the same hands.
     """
 
     method: ImageMethod
@@ -87,7 +85,7 @@ def imaged_pair(
 ) -> list[ImagedHand | None]:
     """What the network made of a photograph for every hand of a pair; None where it needs the other hand too.
 
-    crop: RGB, with its camera.  anchors, seed, frame_id: of the anchors of refined occupancy.
+    crop: RGB, with its camera.  anchors, seed, frame_id: for the anchors of refined occupancy.
     """
     device = network.image_projection.weight.device
     images = normalise(torch.from_numpy(crop[None].copy())).to(device)

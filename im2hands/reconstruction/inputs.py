@@ -1,4 +1,4 @@
-"""What reconstruction knows about each hand: bone frames of the keypoints in use, and the evaluation points."""
+"""Inputs of reconstruction for each hand: bone frames of the keypoints in use, and the evaluation points."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from functools import lru_cache
 
 import numpy as np
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.frames import shard_range
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.queries import EvaluationQueries
+from im2hands.hands.frames import PalmFrame, query_points
 from im2hands.hands.joints import WRIST
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.networks.halo import HaloNetwork, load_halo
 from im2hands.reconstruction.failures import Reason, bone_frames
 from im2hands.reconstruction.fields import BoneField
-from im2hands.reconstruction.placement import Behaviour, PalmFrame, query_points
 from im2hands.reconstruction.surfaces import HandInput, View
 
 TRUE_KEYPOINTS = "keypoints_model"
@@ -31,9 +32,9 @@ NO_VIEW = Reason.NO_PHOTOGRAPH.value
 
 @dataclass(frozen=True, eq=False)
 class BoneInputs:
-    """The hands of many pairs as they are seen. Picklable.
+    """The hands of many pairs with their photographs. Picklable.
 
-    hands: everything but the evaluation points, which are read when a pair is asked for.  true_frames: by hand_id.
+    hands: everything but the evaluation points, which are read when a pair is requested.  true_frames: by hand_id.
     """
 
     hands: Mapping[View, tuple[HandInput, ...]]
@@ -91,17 +92,17 @@ def bone_inputs(
     """The hands of a table that have evaluation points, with bone frames from keypoints.
 
     table: with COLUMNS.  evaluated: see `evaluated_frames`; None for no frames at all.
-    keypoints: predicted ones of the split, None for the true ones.  alignment: where predicted hands stand, see
+    keypoints: predicted ones of the split, None for the true ones.  alignment: where predicted hands are placed, see
     `datasets.keypoints.aligned`.  from_photographs: whether every frame gives a reconstruction of its own even with true
     keypoints; with predicted ones it does anyway.
-    angle_clamp: see `canonical_frames`.  query_frame: see `placement.query_points`.
+    angle_clamp: see `canonical_frames`.  query_frame: see `frames.query_points`.
     Hands that cannot be reconstructed are kept, with the reason (see `failures`). Raises DataError
     if no hand has evaluation points.
     """
     rows = [row for row, hand_id in enumerate(table.hand_ids) if hand_id in queries.rows]
     if not rows:
         raise DataError(
-            f"{queries.path}: holds no evaluation points of the {len(table)} hands; make them for this split."
+            f"{queries.path}: contains no evaluation points for the {len(table)} hands; make them for this split."
         )
     pair_ids, true = table.table["pair_id"].to_pylist(), table.array(TRUE_KEYPOINTS)
     wrists, rotations = table.array("wrist"), table.array("palm_rotation")
@@ -143,7 +144,7 @@ def _both_or_none(pair: tuple[HandInput, ...]) -> tuple[HandInput, ...]:
 
 
 def _views(pair: str, evaluated: Mapping[str, tuple[int, ...]] | None, per_frame: bool) -> list[tuple[int, ...]]:
-    """What the reconstructions of a pair stand for; nothing where no photograph of it is usable."""
+    """The frames for which the reconstructions of a pair are used; empty if no photograph of it is usable."""
     frames = (evaluated or {}).get(pair, ())
     return [(frame,) for frame in frames] if per_frame and frames else [frames]
 

@@ -1,4 +1,4 @@
-"""The methods by name: hands with their keypoints and photographs in, surfaces out."""
+"""The methods by name. Each turns hands with keypoints and photographs into surfaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment
 from im2hands.hands.model_files import load_hand_models
-from im2hands.io.errors import ConfigError
+from im2hands.networks.catalogue import method_of
 from im2hands.networks.halo import load_halo
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.reconstruction.anchors import AnchorSettings
@@ -19,11 +19,6 @@ from im2hands.reconstruction.inputs import BoneInputs, HaloFields
 from im2hands.reconstruction.predicted_hands import predicted_surfaces
 from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruct_pairs
 
-METHODS = ("halo", "intaghand", "initial", "im2hands")
-WITHOUT_IMAGE = {"halo"}
-"""Methods that look at keypoints alone."""
-OF_WHOLE_PAIRS = {"im2hands"}
-"""Methods that make no hand without the other one."""
 PAIRS_PER_BATCH = {"halo": 4, "initial": 2, "im2hands": 2}
 """Pairs that are extracted together on a CPU; a GPU takes GPU_FACTOR times as many. Bounds the memory, changes no value."""
 GPU_FACTOR = 4
@@ -56,6 +51,7 @@ def surfaces_of(
     anchors: how refined occupancy draws them.  alignment: of IntagHand's meshes.  threads: worker processes on a CPU; the
     result does not depend on them.  Raises ConfigError for an unknown method, and what reading its weights raises, at once.
     """
+    known = method_of(method)
     if method == "intaghand":
         network, _ = load_intaghand(files.model, device)
         frames = FrameSet(files.frames, files.hands, files.images)
@@ -63,11 +59,9 @@ def surfaces_of(
     if method == "halo":
         load_halo(files.model)
         fields = HaloFields(files.model, str(device))
-    elif method in METHODS:
-        fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
     else:
-        raise ConfigError(f"there is no reconstruction method {method!r}; available: {', '.join(METHODS)}.")
-    if method in OF_WHOLE_PAIRS:
+        fields = ImageFields(method, files.model, files.frames, files.hands, files.images, seed, anchors, str(device))
+    if known.needs_both_hands:
         inputs = inputs.of_whole_pairs()
     on_cpu = device.type == "cpu"
     together = PAIRS_PER_BATCH[method] * (1 if on_cpu else GPU_FACTOR)

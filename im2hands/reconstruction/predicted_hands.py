@@ -1,8 +1,8 @@
 """IntagHand's meshes and keypoints of frames, placed in the world.
 
 The network gives both hands in one frame, relative to the left middle base, in units in which the mean palm (wrist to middle
-base) is 0.095 m long, and for each hand a scaled orthographic projection into the crop. That a palm is that long makes the
-units metres; the projections then say where the origin stands.
+base) is 0.095 m long, and for each hand a scaled orthographic projection into the crop. Assuming a palm of that length
+makes the units metres; the projections then give the position of the origin.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEAST_SCALE = 1e-3
 class PlacedHands:
     """Both hands of a frame, order of `Side.index`; world, metres.
 
-    frame: place in the frame set.  vertices: of the open meshes.  keypoints: regressed from them, STANDARD order.
+    frame: index in the frame set.  vertices: vertices of the open meshes.  keypoints: regressed from them, STANDARD order.
     reason: why the hands cannot be placed; then they are NaN.  seconds: the frame's share of its batch's wall-clock time.
     """
 
@@ -79,7 +79,7 @@ def placed(
     """One frame of a batch in the world.
 
     The depth of the common origin follows from the mean of both hands' scales: an object at depth z appears fx / z pixels per
-    metre, and scale * 256 of them were predicted. Sideways, every hand stands where its own projection puts the origin.
+    metre, and scale * 256 of them were predicted. Sideways, every hand is where its own projection puts the origin.
     camera: of the crop.
     """
     hands = {side: prediction.hands[side] for side in Side}
@@ -129,7 +129,7 @@ def predicted_surfaces(
 ) -> Iterator[list[HandSurface]]:
     """IntagHand's meshes, closed at the wrist, of every pair of `inputs`, each from its frame.
 
-    inputs: with the network's keypoints; a hand that they reject has no mesh.  alignment: where a hand stands, see
+    inputs: with the network's keypoints; a hand that they reject has no mesh.  alignment: where a hand is placed, see
     `datasets.keypoints.aligned`.
     The field of such a mesh is 1 inside it and 0 outside.
     """

@@ -1,8 +1,8 @@
-"""A keypoint source refined with the photograph: a new keypoint source.
+"""Refines a keypoint source with the photographs into a new keypoint source.
 
-The network was trained on hands whose wrist stands on the true one, so that is what it is shown, and with a loss that ignores
-where a hand stands, so only the shape of what it returns counts (the published data stage drops the place, too). A refined hand
-keeps the wrist of its source and is stored, as all keypoints, as predicted: world, metres, STANDARD order, left not mirrored.
+The network was trained on hands whose wrist is the true one, so its inputs are moved there. Its loss ignores the position of a
+hand, so only the shape of its output is used (the published data stage also drops the position). A refined hand keeps the wrist
+of its source and is stored, like all keypoints, as predicted: world, metres, STANDARD order, left not mirrored.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def refined_keypoints(
 ) -> tuple[Float[np.ndarray, "frames 2 21 3"], list[str | None]]:
     """Refined keypoints of every row of `given` (m, world, order of `Side.index`), and why a row has none.
 
-    network: on `device`, ready to evaluate.  frames: of the same split.  given: all frames of the split, see `require_frames`.
-    Rows without keypoints keep their reason; rows whose frame has no crop or no true wrist get one, and so do those of which
-    the network makes no hands.
+    network: on `device`, ready to evaluate.  frames: frames of the same split.  given: all frames of the split, see
+    `require_frames`. Rows without keypoints keep their reason; rows whose frame has no crop or no true wrist get one, and so
+    do those of which the network makes no hands.
     """
     keypoints, reasons = given.keypoints(), list(given.reasons)
     refined = np.full_like(keypoints, np.nan)

@@ -1,4 +1,4 @@
-"""Hands whose mesh is there at once, predicted or read from a file: their field is 1 inside it and 0 outside."""
+"""Hands with a mesh from the start, predicted or read from a file: their field is 1 inside it and 0 outside."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Reconstructed hands on disk: one Arrow row per hand, and mesh files for viewers.
 
-Rows hold everything that the evaluation needs, so that it runs without a network: the mesh (world, metres), why there is none,
-and the field's labels at the evaluation points. Wall-clock times are kept in a file of their own, because they differ from run
-to run and the shards must not.
+Rows contain everything that the evaluation needs, so it runs without a network: the mesh (world, metres), or the reason why
+there is none, and the field's labels at the evaluation points. Wall-clock times are kept in a separate file, because they
+differ from run to run and the shards must not.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MESHES = Layout(
         ]
     ),
 )
-"""frame_ids: the frames that the mesh stands for: the one it was made from, or all evaluated ones of a pair that was made
+"""frame_ids: the frames for which the mesh is used: the one it was made from, or all evaluated ones of a pair that was made
 without a photograph; none where no photograph is usable.
 vertices: float32 n x 3, world, metres; faces: int32 n x 3, outward; null if no mesh was made, empty if the surface is.
 field_*: labels at the points of the evaluation sets, packed like theirs (first point in the highest bit); null if none.
@@ -68,7 +68,7 @@ TIMINGS = Layout(
     ),
 )
 """A hand's share of its batch's wall-clock time (surface extraction, field at the evaluation points), and the points at which
-the field was asked for the mesh. The machine, its threads and the peak memory stand in the file's provenance."""
+the field was evaluated for the mesh. The machine, its threads and the peak memory are in the file's provenance."""
 
 COLOURS: Mapping[Side, tuple[int, int, int]] = {Side.LEFT: (230, 150, 60), Side.RIGHT: (70, 130, 200)}
 """Red, green, blue of exported hands."""
@@ -102,7 +102,7 @@ class StoredHand:
         packed = np.frombuffer(packed, np.uint8)
         if len(packed) != (points + 7) // 8:
             raise DamagedFileError(
-                f"{self.hand_id}: the reconstruction holds labels for another number of points of the set {name} than the "
+                f"{self.hand_id}: the numbers of points in the set {name} differ between the reconstruction and the "
                 "evaluation queries; run reconstruct again."
             )
         return np.unpackbits(packed, count=points).astype(bool)
@@ -119,9 +119,9 @@ def write_surfaces(
 ) -> str:
     """Writes a mesh shard, its timings, and into the folder `scenes` one file per pair (glb) or per hand (obj, ply).
 
-    Each appears under its name whole or not at all, the shard last, so that it vouches for the rest.
+    Each appears under its name completely or not at all, the shard last, so that it vouches for the rest.
     timings: None to keep none, as for meshes that were made elsewhere.
-    machine: facts about the run (device, threads) that stand beside the timings, where the peak memory (MB, this process and
+    machine: facts about the run (device, threads) stored with the timings, where the peak memory (MB, this process and
     the largest of its workers) joins them.
     Returns a line for the log: hands, failures, seconds.
     """
@@ -153,7 +153,7 @@ def read_surfaces(path: str | os.PathLike, sha256: str | None = None) -> Surface
 
 
 class SurfaceShard:
-    """Stored hands, read when asked for."""
+    """Stored hands, read when requested."""
 
     def __init__(self, reader: ShardReader) -> None:
         self.reader = reader
@@ -202,7 +202,7 @@ class SurfaceShard:
 def export_pair(folder: Path, pair: Sequence[HandSurface], formats: Sequence[Format]) -> None:
     """Mesh files of a pair, world metres: <pair>.glb with a named, coloured node per hand; <pair>_<side>.obj and .ply.
 
-    Where it stands for one frame, <pair>_frame<frame id> takes the place of <pair>.
+    If it is used for one frame only, <pair>_frame<frame id> replaces <pair>.
     """
     hands = {one.side: one.mesh for one in pair if one.mesh is not None and not one.mesh.is_empty}
     if not hands:

@@ -1,4 +1,4 @@
-"""Occupancy fields to hand meshes: both hands of several pairs are searched in one batch and placed in the world.
+"""Extracts hand meshes from occupancy fields: both hands of several pairs are searched in one batch and placed in the world.
 
 Batches are fixed by the order of the pairs and are independent of each other, so that workers may share them out: the result
 is the same for any number of workers.
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from im2hands.datasets.parallel import chunks, ordered_map
 from im2hands.geometry.isosurface import (
     EMPTY,
     FULL,
@@ -28,12 +27,13 @@ from im2hands.geometry.isosurface import (
     subdivision,
 )
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.sides import Side
+from im2hands.io.parallel import chunks, ordered_map
 from im2hands.reconstruction.failures import mesh_problem
-from im2hands.reconstruction.placement import PalmFrame
 
 CONTROL_EVERY = 32
-"""Of the evaluation points whose side the surface search tells, one in so many is asked all the same."""
+"""Of the evaluation points whose side is known from the surface search, one in this many is evaluated as a check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class HandInput:
     frame: palm frame of the keypoints in use.  bone_from_palm: palm units.  bone_lengths: metres.  keypoints: world, m.
     published_points, uniform_points: evaluation points as the field is to be asked about them (palm units of `frame`).
     rejected: why the hand cannot be reconstructed (see `failures`); then no mesh is made, and frames may be NaN.
-    frame_ids: the frames that the hand stands for; a method that looks at a photograph takes the only one.
+    frame_ids: the frames for which the hand is used; a method that uses a photograph has only one.
     """
 
     pair_id: str
@@ -68,7 +68,7 @@ class HandSurface:
 
     failure: why it counts as failed, see `failures.Reason`; None for a hand.
     mesh: world metres; empty if the field is nowhere above the threshold (EMPTY), the searched box if it is nowhere below
-    (FULL), None with every other failure.  evaluations: points at which the field was asked for the mesh.
+    (FULL), None with every other failure.  evaluations: points at which the field was evaluated for the mesh.
     published_field, uniform_field: whether the field reaches the threshold at the evaluation points; None without a mesh.
     extraction_s, evaluation_points_s: this hand's share of the batch's wall-clock time; what the network makes of the
     photograph, or of it alone, is part of the extraction.  frame_ids: as of the input.
@@ -99,10 +99,10 @@ class Extraction:
 FieldOf = Callable[[Sequence[HandInput]], Field]
 """Hands -> their field: (hand of each point (M,), points (M, 3) palm units) -> occupancies (M,)."""
 View = tuple[str, tuple[int, ...]]
-"""A pair (pair_id) and the frames that its reconstruction stands for: the one it is made from, or every evaluated one of a
+"""A pair (pair_id) and the frames for which its reconstruction is used: the one it is made from, or every evaluated one of a
 pair that is made without a photograph."""
 PairInput = Callable[[View], Sequence[HandInput]]
-"""A pair as it is seen -> its hands."""
+"""Maps a pair with its photograph to its hands."""
 
 
 def reconstruct_hands(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extraction) -> list[HandSurface]:

@@ -1,4 +1,4 @@
-"""A z-buffer on the processor: which triangle a pixel sees, how far away, and where on the triangle.
+"""A z-buffer on the CPU: which triangle a pixel sees, how far away it is, and where on the triangle.
 
 Pixels are (column, row), the centre of the top-left pixel is (0, 0). Depth is the camera z in the unit of the input (metres
 inside this project). Barycentric weights are perspective-correct, so that anything given per vertex (normals, rest-pose
@@ -80,7 +80,7 @@ def rasterize(
     if not (np.isfinite(vertices_pixels).all() and np.isfinite(depth).all()):
         raise DataError("a mesh with non-finite vertices cannot be drawn; was it projected from behind the camera?")
     if len(faces) and (faces.min() < 0 or faces.max() >= len(depth)):
-        raise DataError(f"the triangles name vertex {faces.max()}, but the mesh has only {len(depth)} vertices.")
+        raise DataError(f"the triangles refer to vertex {faces.max()}, but the mesh has only {len(depth)} vertices.")
     raster = Raster(
         np.full((height, width), np.inf), np.full((height, width), -1, np.int32), np.zeros((height, width, 3))
     )

@@ -1,6 +1,7 @@
 """Light on surfaces: normals, three-dimensional noise, shadows of one light, openness to the sky, tone curve.
 
-Points are metres unless said otherwise; colours are linear light, 0 .. 1 before the tone curve. Nothing here knows hands.
+Points are in metres unless stated otherwise; colours are linear light, 0 .. 1 before the tone curve. Nothing here is specific
+to hands.
 """
 
 from __future__ import annotations
@@ -63,15 +64,6 @@ def noise_at(x, y, z, seed):
         _lattice(i, j + 1, k + 1, seed) * (1 - a) + _lattice(i + 1, j + 1, k + 1, seed) * a
     ) * b
     return low * (1 - c) + high * c
-
-
-@numba.njit(**COMPILE)
-def value_noise(points, seed):
-    """Value noise (0 .. 1) at many points (n, 3), in units of the lattice."""
-    values = np.empty(points.shape[0])
-    for i in range(points.shape[0]):
-        values[i] = noise_at(points[i, 0], points[i, 1], points[i, 2], seed)
-    return values
 
 
 class ShadowMap:

@@ -1,4 +1,4 @@
-"""Rounder triangles for pictures: every triangle is cut into four, new vertices bulge out as the normals ask for.
+"""Rounder triangles for pictures: every triangle is cut into four, and new vertices bulge out according to the normals.
 
 Phong tessellation (Boubekeur and Alexa, SIGGRAPH Asia 2008): the old vertices stay where they are, so masks, depths and
 annotations made from the coarse mesh stay right to a fraction of a pixel, while outlines lose their corners.
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 ROUNDNESS = 0.5
-"""Exact on circular arcs: a half of what the tangent planes ask for."""
+"""Half of the offset of the tangent planes, which is exact on circular arcs."""
 
 
 class Subdivision:

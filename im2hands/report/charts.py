@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: coloured by the page's style sheet, so that they follow its light and dark forms."""
+"""Line charts as inline SVG, coloured by the page's style sheet so that they follow its light and dark themes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """A point with a word beside it."""
+    """A point with a label."""
 
     x: float
     y: float
@@ -43,7 +43,7 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart. summary: what a reader who cannot see it should know.  limits: of the y axis; None fits the lines.
+    """A chart. summary: description for readers who cannot see it.  limits: range of the y axis; None fits the lines.
 
     log: logarithmic y axis (for positive values).
     """

@@ -1,4 +1,4 @@
-"""What a sound run shows, said of this run: each expectation with the numbers that it is judged by, met or missed."""
+"""Expectations of a sound run, checked on this run: each with its numbers, met or missed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from im2hands.networks.catalogue import TITLES
 from im2hands.report.curves import read_log
-from im2hands.report.facts import METHOD_NAMES, number
+from im2hands.report.facts import number
 
 LEAST_IOU = 75.0
 """Per cent of mesh IoU that HALO reaches when the keypoints are those of the hand model."""
 LARGEST_STEP_DOWN = 3.0
-"""Points of mesh IoU by which a method may stand behind the one that it starts from."""
+"""Points of mesh IoU by which a method may be worse than the one that it starts from."""
 STARTS_FROM = {"initial": "halo", "im2hands": "initial"}
 PART = 0.2
 """Share of the logged steps at the begin and at the end of a training whose mean losses are compared."""
@@ -49,7 +50,7 @@ def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
     for method, start in STARTS_FROM.items():
         if method in overlap and start in overlap:
             yield Check(
-                f"{METHOD_NAMES[method]}: mesh IoU at most {LARGEST_STEP_DOWN:.0f} points below {METHOD_NAMES[start]}",
+                f"{TITLES[method]}: mesh IoU at most {LARGEST_STEP_DOWN:.0f} points below {TITLES[start]}",
                 f"{number(overlap[method], 1)} % after {number(overlap[start], 1)} %",
                 bool(overlap[method] >= overlap[start] - LARGEST_STEP_DOWN),
             )
@@ -75,7 +76,7 @@ def _of_trainings(models: Sequence[str | os.PathLike]) -> Iterator[Check]:
         if len(losses) > count:
             begin, end = losses.iloc[:count].mean(), losses.iloc[-count:].mean()
             yield Check(
-                f"{METHOD_NAMES.get(folder.name, folder.name)}: the training loss falls",
+                f"{TITLES.get(folder.name, folder.name)}: the training loss falls",
                 f"{end:.4g} over the last fifth of the steps, {begin:.4g} over the first",
                 bool(end < begin),
             )

@@ -1,4 +1,4 @@
-"""The report's colours: what is true, what is predicted, and how far off it is. Pictures, charts and the 3-D view share them.
+"""The report's colours for ground truth, predictions and errors, shared by pictures, charts and the 3-D view.
 
 Red, green, blue in sRGB from 0 to 1. Ground truth is cool, predictions are warm, the left hand is the lighter of a pair; the
 error scale runs from pale to dark so that it reads the same in grey, in print and with colour-vision deficiencies.

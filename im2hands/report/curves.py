@@ -1,4 +1,4 @@
-"""Training curves of a network from its log: a chart for every quantity, with training and validation in it.
+"""Training curves of a network from its log: one chart per quantity, with training and validation.
 
 The log is a CSV file with the column `step` and columns named `<split>_<quantity>`, such as `val_iou`; a cell is empty where
 nothing was logged (see training/curves.py).
@@ -42,7 +42,7 @@ def read_log(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def training_curves(path: str | os.PathLike) -> list[Curve]:
-    """The curves of a log; none of one without a row, which stands beside weights that were not trained here.
+    """The curves of a log; none if it has no rows, as for weights that were not trained here.
 
     Raises as read_log, and DamagedFileError if it has no column `step`, or rows and none of the quantities.
     """

@@ -26,6 +26,7 @@ from im2hands.io.errors import DamagedFileError
 from im2hands.io.hashing import sha256_file
 from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_parquet
+from im2hands.networks.catalogue import TITLES
 
 PACKAGES = (
     "torch",
@@ -53,15 +54,6 @@ SHARED_FACTS = (
 )
 COUNTS = {"published": "hands in IoU / Chamfer", "ours": "failed / hands", "penetration": "pairs"}
 """What the last column of a protocol's table counts."""
-METHOD_NAMES = {
-    "halo": "HALO",
-    "intaghand": "IntagHand",
-    "initial": "Initial occupancy",
-    "initial_occupancy": "Initial occupancy",
-    "keypoint_refinement": "Keypoint refinement",
-    "im2hands": "Im2Hands",
-    "refined_occupancy": "Refined occupancy (Im2Hands)",
-}
 SYNTHETIC = "synthetic stand-in"
 """Words in the name of the built-in dataset."""
 
@@ -145,7 +137,7 @@ def result_tables(summary: pd.DataFrame, card: Mapping[str, Any]) -> list[Result
         rows = []
         for row in summary.to_dict("records"):
             numbers = [number(row[metric.name], decimals(metric)) for metric in metrics]
-            name = METHOD_NAMES.get(row["method"], row["method"])
+            name = TITLES.get(row["method"], row["method"])
             rows.append([name, row["source"], *numbers, _count(protocol, row)])
         columns = [Column(_label(metric), ARROWS[metric.better], metric.better) for metric in metrics]
         tables.append(ResultTable(protocol, title, columns, rows, COUNTS[protocol], card_facts(card.get(protocol, {}))))
@@ -177,7 +169,7 @@ PLAIN_TABLES = {
     "cost": "Cost",
     "published_results": "Published by the authors",
 }
-"""Tables that are shown as they are: name of the file -> heading."""
+"""Tables that are shown unchanged: name of the file -> heading."""
 FOLDED_ROWS = 12
 """Tables with more rows open on demand."""
 
@@ -238,7 +230,7 @@ def audit_lines(paths: Sequence[str | os.PathLike]) -> list[AuditLine]:
 
 
 def split_counts(paths: Sequence[str | os.PathLike]) -> list[SplitCounts]:
-    """What the frame tables (one per split) hold."""
+    """What the frame tables (one per split) contain."""
     splits = []
     for path in paths:
         table = read_parquet(path, FRAMES, ["capture", "frame_idx", "subject", "camera"]).to_pandas()
@@ -261,7 +253,7 @@ def software() -> list[tuple[str, str]]:
 
 
 def commit() -> str:
-    """The commit of the working folder, with a word if it was changed since; "unknown" where git cannot tell."""
+    """The commit of the working folder, with a note if it was changed since; "unknown" without git."""
     try:
         head, changes = (
             subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()

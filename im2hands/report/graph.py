@@ -1,7 +1,7 @@
-"""The picture of the workflow: stages in layers, arrows from what makes to what uses, as inline SVG.
+"""The picture of the workflow as inline SVG: stages in layers, with arrows from a stage to those that use its output.
 
-A small layered layout: every stage stands one layer below the deepest one that it needs; arrows that other arrows imply are
-left out; arrows over several layers get a place of their own in each; layers are ordered by the means of their neighbours.
+A small layered layout: every stage is one layer below the deepest one that it needs; arrows implied by other arrows are
+left out; arrows over several layers get their own place in each; layers are ordered by the means of their neighbours.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ GAP, LAYER_HEIGHT, MARGIN = 16, 66, 6
 SWEEPS = 12
 
 
-def graph_svg(edges: Sequence[Edge]) -> str:
-    """The graph of (maker, user) pairs as an SVG element. Raises ValueError if they form a circle."""
+def graph_svg(edges: Sequence[Edge], words: str = "The {} stages of the workflow and what each of them needs.") -> str:
+    """The graph of (maker, user) pairs as an SVG element. Raises ValueError if they form a circle.
+
+    words: what the picture shows, with a place for the number of boxes.
+    """
     layer_of = _layers(edges)
     reduced = _reduced(edges)
     layers, links = _with_passages(layer_of, reduced)
     layers = _ordered(layers, links)
     places, width = _places(layers)
     height = 2 * MARGIN + (len(layers) - 1) * LAYER_HEIGHT + BOX_HEIGHT
-    words = f"The {len(layer_of)} stages of the workflow and what each of them needs."
     parts = [
-        f'<svg class="graph" viewBox="0 0 {width:.0f} {height}" role="img" aria-label="{words}">'
+        f'<svg class="graph" viewBox="0 0 {width:.0f} {height}" role="img" aria-label="{words.format(len(layer_of))}">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
     ]

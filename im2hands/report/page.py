@@ -1,6 +1,6 @@
-"""The report: one HTML file with everything in it, which asks the network for nothing.
+"""The report: one self-contained HTML file that loads nothing from the network.
 
-Equal inputs give an equal file: it holds no date and no path but those it was given.
+Equal inputs give an equal file: it contains no date and no paths except those it was given.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json, write_text
 from im2hands.io.errors import DataError
+from im2hands.networks.catalogue import TITLES
 from im2hands.reconstruction.storage import read_surfaces
 from im2hands.report import facts
 from im2hands.report.charts import Chart, Line, Mark
@@ -66,8 +67,8 @@ LICENCES = {
 class Artifacts:
     """Paths of what the report shows.
 
-    method, source: whose numbers stand at the top and choose the pairs.  tables: folder of make_tables.  records: evaluation
-    files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
+    method, source: the numbers shown at the top and used to choose the pairs.  tables: folder of make_tables.  records:
+    evaluation files, of any method.  meshes: the mesh shards of everything that the gallery and the view show.  hands, images
     (manifest): of the test split.  frames, frame_audits, hand_audits: one file per split.  hand_model: folder.
     models: folders of trained networks with card.json and curves.csv.  graph: (stage that makes, stage that uses).
     """
@@ -113,11 +114,11 @@ def write_report(
         "dataset": card["dataset"],
         "synthetic": facts.SYNTHETIC in card["dataset"],
         "split": card["split"],
-        "method": facts.METHOD_NAMES.get(artifacts.method, artifacts.method),
+        "method": TITLES.get(artifacts.method, artifacts.method),
         "headline": _headline(summary, artifacts, card),
         "rows": gallery(chosen, results, limit),
         "pictured_faces": PICTURED_FACES,
-        "method_names": facts.METHOD_NAMES,
+        "method_names": TITLES,
         "rank_chart": _rank_chart(ranked, chosen, card["dataset"]),
         "rule": RULE,
         "limit": limit,
@@ -210,7 +211,7 @@ def _rank_chart(ranked: Sequence[RankedPair], chosen: Sequence[ChosenPair], data
 def _training(folder: str) -> dict[str, Any]:
     card = read_json(Path(folder) / "card.json", "model card")
     return {
-        "name": facts.METHOD_NAMES.get(Path(folder).name, Path(folder).name),
+        "name": TITLES.get(Path(folder).name, Path(folder).name),
         "curves": training_curves(Path(folder) / "curves.csv"),
         "card": json.dumps(card, indent=2, ensure_ascii=False),
     }

@@ -32,9 +32,9 @@ Place = Literal["best", "median", "worst", "penetration"]
 
 RULE = (
     "Pairs are ordered by the mesh IoU of the method named above, averaged over both hands and all evaluated photographs; a "
-    "hand without a usable mesh counts 0, equal pairs stand in the order of their names. Best and worst are the two ends of "
-    "that order, median its middle; of the other pairs, the one whose two predicted hands share the largest volume is shown "
-    "too. The photograph is the first evaluated one of the pair."
+    "hand without a usable mesh counts as 0, and equal pairs are ordered by name. Best and worst are the two ends of "
+    "that order, median is its middle; of the other pairs, the one whose two predicted hands share the largest volume is "
+    "also shown. The photograph is the first evaluated one of the pair."
 )
 
 
@@ -111,7 +111,7 @@ def with_penetration(chosen: Sequence[ChosenPair], ranked: Sequence[RankedPair])
 class ShownHand:
     """A true hand and what a method made of it; world, metres.
 
-    truth: closed mesh.  prediction: None or empty if there is none, then `failure` says why (if the method said).
+    truth: closed mesh.  prediction: None or empty if there is none; then `failure` has the reason (if the method gave one).
     """
 
     side: Side
@@ -190,7 +190,7 @@ def load_pairs(
 ) -> dict[str, ShownPair]:
     """The pairs by name, as one method made them.
 
-    hands: with `vertices` of both hands of every pair.  crops: of the same split.  photographs: pair -> the frame that is
+    hands: with `vertices` of both hands of every pair.  crops: crops of the same split.  photographs: pair -> the frame that is
     shown; a method that made nothing for it has hands without a mesh.  Without it: the first one of every pair.
     Raises DataError if a pair lacks a hand, a row of a mesh shard or a usable photograph.
     """
@@ -212,14 +212,14 @@ def load_pairs(
         if name not in reconstructed or name not in photographs:
             raise DataError(
                 f"the pair {name} has metrics but no {'photograph' if name in reconstructed else 'reconstruction'}; "
-                "the files are of different runs: run reconstruct, evaluate and make_report again."
+                "the files come from different runs: run reconstruct, evaluate and make_report again."
             )
         shown = []
         for side in Side:
             row = hands.rows.get(f"{name}_{side.value}")
             found = reconstructed[name].get(side)
             if row is None or (strict and found is None):
-                raise DataError(f"the pair {name} lacks its {side.value} hand; run reconstruct again.")
+                raise DataError(f"the {side.value} hand of the pair {name} is missing; run reconstruct again.")
             model = models[side]
             truth = Mesh(model.seal(hands.array("vertices")[row].astype(np.float64)), model.sealed_faces)
             shown.append(

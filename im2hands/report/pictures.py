@@ -1,7 +1,7 @@
 """Still pictures of hands: shaded meshes over the photograph, from the side, and coloured by error.
 
 Meshes come in the camera frame (metres, OpenCV axes); pictures are RGBA in [0, 1] with premultiplied alpha until they are
-encoded, so that they stand on light and dark pages alike.
+encoded, so that they can be shown on light and dark pages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Fewer triangles for looking at: reconstructed surfaces have some fifty thousand, a picture needs a fifth of them."""
+"""Simplifies meshes for viewing: reconstructed surfaces have about fifty thousand triangles, a picture needs a fifth of
+them."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from im2hands.geometry.mesh import Mesh
 
 
 def simplify(mesh: Mesh, most_faces: int) -> tuple[Mesh, Int[np.ndarray, " kept"]]:
-    """A mesh with at most `most_faces` triangles, and which vertices it kept; the mesh as it is where that is enough.
+    """A mesh with at most `most_faces` triangles, and which vertices it kept; the same mesh if it has no more.
 
     Vertices in one cell of a grid become one, the one nearest to their mean; the cells grow until the mesh is small enough.
     For looking at: closed meshes may come out with pinched places.

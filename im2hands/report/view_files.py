@@ -1,7 +1,7 @@
-"""What `im2hands view` is given: mesh files, folders of them, folders of `im2hands reconstruct`, results of the workflow.
+"""Reads the inputs of `im2hands view`: mesh files, folders of them, folders of `im2hands reconstruct`, results of the workflow.
 
-Each becomes a panel with frames; a frame has named meshes. Files hold metres, or millimetres if they are more than
-LARGEST_SCENE_M across. Axes are the camera's (x right, y down, z away) unless a camera is known.
+Each becomes a panel with frames; a frame has named meshes. Files are in metres, or in millimetres if a scene is larger than
+LARGEST_SCENE_M. Axes are the camera's (x right, y down, z away) unless a camera is known.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def read_panels(paths: Sequence[str | os.PathLike], truth: str | os.PathLike | N
     """A panel per folder; mesh files share one.
 
     truth: mesh file or folder with true surfaces, whose frames are found by name; those of a single frame serve all.
-    Raises DataError, naming the path, for what is missing or holds nothing to show.
+    Raises DataError, naming the path, for what is missing or contains nothing to show.
     """
     known = None if truth is None else _known(_panel_of(Path(truth)))
     files = [Path(path) for path in paths if not Path(path).is_dir()]
@@ -103,7 +103,7 @@ def _panel_of(path: Path) -> Panel:
     frames = frames or _of_folder(path)
     if not frames:
         raise DataError(
-            f"{path}: holds no mesh ({', '.join(READABLE)}), no results of `im2hands reconstruct` and no mesh shards "
+            f"{path}: contains no mesh ({', '.join(READABLE)}), no results of `im2hands reconstruct` and no mesh shards "
             "(meshes/*.arrow); give the folder of one method and keypoint source, such as results/im2hands/model."
         )
     return Panel(_title(path), frames, _nothing)
@@ -116,7 +116,7 @@ def _title(path: Path) -> str:
 def _of_files(files: Sequence[Path]) -> Panel:
     for file in files:
         if not file.exists():
-            raise DataError(f"{file}: is not there; give mesh files or folders of results.")
+            raise DataError(f"{file}: does not exist; give mesh files or folders of results.")
     title = files[0].name if len(files) == 1 else f"{len(files)} files"
     frame = ViewFrame(title, frozenset(file.stem for file in files), lambda: _parts(files))
     return Panel(title, [frame], _nothing)
@@ -141,7 +141,7 @@ def _reconstructed(folder: Path) -> ViewFrame:
     found = [next(iter(sorted(folder.glob(f"{side.value}.*"))), None) for side in Side]
     files = [file for file in found if file is not None and file.suffix in READABLE]
     if not files:
-        raise DataError(f"{folder}: there is a result.json but no mesh of a hand beside it; run reconstruct again.")
+        raise DataError(f"{folder}: contains a result.json but no hand mesh; run reconstruct again.")
     name = folder.resolve().name
     return ViewFrame(name, frozenset([name]), lambda: _parts(files), rotation)
 
@@ -155,7 +155,7 @@ def _rotation(path: Path) -> Float[np.ndarray, "3 3"] | None:
     try:
         return None if matrix is None else checked_rotation(number_array(matrix), f"{path}: R of camera_of_crop")
     except ValueError as error:
-        raise DataError(f"{path}: R of camera_of_crop holds {error}; correct it.") from None
+        raise DataError(f"{path}: R of camera_of_crop is wrong: {error}; correct it.") from None
 
 
 def _parts(files: Sequence[Path]) -> list[Part]:
@@ -166,7 +166,7 @@ def _parts(files: Sequence[Path]) -> list[Part]:
                 named = name if len(files) == 1 or name == file.stem else f"{file.stem} {name}"
                 parts.append(Part(named, side_of(name), mesh))
     if not parts:
-        raise DataError(f"{', '.join(map(str, files))}: no mesh with a triangle in it.")
+        raise DataError(f"{', '.join(map(str, files))}: no mesh has a triangle; give other files.")
     points = np.concatenate([part.mesh.vertices for part in parts])
     if np.ptp(points, axis=0).max() > LARGEST_SCENE_M:
         return [Part(part.name, part.side, Mesh(part.mesh.vertices / 1e3, part.mesh.faces)) for part in parts]
@@ -190,7 +190,7 @@ def _of_shards(folder: Path, paths: Sequence[Path]) -> Panel:
             )
         )
     if not frames:
-        raise DataError(f"{folder}: its mesh shards hold no hand; run reconstruct again.")
+        raise DataError(f"{folder}: its mesh shards contain no hands; run reconstruct again.")
     title = f"{made_with.get('method', _title(folder))}, {made_with.get('source', 'unknown')} keypoints"
     return Panel(title, frames, checkout.truth)
 
@@ -206,7 +206,7 @@ def _stored(shard: SurfaceShard, rows: Sequence[int]) -> list[Part]:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The data beside a results folder; without them there is no truth and the camera's axes are taken."""
+    """The data that belong to a results folder; without them there is no ground truth and the camera's axes are used."""
 
     folder: Path
     pairs: frozenset[str]

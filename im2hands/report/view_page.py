@@ -1,4 +1,4 @@
-"""The page of `im2hands view`: panels side by side with one camera for all, as one HTML file that asks the network for nothing.
+"""The page of `im2hands view`: panels side by side with a common camera, as a self-contained HTML file.
 
 Space of the page: millimetres, x right, y up, z towards the viewer; every frame is centred on its own hands.
 """
@@ -122,7 +122,7 @@ def serve(page: str, opened: bool, say: Callable[[str], None], port: int = 0) ->
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if not names_this_machine(self.headers.get("Host", "")):
-                self.send_error(403, "This page is for this machine only")
+                self.send_error(403, "This page can be opened only on this machine")
                 return
             found = self.path in ("/", "/index.html")
             body = content if found else b"not here"
@@ -138,10 +138,10 @@ def serve(page: str, opened: bool, say: Callable[[str], None], port: int = 0) ->
     try:
         server = ThreadingHTTPServer((ADDRESS, port), Handler)
     except OSError as error:
-        raise DataError(f"--port {port}: cannot be served on ({error}); give another, or 0 for any free one.") from None
+        raise DataError(f"--port {port}: cannot be used ({error}); give another port, or 0 for any free one.") from None
     with server:
         address = f"http://{ADDRESS}:{server.server_address[1]}/"
-        say(f"{address} (Ctrl-C ends)")
+        say(f"{address} (stop with Ctrl-C)")
         if opened:
             webbrowser.open(address)
         try:

@@ -1,4 +1,4 @@
-"""What the interactive view is given: meshes of the chosen pairs, quantised and written as base64 in JSON.
+"""Data of the interactive view: meshes of the chosen pairs, quantised and written as base64 in JSON.
 
 Space of the view: millimetres, x right, y up, z towards the viewer, the origin in the middle of the true pair; it starts as the
 photograph's camera sees the hands. Positions are 16-bit over the box of their mesh (error below 0.01 mm for a hand), distances

@@ -1,4 +1,4 @@
-"""Resume state of a training: written atomically, taken only by the run that it belongs to.
+"""Resume state of a training: written atomically and used only by the run to which it belongs.
 
 `checkpoints/<network>/last.ckpt` is the state of a run in progress, `finished.ckpt` that of the last finished one, from which
 a longer run of otherwise equal parameters continues.
@@ -6,12 +6,10 @@ a longer run of otherwise equal parameters continues.
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,25 +22,19 @@ from im2hands.networks.published.reader import safe_load
 LAST, FINISHED = "last.ckpt", "finished.ckpt"
 
 
-def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code: Iterable[ModuleType]) -> str:
-    """Hash of all that decides the weights but the number of steps.
+def fingerprint(parameters: Mapping[str, Any], sources: Mapping[str, str], code: Mapping[str, str]) -> str:
+    """Hash of all that decides the weights.
 
-    parameters: without that number (`without_length`), so that a finished run can be made longer.
-    sources: role -> SHA-256 of an input.  code: the modules whose text counts as the code version.
+    parameters: without the number of steps where a finished run may be made longer.  sources: role -> SHA-256 of an input.
+    code: file -> SHA-256.
     """
-    texts = {module.__name__: inspect.getsource(module) for module in code}
-    return digest({"parameters": dict(parameters), "sources": dict(sources), "code": texts})
-
-
-def without_length(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without `steps`, unless the learning rate follows from it: only then is a longer run another run."""
-    return {name: value for name, value in parameters.items() if name != "steps" or parameters["schedule"] == "cosine"}
+    return digest({"parameters": dict(parameters), "sources": dict(sources), "code": dict(code)})
 
 
 class CheckpointFolder:
     """The resume state of one training.
 
-    fingerprint: of the run at hand; states with another one are passed over.
+    fingerprint: fingerprint of this run; states with another one are ignored.
     """
 
     def __init__(self, folder: str | os.PathLike, fingerprint: str) -> None:
@@ -54,11 +46,11 @@ class CheckpointFolder:
             torch.save({**state, "fingerprint": self.fingerprint}, temporary)
 
     def find(self, steps: int, validate_every: int) -> dict[str, Any] | None:
-        """The state to go on from, or None to start afresh.
+        """The state to continue from, or None to start afresh.
 
-        steps: length of the run at hand: a finished state is taken only if it is shorter.
-        validate_every: steps between validations. The state of a shorter run is taken only where the run at hand would have
-        been in that very state; else going on would not equal one long run, and standard error says so.
+        steps: length of this run; a finished state is used only if it is shorter.
+        validate_every: steps between validations. The state of a shorter run is used only if this run would have
+        been in that very state; otherwise going on would not equal one long run, and standard error says so.
         """
         for part in self.folder.glob(".*.part.ckpt"):
             part.unlink(missing_ok=True)
@@ -69,7 +61,7 @@ class CheckpointFolder:
         return None
 
     def finish(self) -> None:
-        """Archives the state once the outputs are written, so that a forced re-run trains anew."""
+        """Archives the state once the outputs are written, so that a forced re-run starts from the beginning."""
         last = self.folder / LAST
         if last.exists():
             os.replace(last, self.folder / FINISHED)
@@ -80,13 +72,13 @@ class CheckpointFolder:
         if validated == (step == 0 or step == steps or step % validate_every == 0):
             return True
         reason = (
-            f"it was validated at its last step, {step}, which is no multiple of {validate_every}"
+            f"it was validated at its last step, {step}, which is not a multiple of {validate_every}"
             if validated
             else f"it was not validated at step {step}"
         )
         print(
-            f"{self.folder / name}: {reason}; a run of {steps} steps that goes on from it would not equal one long run: "
-            "starting afresh.",
+            f"{self.folder / name}: {reason}; continuing it to {steps} steps would not equal one long run, so the training "
+            "starts from the beginning.",
             file=sys.stderr,
         )
         return False
@@ -98,22 +90,23 @@ class CheckpointFolder:
         try:
             state = safe_load(path)
         except CheckpointError as error:
-            print(f"warning: {error} Starting afresh.", file=sys.stderr)
+            print(f"warning: {error} The training starts from the beginning.", file=sys.stderr)
             return None
         if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
             print(
-                f"{path}: belongs to other parameters, data or code; not used{_length(state, steps)}", file=sys.stderr
+                f"{path}: not used, because parameters, data or code have changed{_length(state, steps)}",
+                file=sys.stderr,
             )
             return None
         return state
 
 
 def _length(state: Any, steps: int) -> str:
-    """What to say besides, if the state is of a run of another length."""
+    """What to add if the state belongs to a run of another length."""
     made = state.get("steps", steps) if isinstance(state, dict) else steps
     if made == steps:
         return ""
     return (
-        f". It is of a run of {made} steps, this one has {steps}: where the learning rate or the loss follows from that "
-        "number, going on would not equal one long run; starting afresh"
+        f". It belongs to a run of {made} steps, and this run has {steps}: if the learning rate or the loss depends on the "
+        "number of steps, continuing would not equal one long run; the training starts from the beginning"
     )

@@ -49,14 +49,14 @@ class CurvesLogger(Logger):
             self._rows.setdefault(step, {}).update(known)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Parameters stand on the model card."""
+        """Parameters are on the model card."""
 
     def state(self) -> list[dict[str, float]]:
         """Rows for a checkpoint."""
         return [{"step": step, **self._rows[step]} for step in sorted(self._rows)]
 
     def restore(self, rows: list[dict[str, float]]) -> None:
-        """Rows of the checkpoint that the run goes on from; later ones are forgotten."""
+        """Keeps the rows up to the checkpoint from which the run continues; later ones are dropped."""
         self._rows = {int(row["step"]): {k: v for k, v in row.items() if k != "step"} for row in rows}
 
     def text(self) -> str:

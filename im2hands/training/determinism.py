@@ -1,4 +1,4 @@
-"""Training whose result depends on the seed and the data alone, not on when it was interrupted.
+"""Training whose result depends only on the seed and the data, not on when it was interrupted.
 
 Data order, query sampling and dropout are functions of (seed, global step): nothing draws from a generator whose state would
 have to survive a kill.
@@ -7,8 +7,6 @@ have to survive a kill.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -22,17 +20,6 @@ def deterministic_torch(threads: int) -> None:
     torch.set_num_threads(max(1, threads))
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one CPU thread, so that the last bits do not depend on the machine or the number of workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def seed_torch(*parts: int | str) -> None:

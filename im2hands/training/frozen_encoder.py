@@ -1,4 +1,4 @@
-"""A frozen image encoder: its maps are made once per frame, one image at a time, and kept while there is room."""
+"""A frozen image encoder: its maps are computed once per frame, one image at a time, and kept while there is memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.io.errors import ConfigError
+from im2hands.networks.frame_batches import FrameBatch
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures, normalise
 
 KEPT: Mapping[str, tuple[int, ...]] = {"backbone": (3,), "of_heat_maps": (0, 3), "of_dense_maps": (0, 3)}
@@ -24,7 +25,7 @@ class FrozenEncoder:
     Images are encoded one by one, so that the maps of a frame do not depend on its neighbours in a batch, nor on how many
     frames fit into the budget.
     encoder: left in evaluation mode, without gradients.  device: where the maps are wanted; they are kept on the CPU.
-    budget_bytes: of the kept maps; frames beyond it are encoded whenever they are asked for.
+    budget_bytes: memory for kept maps; frames beyond it are encoded each time they are needed.
     """
 
     def __init__(
@@ -72,10 +73,32 @@ class FrozenEncoder:
         return parts
 
 
+def features_of(
+    batch: FrameBatch, encoder: ImageEncoder, frozen: tuple[FrozenEncoder, FrozenEncoder] | None, training: bool
+) -> ImageFeatures:
+    """What an image encoder, trained or frozen, sees in a batch of the training or of the validation frames."""
+    if frozen is None:
+        return encoder(batch.images)
+    return frozen[0 if training else 1].features(batch.frame_index)
+
+
+def frozen_encoders(
+    image_encoder: str,
+    encoder: ImageEncoder,
+    sets: tuple[FrameSet, FrameSet],
+    device: torch.device,
+    maps: Mapping[str, Sequence[int]],
+) -> tuple[FrozenEncoder, FrozenEncoder] | None:
+    """The maps of the training and of the validation frames; None for an encoder that is trained."""
+    if image_encoder != "frozen":
+        return None
+    return FrozenEncoder(encoder, sets[0], device, maps=maps), FrozenEncoder(encoder, sets[1], device, maps=maps)
+
+
 def require_no_augmentation(image_encoder: str, augmentation: bool, section: str) -> None:
-    """Raises ConfigError if a frozen encoder is to see images that change. section: of params.yaml, for the message."""
+    """Raises ConfigError if images change although the encoder is frozen. section: name in params.yaml, for the message."""
     if image_encoder == "frozen" and augmentation:
         raise ConfigError(
-            f"{section}: a frozen image encoder makes its maps once per frame, so images cannot be augmented; "
+            f"{section}: a frozen image encoder computes its maps once per frame, so images cannot be augmented; "
             "set augmentation: false or image_encoder: trained."
         )

@@ -1,4 +1,4 @@
-"""Which device a job computes on. Snakemake counts GPUs but does not hand them out; jobs of one machine share them by locks."""
+"""Chooses the device of a job. Snakemake counts GPUs but does not assign them; jobs on one machine share them with locks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def claim_device(gpus: int, locks: str | os.PathLike = "checkpoints/gpu") -> tor
             os.environ["CUDA_VISIBLE_DEVICES"] = str(index)
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
-    print("warning: a GPU was granted but PyTorch finds none; computing on the CPU", file=sys.stderr)
+    print("warning: the job was given a GPU but PyTorch finds none; computing on the CPU", file=sys.stderr)
     return torch.device("cpu")
 
 
@@ -50,4 +50,6 @@ def claim_index(count: int, locks: str | os.PathLike) -> int:
             continue
         _held.append(file)
         return index
-    raise ConfigError(f"all {count} GPUs are in use by other jobs; run with --resources gpu={count} at most, or gpu=0.")
+    raise ConfigError(
+        f"all {count} GPUs are in use by other jobs; run with at most --resources gpu={count}, or with gpu=0."
+    )

@@ -6,47 +6,26 @@ Source: IntagHand (CVPR 2022): losses and weights of `intaghand_losses`, Adam at
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from im2hands.datasets import frame_items, two_hand_item
+from im2hands.config.choices import Behaviour
+from im2hands.config.training import IntagHandTraining
 from im2hands.datasets.surface_maps import rest_coordinates
 from im2hands.datasets.two_hand_item import AugmentationRanges
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.hashing import sha256_file
 from im2hands.io.tables import file_card
-from im2hands.networks import (
-    attention,
-    graph_blocks,
-    hand_graphs,
-    image_encoder,
-    intaghand,
-    inter_hand_attention,
-    start_hands,
-)
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
 from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
-from im2hands.training import checkpoints, determinism, intaghand_items, intaghand_losses, intaghand_start, loop
-from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.curves import COLUMNS
-from im2hands.training.determinism import deterministic_torch, seed_torch
-from im2hands.training.intaghand_items import (
-    HeatMaps,
-    IntagHandBatch,
-    IntagHandSteps,
-    IntagHandValidation,
-    TwoHandFrames,
-)
+from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, IntagHandValidation, TwoHandFrames
 from im2hands.training.intaghand_losses import (
     EDGE_FROM_EPOCH,
     LEARNING_RATE,
@@ -60,40 +39,32 @@ from im2hands.training.intaghand_losses import (
     with_given_projection,
 )
 from im2hands.training.intaghand_start import start_statistics
-from im2hands.training.loop import LoopSettings, NetworkTask, run_training
-from im2hands.training.trained_model import write_trained_model
+from im2hands.training.loop import LoopSettings, NetworkTask
+from im2hands.training.run import Data, FrameInputs, Job, Recipe
 
-CPU = torch.device("cpu")
-PUBLISHED_RANGES = AugmentationRanges()
-CODE = (
-    attention,
-    graph_blocks,
-    hand_graphs,
-    image_encoder,
-    inter_hand_attention,
-    intaghand,
-    start_hands,
-    frame_items,
-    two_hand_item,
-    intaghand_items,
-    intaghand_losses,
-    intaghand_start,
-    checkpoints,
-    determinism,
-    loop,
-    sys.modules[__name__],
-)
-"""Modules whose text counts as the version of the code: a checkpoint of other code is not taken up."""
+
+@dataclass(frozen=True)
+class IntagHandInputs(FrameInputs):
+    """*_frames, *_hands: tables.  *_images: manifests of crops with masks and dense maps.  hand_model: folder."""
+
+    hand_model: str
+
+
+@dataclass(frozen=True)
+class IntagHandOptions:
+    """heat_maps: see `two_hand_item`."""
+
+    heat_maps: Behaviour = "consistent"
 
 
 class IntagHandTask(NetworkTask):
     """IntagHand in training.
 
-    truths: what the losses need of each hand's model.  steps_per_epoch: of the published schedule.
+    truths: what the losses need of each hand's model.  steps_per_epoch: epoch length in the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
     decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
-    loss_weights: of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted as the
-    2-D terms are.
+    loss_weights: weights of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted
+    as the 2-D terms are.
     Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
     IntagHand's protocol (mm): regressed joints about the middle base, the prediction scaled to the true length from wrist to
     middle base; early on, hands predicted too small make it large. Millimetres are of a hand whose mean palm is 95 mm long.
@@ -161,98 +132,57 @@ def scaled_joint_errors(
     return (predicted * scale[:, None, None] - true).norm(dim=-1)
 
 
-def train_intaghand(
-    *,
-    train_frames: str | os.PathLike,
-    val_frames: str | os.PathLike,
-    train_hands: str | os.PathLike,
-    val_hands: str | os.PathLike,
-    train_images: str | os.PathLike,
-    val_images: str | os.PathLike,
-    hand_model: str | os.PathLike,
-    output: str | os.PathLike,
-    checkpoint_folder: str | os.PathLike,
-    logs: str | os.PathLike,
-    settings: LoopSettings,
-    batch_frames: int,
-    validation_frames: int,
-    encoder: str = "resnet50",
-    widths: Sequence[int] = PUBLISHED_WIDTHS,
-    edge_loss_from: float = 0.25,
-    augmentation: AugmentationRanges | None = PUBLISHED_RANGES,
-    heat_maps: HeatMaps = "consistent",
-    start_components: int = 0,
-    dropout: float = PUBLISHED_DROPOUT,
-    decoder_from: float = 0.0,
-    loss_weights: Mapping[str, float] = WEIGHTS,
-    device: torch.device = CPU,
-    threads: int = 1,
-) -> dict[str, Any]:
-    """Trains, resuming if it was interrupted, and writes the model folder; returns the metrics of the kept weights.
-
-    *_frames, *_hands: tables.  *_images: manifests of crops with masks and dense maps.  hand_model: folder.
-    output: receives model.safetensors (with the graphs), card.json, metrics.json, curves.csv.
-    checkpoint_folder: resume state.  encoder, widths, dropout: see IntagHandNetwork.  heat_maps: see `two_hand_item`.
-    augmentation: ranges of the images' changes, None for none.  start_components: of start hands (see
-    `networks.start_hands`), 0 for none.  decoder_from: see IntagHandTask.  loss_weights: of terms whose weights are not the
-    published ones.
-    Raises DataError if data are missing or do not fit together.
-    """
-    deterministic_torch(threads)
-    train = TwoHandFrames(train_frames, train_hands, train_images)
-    validation = IntagHandValidation(TwoHandFrames(val_frames, val_hands, val_images), validation_frames, heat_maps)
-    steps = IntagHandSteps(train, batch_frames, settings.seed, augmentation, heat_maps)
-    parameters = {
-        "batch_frames": steps.batch_frames,
-        "steps_per_epoch": steps.steps_per_epoch,
-        "validation_frames": len(validation.chosen),
-        "encoder": encoder,
-        "widths": list(widths),
-        "edge_loss_from": edge_loss_from,
-        "augmentation": None if augmentation is None else asdict(augmentation),
-        "start_components": start_components,
-        "dropout": dropout,
-        "decoder_from": decoder_from,
-        "loss_weights": {**WEIGHTS, **loss_weights},
-        **{name: value for name, value in asdict(settings).items() if name not in ("workers", "seed")},
-    }
-    files = {
-        "train_frames": train_frames,
-        "val_frames": val_frames,
-        "train_hands": train_hands,
-        "val_hands": val_hands,
-        "train_images": train_images,
-        "val_images": val_images,
-    }
-    data = {role: sha256_file(path) for role, path in files.items()}
-    mark = fingerprint({**parameters, "heat_maps": heat_maps, "seed": settings.seed}, data, CODE)
-    checkpoints_of_run = CheckpointFolder(checkpoint_folder, mark)
-
-    models = load_hand_models(hand_model)
-    seed_torch(settings.seed, "initial weights of intaghand")
-    network = new_network(models, encoder, widths, dropout, start_components)
-    if start_components:
-        graphs = {side: network.graph(side) for side in Side}
-        turn = 0.0 if augmentation is None else augmentation.angle
-        network.begin_at(start_statistics(train, graphs, start_components, turn))
-    truths = {side: HandTruth(models[side], network.graph(side)) for side in Side}
-    task = IntagHandTask(network, settings, truths, steps.steps_per_epoch, edge_loss_from, decoder_from, loss_weights)
-    result = run_training(task, steps, validation, checkpoints_of_run, logs, device, "train_intaghand")
-    metrics = write_trained_model(
-        output,
-        result,
-        network=NAME,
-        architecture=network.architecture,
-        selection="lowest validation loss",
-        dataset=str(file_card(train_frames)["provenance"]["parameters"].get("dataset", "unknown")),
-        parameters=parameters,
-        seed=settings.seed,
-        data=data,
-        compat={"heat_maps": heat_maps},
+def _data(job: Job) -> Data:
+    section, inputs, heat_maps = job.section, job.inputs, job.options["heat_maps"]
+    train = TwoHandFrames(inputs.train_frames, inputs.train_hands, inputs.train_images)
+    held_out = TwoHandFrames(inputs.val_frames, inputs.val_hands, inputs.val_images)
+    validation = IntagHandValidation(held_out, section.validation_frames, heat_maps)
+    ranges = AugmentationRanges(angle=section.largest_turn) if section.augmentation else None
+    steps = IntagHandSteps(train, section.batch_frames, job.seed, ranges, heat_maps)
+    return Data(
+        steps,
+        validation,
+        sets=(train, held_out),
+        used={
+            "batch_frames": steps.batch_frames,
+            "steps_per_epoch": steps.steps_per_epoch,
+            "validation_frames": len(validation.chosen),
+            "augmentation": None if ranges is None else asdict(ranges),
+            "loss_weights": {**WEIGHTS, **section.loss_weights.model_dump()},
+        },
         metrics={"val_frames": len(validation.chosen)},
+        made_of={"dataset": file_card(inputs.train_frames)["provenance"]["parameters"].get("dataset", "unknown")},
     )
-    checkpoints_of_run.finish()
-    return metrics
+
+
+def _network(job: Job, data: Data) -> IntagHandNetwork:
+    section = job.section
+    models = load_hand_models(job.inputs.hand_model)
+    network = new_network(models, section.encoder, section.widths, section.dropout, section.start_components)
+    if section.start_components:
+        graphs = {side: network.graph(side) for side in Side}
+        turn = section.largest_turn if section.augmentation else 0.0
+        network.begin_at(start_statistics(data.sets[0], graphs, section.start_components, turn))
+    return network
+
+
+def _task(job: Job, data: Data, network: IntagHandNetwork, settings: LoopSettings) -> IntagHandTask:
+    section, models = job.section, load_hand_models(job.inputs.hand_model)
+    truths = {side: HandTruth(models[side], network.graph(side)) for side in Side}
+    return IntagHandTask(
+        network,
+        settings,
+        truths,
+        data.steps.steps_per_epoch,
+        section.edge_loss_from,
+        section.decoder_from,
+        section.loss_weights.model_dump(),
+    )
+
+
+def _depends_on_length(section: IntagHandTraining) -> bool:
+    """Shares of the steps decide what is trained when."""
+    return section.edge_loss_from > 0 or section.decoder_from > 0
 
 
 def new_network(
@@ -276,3 +206,16 @@ def new_network(
         dropout=dropout,
         start_components=start_components,
     )
+
+
+INTAGHAND = Recipe(
+    NAME,
+    IntagHandTraining,
+    IntagHandInputs,
+    _data,
+    _network,
+    _task,
+    IntagHandOptions,
+    hides=("largest_turn",),
+    depends_on_length=_depends_on_length,
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from im2hands.config.choices import Behaviour
 from im2hands.datasets.frame_items import FrameSet, Rounds
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.occupancy_items import evenly_spaced
@@ -24,7 +24,6 @@ from im2hands.io.hashing import seed_of
 from im2hands.training.intaghand_losses import TrueHands, TrueMaps
 
 VALIDATION_BATCH_FRAMES = 8
-HeatMaps = Literal["published", "consistent"]
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,14 @@ class TwoHandFrames:
         first = self.frames.crops[int(self.frames.frame_ids[0])]
         if first.masks is None or first.dense is None:
             raise DataError(
-                f"{images}: the crops have no masks or dense maps, which IntagHand is trained on; "
+                f"{images}: the crops have no masks or dense maps, which IntagHand needs for training; "
                 "set normalize_images.masks and dense_maps to true in params.yaml."
             )
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def item(self, frame: int, augmentation: Augmentation, heat_maps: HeatMaps) -> TwoHandItem:
+    def item(self, frame: int, augmentation: Augmentation, heat_maps: Behaviour) -> TwoHandItem:
         """The frame at a place of the set under an augmentation."""
         crop, rows = self.frames.crops[int(self.frames.frame_ids[frame])], self._rows[frame]
         mask = np.zeros(crop.image.shape, np.uint8)
@@ -107,7 +106,7 @@ class TwoHandFrames:
 class IntagHandSteps(Dataset):
     """Training batches: item i is the batch of step i. Every frame comes once per epoch; a last incomplete batch is dropped.
 
-    augmentation: its ranges, None to take frames as they are.
+    augmentation: its ranges, None for unchanged frames.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class IntagHandSteps(Dataset):
         batch_frames: int,
         seed: int,
         augmentation: AugmentationRanges | None,
-        heat_maps: HeatMaps,
+        heat_maps: Behaviour,
     ) -> None:
         self.frames, self.seed = frames, seed
         self.augmentation, self.heat_maps = augmentation, heat_maps
@@ -141,9 +140,9 @@ class IntagHandSteps(Dataset):
 
 
 class IntagHandValidation(Dataset):
-    """Fixed batches of evenly spaced frames as they are."""
+    """Fixed batches of evenly spaced, unchanged frames."""
 
-    def __init__(self, frames: TwoHandFrames, most_frames: int, heat_maps: HeatMaps) -> None:
+    def __init__(self, frames: TwoHandFrames, most_frames: int, heat_maps: Behaviour) -> None:
         self.frames, self.heat_maps = frames, heat_maps
         self.chosen = evenly_spaced(len(frames), most_frames)
 

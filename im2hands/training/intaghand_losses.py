@@ -7,7 +7,7 @@ Source: IntagHand (CVPR 2022), section 3.4 and supplement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,7 +40,6 @@ WEIGHTS = {
 
 LEARNING_RATE, FIRST_LEARNING_RATE, WARM_UP_EPOCHS = 1e-4, 1e-7, 3
 DECAY, DECAY_EPOCHS, LEAST_FACTOR = 0.1, 150, 0.05
-EPOCHS = 200
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class TrueMaps:
 
 
 class HandTruth(nn.Module):
-    """What a hand's losses need besides the batch: joint regressor, triangles and graph, as buffers of a precision."""
+    """What a hand's losses need in addition to the batch: joint regressor, triangles and graph, as buffers of one precision."""
 
     def __init__(self, model: HandModel, graph: HandGraph, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -224,12 +223,6 @@ def published_learning_rate(epoch: int) -> float:
     if epoch < WARM_UP_EPOCHS:
         return FIRST_LEARNING_RATE + (LEARNING_RATE - FIRST_LEARNING_RATE) * epoch / WARM_UP_EPOCHS
     return LEARNING_RATE * max(DECAY ** ((epoch - WARM_UP_EPOCHS) // DECAY_EPOCHS), LEAST_FACTOR)
-
-
-def published_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-    """Adam on what is trained, without weight decay; `published_learning_rate` sets its rate before every epoch."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    return torch.optim.Adam(trained, lr=published_learning_rate(0))
 
 
 def _smooth_l1(predicted: Tensor, true: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""What IntagHand's start hands are made of: mean and principal components of the training hands, how they are turned, and
-their projections."""
+"""Statistics for IntagHand's start hands: mean and principal components of the training hands, their rotations and
+projections."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,13 +14,15 @@ from im2hands.datasets.occupancy_items import evenly_spaced
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.geometry.rotations import rotation_of_axes
 from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.hand_graphs import USED_LEVELS
 from im2hands.networks.intaghand import CROP, HandGraphs
 from im2hands.networks.start_hands import StartStatistics
 from im2hands.training.intaghand_items import IntagHandBatch, TwoHandFrames
+from im2hands.training.intaghand_losses import TrueHands
 
 MOST_FRAMES = 256
+FRAMES_AT_ONCE = 8
 TURNS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """In-plane turns of every frame whose hands are looked at, in shares of the largest one of augmentation."""
 PALM = (WRIST, *FINGER_BASES)
@@ -35,11 +38,9 @@ def start_statistics(
 
     components: how many; fewer are zero if the frames have no more.
     """
-    chosen = evenly_spaced(len(frames), MOST_FRAMES)
-    batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in chosen])
-    true = batch.true
+    true, both_joints = true_hands(frames, evenly_spaced(len(frames), MOST_FRAMES))
     hands = torch.cat([side.mirror_points(true.vertices[side]) for side in Side])
-    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in Side])
+    joints = torch.cat([side.mirror_points(both_joints[:, side.index]) for side in Side])
     frame_of_hand = hand_frames(joints)
     mean, directions = principal_components(hands @ frame_of_hand, components)
     turns = [largest_turn * share for share in TURNS]
@@ -48,8 +49,7 @@ def start_statistics(
     projections = torch.cat([best_projection(true.placed(side), true.vertices_2d[side]) for side in Side])
 
     def coarse(points: Float[Tensor, "*batch 778 3"]) -> Float[Tensor, "*batch 2 nodes 3"]:
-        sides = sorted(Side, key=lambda side: side.index)
-        return torch.stack([graphs[side].pooled(points, USED_LEVELS - 1) for side in sides], -3)
+        return torch.stack([graphs[side].pooled(points, USED_LEVELS - 1) for side in SIDES], -3)
 
     return StartStatistics(
         coarse(mean),
@@ -58,6 +58,23 @@ def start_statistics(
         *_mean_and_spread(offsets),
         *_mean_and_spread(projections),
     )
+
+
+def true_hands(frames: TwoHandFrames, chosen: Sequence[int]) -> tuple[TrueHands, Float[Tensor, "frames 2 21 3"]]:
+    """The true hands of some frames, and their joints. A few frames at a time: images and maps of all fill the memory."""
+    vertices, pixels, offsets, joints = ({side: [] for side in Side}, {side: [] for side in Side}, [], [])
+    for start in range(0, len(chosen), FRAMES_AT_ONCE):
+        some = chosen[start : start + FRAMES_AT_ONCE]
+        batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in some])
+        for side in Side:
+            vertices[side].append(batch.true.vertices[side])
+            pixels[side].append(batch.true.vertices_2d[side])
+        offsets.append(batch.true.root_offset)
+        joints.append(batch.joints)
+    true = TrueHands(
+        *({side: torch.cat(each[side]) for side in Side} for each in (vertices, pixels)), torch.cat(offsets)
+    )
+    return true, torch.cat(joints)
 
 
 def hand_frames(joints: Float[Tensor, "hands 21 3"]) -> Float[Tensor, "hands 3 3"]:
@@ -104,7 +121,7 @@ def principal_components(
 
 
 def both_ways(root_offset: Float[Tensor, "frames 3"]) -> list[Float[Tensor, "frames 3"]]:
-    """Right middle base minus left one, as it is and mirrored, when the hands change sides."""
+    """Right middle base minus left one, unchanged and mirrored with the hands swapped."""
     return [root_offset, -Side.LEFT.mirror_points(root_offset)]
 
 

@@ -1,7 +1,7 @@
-"""A training that is told to stop (SIGTERM of a preempted job, of `scancel`, of a time limit) says so and can be gone on with.
+"""Stops a training on SIGTERM (a preempted job, `scancel`, a time limit) with a message, so that it can be continued.
 
-The step at hand ends, its state is saved, and the process ends with exit code 143, which is 128 + SIGTERM. Lightning's own
-handling, which ends with exit code 0 and saves nothing, is put out of action.
+The current step ends, its state is saved, and the process ends with exit code 143, which is 128 + SIGTERM. Lightning's own
+handling, which ends with exit code 0 and saves nothing, is disabled.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM
 PATIENCE_S = 10.0
-"""How long a validation may go on after the signal: once it is done, its whole stretch is saved. Slurm waits 30 seconds."""
+"""How long a validation may continue after the signal; when it is done, its result is saved. Slurm waits 30 seconds."""
 
 
 class TrainingInterruptedError(SystemExit):
     """Ends the process with exit code 143; the sentence has been printed.
 
-    saved_step: the step from which the same command goes on.
+    saved_step: the step from which the same command continues.
     """
 
     def __init__(self, label: str, step: int, steps: int, saved_step: int) -> None:
         super().__init__(EXIT_CODE)
-        begins = "goes on from there" if saved_step == step else f"goes on from step {saved_step}"
+        begins = "to continue from there" if saved_step == step else f"to continue from step {saved_step}"
         print(
-            f"{label}: interrupted at step {step} of {steps}; the same command {begins}.", file=sys.stderr, flush=True
+            f"{label}: interrupted at step {step} of {steps}; run the same command {begins}.",
+            file=sys.stderr,
+            flush=True,
         )
 
 
 class Interruption:
-    """Notes SIGTERM while its block runs, and does nothing else: whoever trains asks for it between two steps."""
+    """Notes SIGTERM while its block runs and does nothing else; the training checks it between two steps."""
 
     def __init__(self) -> None:
         self._since: float | None = None

@@ -1,7 +1,7 @@
-"""Frames that keypoint refinement is trained and validated on: true keypoints, and the worse ones that the network is given.
+"""Training and validation frames of keypoint refinement: true keypoints, and the worse ones that are the network's input.
 
-What is given is IntagHand's prediction for the frame, or true keypoints with fresh normal noise; either way every hand is moved
-so that its wrist stands on the true one, as in the published training. Keypoints are of the kind `model`, camera frame, metres,
+The input is IntagHand's prediction for the frame, or true keypoints with fresh normal noise; in both cases every hand is moved
+so that its wrist is the true one, as in the published training. Keypoints are of the kind `model`, camera frame, metres,
 hands in the order left, right; the network's own millimetre frame is `hands.frames.RefinementKeypoints`.
 
 Source: Im2Hands (CVPR 2023), keypoint refinement, trained on predictions alone.
@@ -78,7 +78,7 @@ class KeypointFrames:
     """The usable frames of a split.
 
     frames: their images, cameras and true hands.  predictions: keypoint file of the same split.  with_images: whether batches
-    hold images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
+    contain images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
     Raises DataError if the predictions are those of other frames, or no frame is left.
     """
 

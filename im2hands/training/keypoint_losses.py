@@ -1,21 +1,18 @@
 """Loss, scores and optimiser of keypoint refinement, as published.
 
-Everything is in millimetres, each hand relative to its own middle base, in double precision; its place is not trained.
+Everything is in millimetres, each hand relative to its own middle base, in double precision; its position is not trained.
 Source: Im2Hands (CVPR 2023), keypoint refinement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import MIDDLE_BASE
-
-LEARNING_RATE = 1e-4
 
 
 def refinement_loss(predicted: RefinementKeypoints, true: RefinementKeypoints) -> Float[Tensor, ""]:
@@ -36,11 +33,6 @@ def refinement_scores(
     """
     squares = [difference.square().mean(dim=(1, 2)) for difference in _differences(predicted, true)]
     return {"joint_err": sum(squares), "jpe": _distance(predicted, true), "in_jpe": _distance(given, true)}
-
-
-def published_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-    """Adam at a constant 1e-4 without weight decay. (The published script builds a schedule and never steps it.)"""
-    return torch.optim.Adam(parameters, lr=LEARNING_RATE)
 
 
 def _distance(hands: RefinementKeypoints, true: RefinementKeypoints) -> Float[Tensor, " samples"]:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from im2hands.config.choices import Schedule
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.progress import progress
 from im2hands.training.checkpoints import CheckpointFolder
@@ -30,7 +31,6 @@ from im2hands.training.determinism import seed_torch
 from im2hands.training.interruption import Interruption, TrainingInterruptedError, ignore_in_loader
 
 CURVE_ROWS_PER_VALIDATION = 10
-Schedule = Literal["constant", "cosine", "published"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,14 @@ class LoopSettings:
     seed: int = 0
 
     @classmethod
-    def of(cls, section: Any, seed: int, device: torch.device, threads: int) -> LoopSettings:
-        """From a section of the parameters with the same names. threads: of the CPU, for loader processes beside a GPU."""
+    def of(
+        cls, section: Any, seed: int, device: torch.device, threads: int, loaders: int | None = None
+    ) -> LoopSettings:
+        """From a section of the parameters with the same names.
+
+        threads: of the CPU, for loader processes beside a GPU.  loaders: how many there are in any case.
+        """
+        beside_gpu = min(4, threads // 2) if device.type == "cuda" else 0
         return cls(
             steps=section.steps,
             validate_every=section.validate_every,
@@ -65,7 +71,7 @@ class LoopSettings:
             gradient_clip=section.gradient_clip,
             weight_average=section.weight_average,
             precision=section.precision,
-            workers=min(4, threads // 2) if device.type == "cuda" else 0,
+            workers=beside_gpu if loaders is None else loaders,
             seed=seed,
         )
 

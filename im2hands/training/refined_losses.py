@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.sides import Side
-from im2hands.hands.unfolding import Behaviour
 
 PENETRATION_WEIGHT = 0.001
 """Of the sum, in the published loss."""
@@ -27,7 +27,7 @@ def penetration(
 ) -> Float[Tensor, ""]:
     """How much of the query points both hands claim; goes into the loss with PENETRATION_WEIGHT.
 
-    occupancy: of each hand at its own query points.  others: `network.penetration`, of each hand at the other's.
+    occupancy: occupancy of each hand at its own query points.  others: `network.penetration`, each hand at the other's points.
     penetration_reduction: "published" sums over batch and queries, so that the term's share of the loss grows with both;
     "consistent" takes the mean per hand, times the published numbers of samples and queries, at which both are equal.
     """
@@ -38,7 +38,7 @@ def penetration(
         means = [each.mean() for each in claimed if each.numel()]
         total = torch.stack(means).sum() if means else claimed[0].sum()
         return PUBLISHED_BATCH * PUBLISHED_QUERIES * total
-    raise ValueError(f"penetration_reduction is published or consistent, not {penetration_reduction!r}")
+    raise ValueError(f"penetration_reduction must be published or consistent, not {penetration_reduction!r}")
 
 
 def learning_rate(iteration: int, start: float = LEARNING_RATE) -> float:

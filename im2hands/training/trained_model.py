@@ -1,4 +1,4 @@
-"""What a finished training leaves in `models/<network>/`: weights, card, metrics and curves."""
+"""The output of a finished training in `models/<network>/`: weights, card, metrics and curves."""
 
 from __future__ import annotations
 
@@ -61,10 +61,12 @@ def write_trained_model(
 def use_given_weights(given: str | os.PathLike, network: str, output: str | os.PathLike) -> dict[str, Any]:
     """Takes an imported or elsewhere trained model for one of this workflow; returns the metrics on its card.
 
-    given: its folder.  Raises DataError if it is missing or damaged, CheckpointError if it holds another network.
+    given: its folder.  Raises DataError if it is missing or damaged, CheckpointError if it contains another network.
     """
     if Path(given).resolve() == Path(output).resolve():
-        raise CheckpointError(f"{given}: the workflow writes this folder itself; import the weights into another one.")
+        raise CheckpointError(
+            f"{given}: the workflow writes this folder itself; import the weights into another folder."
+        )
     weights, card = read_model(given, network)
     write_model(output, weights, card)
     metrics = dict(card.metrics)

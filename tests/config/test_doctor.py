@@ -1,4 +1,4 @@
-"""`im2hands doctor` finds what is broken, says how to mend it, and is content with a fresh checkout."""
+"""`im2hands doctor` finds what is broken, says how to repair it, and accepts a fresh checkout."""
 
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_fresh_checkout_is_ready(checkout):
     found = findings(checkout)
     assert not [one.subject for one in found.values() if one.hinders]
     assert "is made by the first run" in found["dataset"].text
-    assert found["weights of halo"].line().startswith("without weights of halo: not trained yet; snakemake trains it")
+    assert found["weights of halo"].line().startswith("without weights of halo: not trained yet; run snakemake, or")
 
 
 def test_weights_are_found(checkout):
@@ -46,7 +46,7 @@ def test_weights_are_found(checkout):
     [
         (("root: data/raw/synthetic", "root: /nowhere/InterHand"), "dataset", "/nowhere/InterHand does not exist"),
         (("hand_model: data/hand_model", "hand_model: /nowhere/mano"), "hand model", "docs/real-data.md"),
-        (("  halo:\n    weights: null", "  halo:\n    weights: given"), "weights of halo", "given holds none"),
+        (("  halo:\n    weights: null", "  halo:\n    weights: given"), "weights of halo", "given contains no weights"),
         (("seed: ", "sed: "), "parameters", "params.yaml: "),
     ],
 )
@@ -67,7 +67,7 @@ def test_the_hand_model_is_found_or_what_is_missing_is_named(checkout):
     (folder / "mano_right.pkl").touch()
     lacking = findings(checkout)["hand model"]
     assert lacking.hinders
-    assert "neither MANO_RIGHT.pkl nor MANO_RIGHT.npz is there or below it" in lacking.text
+    assert "contains neither MANO_RIGHT.pkl nor MANO_RIGHT.npz" in lacking.text
     (folder / "mano_left.pkl").touch()
     found = findings(checkout)["hand model"]
     assert found.ok
@@ -101,6 +101,6 @@ def test_command_ends_with_what_is_in_the_way(checkout, monkeypatch):
     assert (ready.exit_code, ready.output.splitlines()[-1]) == (0, "ready")
     monkeypatch.setattr(metadata, "requires", lambda _: ["no-such-package"])
     broken = CliRunner().invoke(app, ["doctor"])
-    assert (broken.exit_code, broken.output.splitlines()[-1]) == (1, "in the way: packages")
+    assert (broken.exit_code, broken.output.splitlines()[-1]) == (1, "problems: packages")
     elsewhere = CliRunner().invoke(app, ["doctor", "--params", "none/params.yaml"])
     assert elsewhere.exit_code == 1

@@ -52,7 +52,7 @@ NPY: dict[str, Rule] = {
 
 
 def _members(change: Callable[[dict[str, bytes]], dict[str, bytes]], method: int = zipfile.ZIP_STORED) -> Rule:
-    """Writes the members of a ZIP anew."""
+    """Writes the members of a ZIP again."""
 
     def rule(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:

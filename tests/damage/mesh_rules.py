@@ -77,7 +77,7 @@ OFF: dict[str, Rule] = {
 
 
 def _scene(change: Callable[[dict], object]) -> Rule:
-    """Writes the JSON part of a GLB anew."""
+    """Writes the JSON part of a GLB again."""
 
     def rule(path: Path) -> None:
         whole = path.read_bytes()

@@ -24,7 +24,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "off": OFF,
     "glb": GLB,
 }
-"""Kind of a file -> its rules beside those of any file."""
+"""Kind of a file -> its rules in addition to those of any file."""
 OF_SUBJECT: dict[str, dict[str, Rule]] = {
     **dict.fromkeys(("keypoints", "landmarks", "camera"), NUMBERS),
     **dict.fromkeys(("model-json", "exported"), CARD),
@@ -63,7 +63,7 @@ WHOLE_STILL = {
     ("dataset-MANO_NeuralAnnot", "a key twice"),
     ("external-table", "no rows"),
 }
-"""Subject and rule that leave what the command reads as it is: a list of triangles may end anywhere; files of gigabytes are
+"""Subject and rule that do not change what the command reads: a list of triangles may end anywhere; files of gigabytes are
 read as a stream up to the last entry that is needed; of a table without frames the file that names them is said not to fit."""
 
 

@@ -49,7 +49,7 @@ def test_one_sentence(commands, subject, name):
 
 
 def assert_refused(answer: dict, subject: Subject, file: Path) -> None:
-    """One line names what is wrong and where; a list of findings may stand around it where the command makes one."""
+    """One line names what is wrong and where; it may be part of a list of findings if the command makes one."""
     said = answer["out"] + answer["err"]
     assert answer["code"] == 1, said[-2000:]
     assert "Traceback" not in said, said[-2000:]

@@ -78,7 +78,7 @@ def test_a_full_disk(commands, disk, name):
     subject = subject_of(name)
     disk.fill(0)
     line = refused(commands.run(subject, commands.copied(subject), disk.place))
-    assert str(disk.place) in line and "the disk is full; make room" in line
+    assert str(disk.place) in line and "the disk is full; free some space" in line
     assert files_in(disk.place) == {disk.rest.name}
 
 
@@ -109,4 +109,4 @@ def test_reconstruct_goes_on_when_there_is_room_again(commands, disk):
     assert {f"photograph/{name}" for name in ("overlay.png", "side.png", "result.json", "hands.ply")} <= files_in(
         disk.place
     )
-    assert "finished before, skipped" in commands.run(subject, file, disk.place)["out"]
+    assert "already done, skipped" in commands.run(subject, file, disk.place)["out"]

@@ -27,7 +27,7 @@ from im2hands.parity.weights_rule import rule_weights
 from im2hands.reconstruction.storage import MESHES
 from tests.datasets.made_up_interhand import made_up_interhand
 from tests.datasets.preprocessed_folders import write_intaghand_folder
-from tests.reconstruction.own_photograph import Scene
+from tests.photographs.own_photograph import Scene
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ class Subject:
     """A whole file and the command that reads it.
 
     file: in the folder of whole files; damaged in a copy of its `place`.  place: file or folder that is copied.
-    words: the command; `{file}`, `{place}` and `{out}` stand for paths.  kind: which rules apply.
+    words: the command; `{file}`, `{place}` and `{out}` are replaced by paths.  kind: which rules apply.
     module: `im2hands` or `stages.NAME`.  traits: `report` where a list of findings is printed.
     """
 

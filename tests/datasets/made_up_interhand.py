@@ -13,7 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
+from im2hands.datasets.audit import Audit
+from im2hands.datasets.frames import index_frames
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
@@ -67,7 +70,7 @@ def made_up_interhand(
 ) -> MadeUpInterHand:
     """Writes `poses` two-hand poses seen by two cameras (one image each, in file order) below `root`.
 
-    Poses are spread over two captures; both hands stand near the world's origin, the cameras 0.7 m away.
+    Poses are spread over two captures; both hands are near the world's origin, the cameras 0.7 m away.
     """
     generator = np.random.default_rng(seed)
     dataset = MadeUpInterHand(Path(root), split)
@@ -139,3 +142,9 @@ def _add_image(
     )
     noise = generator.integers(60, 200, (HEIGHT // 4, WIDTH // 4, 3)).astype(np.uint8)
     dataset.write_image(position, cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+
+
+def index(dataset: MadeUpInterHand, max_unreadable_fraction: float = 0.0, **options) -> tuple[pa.Table, Audit]:
+    """Frame table and audit of the annotations as they are in memory."""
+    dataset.write_annotations()
+    return index_frames(dataset.root, dataset.split, max_unreadable_fraction, **options)

@@ -12,11 +12,7 @@ from im2hands.datasets.hands import fit_hands
 from im2hands.datasets.interhand26m import InterHand26M
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.errors import DamagedFileError, DataError
-
-
-def index(dataset, allowed=0.0):
-    dataset.write_annotations()
-    return index_frames(dataset.root, dataset.split, allowed)
+from tests.datasets.made_up_interhand import index
 
 
 def reasons(audit):
@@ -63,11 +59,11 @@ def test_valid_hand_types_stay_valid_however_they_are_written(interhand, value):
 )
 def test_values_without_a_certain_meaning_set_their_frame_aside_by_name(interhand, place, key, value, named):
     getattr(interhand, place)[2][key] = value
-    table, audit = index(interhand, allowed=1 / 6)
+    table, audit = index(interhand, max_unreadable_fraction=1 / 6)
     assert table["image_id"].to_pylist() == [700, 701, 703, 704, 705]
     assert audit.counts == {Reason.ENTRY_MALFORMED: 1}
     with pytest.raises(DataError, match=rf"1 of 6 cannot be used \(1 entry_malformed\).*{named}"):
-        index(interhand, allowed=0.1)
+        index(interhand, max_unreadable_fraction=0.1)
 
 
 def test_faults_of_single_hand_frames_are_nobodys_concern(interhand):
@@ -150,7 +146,7 @@ def test_joints_in_metres_are_named_as_a_unit_error(interhand):
             entry["world_coord"] = (np.array(entry["world_coord"]) / 1000).tolist()
     frames = FrameTable(index(interhand)[0])
     with pytest.raises(
-        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres and look like metres"
+        DataError, match=r"joint_3d\.json: the joints of 6 of 6 hands .*millimetres but look like metres"
     ):
         fit_hands(interhand.root, "train", frames, builtin_hand_models(), 20.0)
 
@@ -169,13 +165,13 @@ def test_camera_positions_in_metres_are_named_as_a_unit_error(interhand):
     for capture in interhand.camera.values():
         capture["campos"] = {name: [x / 1000 for x in place] for name, place in capture["campos"].items()}
     with pytest.raises(
-        DataError, match=r"6 camera_position_implausible\).*must be in millimetres and look like metres"
+        DataError, match=r"6 camera_position_implausible\).*must be in millimetres but look like metres"
     ):
         index(interhand)
 
 
 def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
-    """A dataset in the coordinates of its camera, or of the first of two that stand side by side."""
+    """A dataset in the coordinates of its camera, or of the first of two side by side."""
     for capture, frames in interhand.fits.items():
         for entry in frames.values():
             for fit in entry.values():
@@ -190,7 +186,7 @@ def test_a_camera_at_the_origin_of_the_world_is_none(interhand):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians and look like degrees"),
+        (lambda fit: fit.update(pose=[25.0] * 48), r"fit_pose_implausible\).*radians but look like degrees"),
         (lambda fit: fit.update(trans=[80.0, 900.0, 20.0]), r"fit_translation_implausible\).*look like millimetres"),
     ],
 )
@@ -232,7 +228,7 @@ def test_two_pictures_of_the_same_name_are_not_chosen_from(interhand):
     for suffix in (".png", ".jpeg"):
         path.with_suffix(suffix).write_bytes(path.read_bytes())
     path.unlink()
-    assert index(interhand, allowed=0.2)[1].counts == {Reason.IMAGE_MISSING: 1}
+    assert index(interhand, max_unreadable_fraction=0.2)[1].counts == {Reason.IMAGE_MISSING: 1}
 
 
 @pytest.mark.parametrize("kind", ["data", "camera", "MANO_NeuralAnnot", "joint_3d"])
@@ -248,10 +244,10 @@ def test_a_byte_order_mark_does_no_harm(interhand, kind):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"\x1f\x8b\x08\0\0\0\0", "compressed archive under this name: unpack it"),
-        (b"PK\x03\x04\0\0", "compressed archive under this name: unpack it"),
+        (b"\x1f\x8b\x08\0\0\0\0", "it is really a compressed archive: unpack it"),
+        (b"PK\x03\x04\0\0", "it is really a compressed archive: unpack it"),
         ("{}".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
-        (b"\n<!DOCTYPE html><html>", "web page under this name"),
+        (b"\n<!DOCTYPE html><html>", "it is really a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"", "it is empty"),
     ],
@@ -265,7 +261,9 @@ def test_another_file_under_the_name_is_named(interhand, content, cause):
 def test_splits_of_another_name_are_named(interhand):
     folder = interhand.annotation_file("data").parent
     folder.rename(folder.with_name("training"))
-    with pytest.raises(DataError, match=r"annotations holds the folders training, but the splits must be called train"):
+    with pytest.raises(
+        DataError, match=r"annotations contains the folders training, but the splits must be called train"
+    ):
         index_frames(interhand.root, "train", 0.0)
 
 
@@ -279,17 +277,17 @@ def test_annotations_beside_their_split_are_named(interhand):
 def test_image_folders_of_another_name_or_depth_are_named(interhand):
     folder = interhand.root / "images" / "train"
     folder.rename(folder.with_name("Training"))
-    with pytest.raises(DataError, match=r"images of the split are missing; .*holds the folders Training"):
+    with pytest.raises(DataError, match=r"images of the split are missing; .*contains the folders Training"):
         index_frames(interhand.root, "train", 0.0)
     folder.mkdir()
     folder.with_name("Training").rename(folder / "train")
-    with pytest.raises(DataError, match=r"the images lie too deep; move the Capture folders"):
+    with pytest.raises(DataError, match=r"the images are one level too deep; move its Capture folders"):
         index_frames(interhand.root, "train", 0.0)
 
 
 def test_a_root_of_other_folders_lists_them(interhand):
     (interhand.root / "annotations").rename(interhand.root / "Annotations")
-    with pytest.raises(DataError, match=r"no annotations/ here .*holds the folders Annotations, images"):
+    with pytest.raises(DataError, match=r"annotations/ is neither here .*contains the folders Annotations, images"):
         InterHand26M.open(interhand.root)
 
 
@@ -309,11 +307,11 @@ def test_a_camera_file_of_another_kind_is_refused(interhand):
 )
 def test_what_a_camera_file_lacks_is_named(interhand, remove, detail):
     remove(interhand.camera)
-    assert any(detail in text for _, text in reasons(index(interhand, allowed=0.5)[1]).values())
+    assert any(detail in text for _, text in reasons(index(interhand, max_unreadable_fraction=0.5)[1]).values())
 
 
 @pytest.mark.parametrize("key", ["campos", "camrot", "focal", "princpt"])
 def test_cameras_with_nan_are_set_aside_one_by_one(interhand, key):
     values = interhand.camera["1"][key]["400002"]
     (values[0] if key == "camrot" else values)[0] = float("nan")
-    assert reasons(index(interhand, allowed=0.2)[1]) == {702: ("camera_not_finite", "")}
+    assert reasons(index(interhand, max_unreadable_fraction=0.2)[1]) == {702: ("camera_not_finite", "")}

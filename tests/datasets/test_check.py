@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from im2hands.datasets.check import check_data
-from im2hands.hands.model_files import write_hand_model_folder
+from im2hands.hands.model_files import builtin_hand_models, model_arrays, write_hand_model_folder
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_whole_dataset_is_ready(interhand, hand_model):
 
 
 def test_a_part_of_the_published_release_is_told(interhand, hand_model):
-    assert "this is a part of it" in findings(interhand, hand_model)[f"{interhand.split} annotations"].text
+    assert "this is only a part" in findings(interhand, hand_model)[f"{interhand.split} annotations"].text
 
 
 @pytest.mark.parametrize("kind", ["data", "camera", "MANO_NeuralAnnot", "joint_3d"])
@@ -72,7 +72,7 @@ def test_values_of_another_kind_are_named(interhand, hand_model):
     interhand.annotations[2]["hand_type_valid"] = "perhaps"
     found = lacking(interhand, hand_model)
     assert list(found) == ["train entries"]
-    assert "1 of 6 hold values that cannot be used (image 702 has hand_type_valid: 'perhaps'" in found["train entries"]
+    assert "1 of 6 have unusable values (image 702 has hand_type_valid: 'perhaps'" in found["train entries"]
 
 
 def scaled(values, factor):
@@ -96,17 +96,17 @@ def test_camera_positions_in_metres_are_named(interhand, hand_model):
     found = lacking(interhand, hand_model)
     assert list(found) == ["train cameras"]
     assert "4 camera_position_implausible of 4 cameras" in found["train cameras"]
-    assert "must be in millimetres and look like metres" in found["train cameras"]
+    assert "must be in millimetres but look like metres" in found["train cameras"]
 
 
 def test_resized_images_are_counted_and_others_named(interhand, hand_model):
     interhand.write_image(1, np.full((40, 32, 3), 90, np.uint8))
     found = findings(interhand, hand_model)["train images"]
     assert found.ok
-    assert "6 of 6 looked at are whole, 1 of them resized" in found.text
+    assert "6 of 6 inspected images are intact, 1 of them resized" in found.text
     interhand.write_image(2, np.full((64, 80, 3), 90, np.uint8))
     text = lacking(interhand, hand_model)["train images"]
-    assert "5 of 6 looked at are whole, 1 of them resized" in text
+    assert "5 of 6 inspected images are intact, 1 of them resized" in text
     assert "image_sides_exchanged: announced 64 x 80, found 80 x 64" in text
     assert "checksum" not in text
 
@@ -114,13 +114,23 @@ def test_resized_images_are_counted_and_others_named(interhand, hand_model):
 def test_images_under_another_split_name_are_named(interhand, hand_model):
     folder = interhand.root / "images" / "train"
     folder.rename(folder.with_name("training"))
-    assert "holds the folders training" in lacking(interhand, hand_model)["train images"]
+    assert "contains the folders training" in lacking(interhand, hand_model)["train images"]
 
 
 def test_a_missing_root_and_hand_model_are_two_findings(tmp_path):
     found = list(check_data(tmp_path / "nowhere", tmp_path / "no_model", ["train"]))
     assert [one.ok for one in found] == [False, False]
     assert "params.yaml" in found[1].text
+
+
+def test_a_hand_model_in_millimetres_is_named(interhand, tmp_path):
+    for side, model in builtin_hand_models().items():
+        arrays = model_arrays(model)
+        arrays |= {name: 1000 * arrays[name] for name in ("v_template", "shapedirs", "posedirs")}
+        np.savez(tmp_path / f"MANO_{side.name}.npz", **arrays)
+    found = lacking(interhand, tmp_path)
+    assert list(found) == ["hand model"]
+    assert "must be in metres" in found["hand model"]
 
 
 def test_command_exits_with_1_and_a_summary(tmp_path):

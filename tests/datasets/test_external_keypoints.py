@@ -92,7 +92,7 @@ def test_what_is_missing_has_a_reason_and_the_source_can_be_written_and_read(tmp
 
 @pytest.mark.parametrize(("written_in_m", "unit"), [(1000, "m"), (1, "mm")])
 def test_the_wrong_unit_is_refused(tmp_path, frames, true, written_in_m, unit):
-    with pytest.raises(DataError, match=f"no frame holds two hands in {unit}.*metres"):
+    with pytest.raises(DataError, match=f"no frame has two hands in {unit}.*metres"):
         external_keypoints(written(tmp_path / "k.json", rows_of(written_in_m * true)), frames, unit=unit)
 
 
@@ -102,7 +102,7 @@ def test_the_wrong_unit_is_refused(tmp_path, frames, true, written_in_m, unit):
         (lambda rows: rows[0].pop("right"), "row 0 must have frame_id or image"),
         (lambda rows: rows[1].update(left=[[0, 0, 0]]), "frame 1: left must be 21 x 3"),
         (lambda rows: rows.append(rows[0]), "row 3 names frame_id 0 again"),
-        (lambda rows: [row.update(frame_id=row["frame_id"] + 50) for row in rows], "none of its rows"),
+        (lambda rows: [row.update(frame_id=row["frame_id"] + 50) for row in rows], "no row names"),
         (lambda rows: rows[2].update(frame_id=[1]), "must be a whole number or a path"),
     ],
 )

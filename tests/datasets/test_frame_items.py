@@ -15,12 +15,11 @@ from im2hands.datasets.hands import HANDS
 from im2hands.datasets.images import CropSet
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.hands.frames import PalmFrames
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES
 from im2hands.io.errors import DataError
 from im2hands.io.tables import read_parquet, write_parquet
 from tests.training.two_hand_frames import PROVENANCE, TwoHandSplit, make_split
 
-SIDES = (Side.LEFT, Side.RIGHT)
 AUGMENTATIONS = st.builds(
     Augmentation,
     angle=st.floats(-90, 90),

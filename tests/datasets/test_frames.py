@@ -7,15 +7,10 @@ import pyarrow as pa
 import pytest
 
 from im2hands.datasets.audit import AUDIT, Reason
-from im2hands.datasets.frames import FRAMES, FrameTable, hands_of, index_frames, shard_range, write_index
+from im2hands.datasets.frames import FRAMES, FrameTable, hands_of, shard_range, write_index
 from im2hands.io.errors import DataError
 from im2hands.io.tables import Provenance, read_parquet
-from tests.datasets.made_up_interhand import made_up_interhand
-
-
-def index(dataset, max_unreadable_fraction=0.0, **arguments):
-    dataset.write_annotations()
-    return index_frames(dataset.root, dataset.split, max_unreadable_fraction, **arguments)
+from tests.datasets.made_up_interhand import index, made_up_interhand
 
 
 def reasons(audit) -> dict[int, str]:
@@ -88,7 +83,7 @@ def missing_image(dataset):
 
 DAMAGES = [
     (nan_fit, Reason.FIT_NOT_FINITE, {702, 703}, "MANO_NeuralAnnot file of v1.0 again"),
-    (millimetre_fit, Reason.FIT_TRANSLATION_IMPLAUSIBLE, {702, 703}, "metres and look like millimetres"),
+    (millimetre_fit, Reason.FIT_TRANSLATION_IMPLAUSIBLE, {702, 703}, "metres but look like millimetres"),
     (nan_camera, Reason.CAMERA_NOT_FINITE, {702}, "fetch the camera file again"),
     (truncated_image, Reason.IMAGE_UNREADABLE, {702}, "unpack the image archives again"),
     (missing_image, Reason.IMAGE_MISSING, {702}, "every image archive is unpacked"),
@@ -115,7 +110,7 @@ def test_the_share_counts_two_hand_frames_only(interhand):
 def test_a_split_without_two_hand_frames_is_refused_with_the_reasons(interhand):
     for position in range(6):
         interhand.rename_to_single_hand(position)
-    with pytest.raises(DataError, match="no frame of the split train shows two fitted hands; dropped: 6 single_hand"):
+    with pytest.raises(DataError, match="no frame of the split train has two fitted hands; dropped: 6 single_hand"):
         index(interhand)
 
 

@@ -1,4 +1,5 @@
-"""One row per pose and side, in the world and in metres, whose joints stand on their pixels and beside their annotation."""
+"""One row per pose and side, in the world and in metres, whose joints project to their pixels and are close to their
+annotation."""
 
 from __future__ import annotations
 
@@ -113,7 +114,7 @@ def test_fits_that_are_gone_since_the_index_are_named(interhand):
     interhand.fits["0"]["11"]["left"] = None
     interhand.write_annotations()
     with pytest.raises(
-        DataError, match=r"no usable fits of capture 0, frame 11 \(1 poses in all\).*run index_frames again"
+        DataError, match=r"no usable fits for capture 0, frame 11 \(1 poses in all\).*run index_frames again"
     ):
         fit_hands(interhand.root, "train", frames, MODELS, 20.0)
 

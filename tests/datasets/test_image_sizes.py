@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from im2hands.datasets.audit import Reason, Unusable
-from im2hands.datasets.frames import FrameTable, index_frames, write_index
+from im2hands.datasets.frames import FrameTable, write_index
 from im2hands.datasets.hands import HandTable, fit_hands
 from im2hands.datasets.image_files import image_size, inspect_image, is_resized, resizing
 from im2hands.datasets.images import CropSet, write_crop_shard
@@ -20,7 +20,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
-from tests.datasets.made_up_interhand import FOCAL, HEIGHT, WIDTH
+from tests.datasets.made_up_interhand import FOCAL, HEIGHT, WIDTH, index
 from workflow.record import audit_line
 
 MODELS = builtin_hand_models()
@@ -28,11 +28,6 @@ FINE = 16
 """Images are made this many times larger, so that a mark on a joint is a small part of a hand."""
 MARKED = (0, 20)
 """Wrist and tip of the little finger of each hand."""
-
-
-def index(dataset, allowed=0.0, **options):
-    dataset.write_annotations()
-    return index_frames(dataset.root, dataset.split, allowed, **options)
 
 
 def resize(dataset, position, width, height):
@@ -105,23 +100,23 @@ def upside_down(dataset):
 @pytest.mark.parametrize(
     ("damage", "reason", "remedy"),
     [
-        (exchanged, "image_sides_exchanged", "width and height are exchanged"),
-        (other_ratio, "image_size_differs", "only be resized with their aspect ratio"),
-        (cropped, "image_size_differs", "only be resized with their aspect ratio"),
+        (exchanged, "image_sides_exchanged", "swapped width and height"),
+        (other_ratio, "image_size_differs", "must keep their aspect ratio"),
+        (cropped, "image_size_differs", "must keep their aspect ratio"),
         (turned, "image_turned", "without an EXIF orientation"),
         (upside_down, "image_turned", "without an EXIF orientation"),
     ],
 )
 def test_images_that_do_not_fit_their_camera_are_dropped_under_the_allowed_share(interhand, damage, reason, remedy):
     damage(interhand)
-    table, audit = index(interhand, allowed=1 / 6)
+    table, audit = index(interhand, max_unreadable_fraction=1 / 6)
     assert table["image_id"].to_pylist() == [700, 701, 703, 704, 705]
     (row,) = rows_of(audit)
     assert (row["image_id"], row["kept"], row["reason"]) == (702, False, reason)
     with pytest.raises(
         DataError, match=rf"1 of 6 cannot be used \(1 {reason}\).*{remedy}.*The first: Capture1/"
     ) as told:
-        index(interhand, allowed=0.1)
+        index(interhand, max_unreadable_fraction=0.1)
     assert "image8.jpg" in str(told.value)
 
 
@@ -129,7 +124,7 @@ def test_half_of_a_set_in_another_ratio_stops_the_run_with_the_cause(interhand):
     for position in (0, 2, 4):
         resize(interhand, position, 40, 30)
     with pytest.raises(DataError, match=r"3 of 6 cannot be used \(3 image_size_differs\).*found 40 x 30"):
-        index(interhand, allowed=0.02)
+        index(interhand, max_unreadable_fraction=0.02)
 
 
 def test_any_number_of_workers_gives_the_same_sizes(interhand):
@@ -145,7 +140,7 @@ def test_the_numbers_stand_on_the_closing_line_of_the_run(interhand, tmp_path):
     resize(interhand, 0, WIDTH // 2, HEIGHT // 2)
     resize(interhand, 4, WIDTH // 2, HEIGHT // 2)
     resize(interhand, 3, HEIGHT, WIDTH)
-    table, audit = index(interhand, allowed=0.2)
+    table, audit = index(interhand, max_unreadable_fraction=0.2)
     write_index(tmp_path / "train.parquet", tmp_path / "audit_train.parquet", table, audit, Provenance())
     expected = "kept: train 5; left out: 1 image_sides_exchanged; kept with a note: 2 image_scaled (see "
     assert expected in audit_line(tmp_path)

@@ -13,16 +13,15 @@ from im2hands.datasets.frames import FrameTable, index_frames
 from im2hands.datasets.hands import HandTable, fit_hands
 from im2hands.datasets.images import CropSet, CropSettings, crop_image, hands_crop, write_crop_shard
 from im2hands.datasets.surface_maps import SurfaceMaps, rest_coordinates
-from im2hands.geometry.cameras import apply_affine, invert_affine
+from im2hands.geometry.cameras import apply_affine
 from im2hands.hands.model_files import builtin_hand_models
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
 from tests.naive.crop import exact_bilinear, naive_crop
 
 MODELS = builtin_hand_models()
-SIDES = (Side.LEFT, Side.RIGHT)
 
 
 @pytest.fixture
@@ -84,7 +83,6 @@ def test_joints_stand_on_their_pixels(prepared, tmp_path):
         joints = both(hands, frame, "keypoints_model")
         original = frame.camera.project(joints)
         assert np.allclose(crop.camera.project(joints), apply_affine(crop.affine, original), atol=1e-9)
-        assert np.allclose(apply_affine(invert_affine(crop.affine), crop.camera.project(joints)), original, atol=1e-9)
         spread = np.ptp(crop.camera.project(both(hands, frame, "vertices").reshape(-1, 3)), axis=0)
         assert np.isclose(spread.max(), 0.8 * 256)
 
@@ -171,7 +169,7 @@ def test_crops_travel_to_workers_and_displaced_shards_are_refused(prepared, tmp_
     with pytest.raises(IndexError):
         crops[6]
     write_manifest(tmp_path / "manifest.json", [tmp_path / f"000{shard}-of-0002.arrow" for shard in (1, 0)])
-    with pytest.raises(DamagedFileError, match="row 0 holds frame 3"):
+    with pytest.raises(DamagedFileError, match="row 0 contains frame 3"):
         CropSet(tmp_path / "manifest.json")[0]
 
 

@@ -96,6 +96,6 @@ def test_a_mistake_of_the_user_ends_in_one_sentence_and_no_output(folders):
     dataset, work = folders
     for position in (1, 3):
         dataset.image_file(position).unlink()
-    with pytest.raises(SystemExit, match=r"error: .*2 of 6 cannot be used \(2 image_missing\).*unpacked below images"):
+    with pytest.raises(SystemExit, match=r"error: .*2 of 6 cannot be used \(2 image_missing\).*unpacked in images"):
         index(dataset, work)
     assert not (work / "frames.parquet").exists()

@@ -42,7 +42,7 @@ def test_two_top_folders_are_ambiguous(interhand):
     for rate in (5, 30):
         (interhand.root / f"InterHand2.6M_{rate}fps_batch1" / "images").mkdir(parents=True)
     (interhand.root / "images").rename(interhand.root / "elsewhere")
-    with pytest.raises(DataError, match=r"several folders hold images/.*5fps.*set dataset\.root"):
+    with pytest.raises(DataError, match=r"several folders contain images/.*5fps.*set dataset\.root"):
         InterHand26M.open(interhand.root)
 
 
@@ -56,7 +56,7 @@ def test_the_layout_of_v0_is_refused(interhand, folder):
 def test_missing_folders_and_files_are_named(interhand, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: the dataset folder is missing; correct dataset\.root"):
         InterHand26M.open(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no images/ here or below"):
+    with pytest.raises(DataError, match="images/ is neither here nor in"):
         InterHand26M.open(tmp_path)
     interhand.annotation_file("MANO_NeuralAnnot").rename(interhand.annotation_file("MANO"))
     with pytest.raises(DataError, match=r"MANO_NeuralAnnot\.json: the annotation file is missing; .*obsolete"):
@@ -66,7 +66,7 @@ def test_missing_folders_and_files_are_named(interhand, tmp_path):
 def test_pairs_that_position_and_id_give_differently_are_refused(interhand):
     interhand.annotations[1:3] = reversed(interhand.annotations[1:3])
     interhand.write_annotations()
-    with pytest.raises(DataError, match=r"not parallel \(images\[1\] has id 701, annotations\[1\] names 702\)"):
+    with pytest.raises(DataError, match=r"not parallel \(images\[1\] has id 701, annotations\[1\] has 702\)"):
         list(InterHand26M.open(interhand.root).annotated_images("train"))
 
 
@@ -95,7 +95,7 @@ def test_entries_of_another_release_are_refused(interhand):
 
 def test_a_data_file_without_its_lists_is_refused(interhand):
     interhand.annotation_file("data").write_text('{"pictures": []}')
-    with pytest.raises(DamagedFileError, match="no list `images`"):
+    with pytest.raises(DamagedFileError, match="the list `images` is missing"):
         list(InterHand26M.open(interhand.root).annotated_images("train"))
 
 
@@ -184,5 +184,5 @@ def test_dataset_name(tmp_path):
     write_json(tmp_path / "dataset.json", {"name": "made up"})
     assert dataset_name(tmp_path) == "made up"
     write_json(tmp_path / "dataset.json", ["made up"])
-    with pytest.raises(DamagedFileError, match="no text under `name`"):
+    with pytest.raises(DamagedFileError, match="its `name` is not text"):
         dataset_name(tmp_path)

@@ -1,4 +1,4 @@
-"""Keypoint files: what is written is read, other frames and other units are refused, hands stand where the alignment says."""
+"""Keypoint files: what is written is read, other frames and other units are refused, hands are placed by the alignment."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from im2hands.config import PerturbKeypoints
+from im2hands.config.sections import PerturbKeypoints
 from im2hands.datasets.frames import FRAMES, FrameTable
 from im2hands.datasets.hands import HANDS, SHAPES, HandTable
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints
@@ -29,7 +29,7 @@ def frames() -> FrameTable:
 
 @pytest.fixture(scope="module")
 def hands() -> HandTable:
-    """Both hands of all poses but the left one of the last; joint k of every hand stands at (k, 0, 1) cm."""
+    """Both hands of all poses except the left one of the last; joint k of every hand is at (k, 0, 1) cm."""
     joints = 0.01 * np.stack([np.arange(21), np.zeros(21), np.ones(21)], axis=1)
     others = {name: np.zeros(int(np.prod(shape))) for name, shape in SHAPES.items()}
     columns = others | {"keypoints_model": joints.ravel(), "annotation_valid": np.zeros(21, bool)}

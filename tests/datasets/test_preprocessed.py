@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -17,12 +16,12 @@ from im2hands.datasets.hands import HandTable
 from im2hands.datasets.images import IMAGES
 from im2hands.datasets.preprocessed import ImportSettings, import_preprocessed
 from im2hands.datasets.queries import QUERIES, Quantisation
-from im2hands.hands.model_files import write_hand_model_folder
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.manifest import Manifest
 from im2hands.io.tables import Layout, ShardReader
 from tests.datasets.preprocessed_folders import write_halo_folder, write_intaghand_folder, write_joints
+from tests.hostile import Hostile
 from tests.training.two_hand_frames import TwoHandSplit, make_split
 
 SPLIT = "train"
@@ -31,13 +30,6 @@ SPLIT = "train"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TwoHandSplit:
     return make_split(tmp_path_factory.mktemp("data"), SPLIT, poses=2, maps=True)
-
-
-@pytest.fixture(scope="module")
-def hand_model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("hand")
-    write_hand_model_folder(folder)
-    return folder
 
 
 @pytest.fixture
@@ -135,14 +127,6 @@ def test_halo_folder_gives_our_queries(data, settings, tmp_path):
         assert row["label_rule"] == "published"
 
 
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def test_a_hostile_pickle_is_refused_and_not_run(folder, settings, tmp_path):
     (folder / f"{SPLIT}/anno/0.pkl").write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
     with pytest.raises(DataError, match=r"0\.pkl"):
@@ -178,9 +162,9 @@ def _twenty_joints(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: shutil.rmtree(folder / SPLIT), "above the splits"),
+        (lambda folder: shutil.rmtree(folder / SPLIT), "folder that contains the splits"),
         (_another_fit, r"1\.pkl: its left fit differs"),
-        (_twenty_joints, r"0000000_left\.ply: holds 20 points instead of 21"),
+        (_twenty_joints, r"0000000_left\.ply: contains 20 points instead of 21"),
     ],
     ids=["no split", "two releases", "joints"],
 )

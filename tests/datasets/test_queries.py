@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from im2hands.config import SampleEvaluationQueries, SampleQueries
+from im2hands.config.sections import SampleEvaluationQueries, SampleQueries
 from im2hands.datasets.hands import HANDS, SHAPES
 from im2hands.datasets.queries import SETS, EvaluationQueries, Quantisation, QuerySet
 from im2hands.datasets.query_sampling import (
@@ -194,7 +194,7 @@ def test_a_set_travels_to_workers(query_set):
 def test_asking_for_more_than_is_stored_is_refused(query_set):
     with pytest.raises(DataError, match="has 104 uniform_cube points, but 105"):
         query_set.block(0, np.random.default_rng(0), {"uniform_cube": 105})
-    with pytest.raises(DataError, match="no query points of the hand 9_9_left"):
+    with pytest.raises(DataError, match="no query points for the hand 9_9_left"):
         query_set.row_of("9_9_left")
 
 

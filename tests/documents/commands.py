@@ -17,8 +17,9 @@ NEEDS_DATA = "needs data"
 def commands(page: Path) -> list[str]:
     """Without comments and line ends, in the order of the page."""
     text = page.read_text()
-    fenced = re.compile(r"^ *```(?:sh)?\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-    lines = [line for block in fenced.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    shown = [block for language, block in fenced if language in ("", "sh")]
+    lines = [line for block in shown for line in block.replace("\\\n", " ").splitlines()]
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     found = [" ".join(shlex.split(line, comments=True)) for line in lines if is_command(line.strip())]
     codes = [code for code in re.findall(r"`([^`\n]+)`", prose) if is_command(code) and " " in code]

@@ -11,8 +11,17 @@ import yaml
 
 from im2hands.cli import app
 from tests.documents.commands import PAGES, REGISTER, ROOT, commands, register
+from tests.documents.said import words_of_test
 
 OTHERWISE = ("by hand", "needs ", ".ci/run")
+RUN_AS_WRITTEN = {
+    "test_snakemake_plans",
+    "test_every_stage_explains_itself_alone",
+    "test_the_pages_add_a_stage_and_a_network",
+}
+"""Tests that take their commands from the table itself, from the folder of stages, or from a page that they follow."""
+SAME = {"-S": "--set-param", "-d": "--default", "-o": "--output"}
+"""Two names of an option."""
 
 
 def test_every_command_is_in_the_table_and_no_other():
@@ -20,13 +29,28 @@ def test_every_command_is_in_the_table_and_no_other():
     assert shown == set(register())
 
 
-def test_what_runs_them_exists():
-    for command, runner in register().items():
-        file, _, name = runner.partition("::")
-        if not name:
-            assert runner.startswith(OTHERWISE), command
-        else:
-            assert f"def {name}(" in (ROOT / file).read_text(), f"{command}: {runner}"
+@pytest.mark.parametrize(("command", "runner"), register().items())
+def test_what_runs_a_command_says_its_words(command, runner):
+    """The program's verb or module and every option are in the test that the table names, or in what that test calls."""
+    file, _, name = runner.partition("::")
+    if not name:
+        assert runner.startswith(OTHERWISE)
+        return
+    assert f"def {name}(" in (ROOT / file).read_text()
+    if name in RUN_AS_WRITTEN:
+        return
+    program, *words = shlex.split(command)
+    wanted = [word.partition("=")[0] for word in words if word.startswith("-") and word != "--"]
+    wanted += words[:1] if program in ("im2hands", "dvc") else []
+    wanted += words[1:2] if words[0] == "-m" else []
+    said = words_of_test(file, name)
+    assert [word for word in wanted if not said & {word, SAME.get(word, word)}] == []
+
+
+def test_a_test_that_runs_something_else_is_noticed():
+    said = words_of_test("tests/config/test_presets.py", "test_mistakes_change_nothing")
+    assert "configure" not in said
+    assert "configure" in words_of_test("tests/config/test_presets.py", "test_presets_give_valid_parameters")
 
 
 @pytest.mark.parametrize("command", [command for command in register() if command.startswith("im2hands ")])

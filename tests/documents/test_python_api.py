@@ -1,4 +1,4 @@
-"""The examples of docs/python-api.md run as they stand there, with tiny networks."""
+"""The examples of docs/python-api.md run unchanged, with tiny networks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.hands.sides import Side
-from im2hands.reconstructor import Reconstructor
+from im2hands.photographs.reconstructor import Reconstructor
 from tests.documents.commands import ROOT
-from tests.reconstruction.one_photograph import photographs, write_models
+from tests.photographs.one_photograph import photographs, write_models
 
 CODE = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/python-api.md").read_text(), re.DOTALL | re.MULTILINE)
 

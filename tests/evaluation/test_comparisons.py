@@ -192,7 +192,7 @@ def test_a_source_that_gave_no_hand_has_no_time_per_pair(tmp_path):
 
 def test_cost_of_files_that_do_not_say_what_they_timed(tmp_path):
     write_surfaces(tmp_path / "m.arrow", tmp_path / "t.parquet", tmp_path / "s", [], Provenance({"fake": True}))
-    with pytest.raises(DataError, match=r"t\.parquet: does not say what it timed"):
+    with pytest.raises(DataError, match=r"t\.parquet: does not state what was timed"):
         cost_table([tmp_path / "t.parquet"], {})
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable weight file"):

@@ -1,5 +1,7 @@
 """Distance of true hands and what a photograph shows of them, against plain counting and known shapes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import trimesh
@@ -10,18 +12,14 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.evaluation.difficulty import surface_distance, visible_fractions
 from im2hands.geometry.cameras import Camera
-from im2hands.geometry.mesh import Mesh
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.tables import Provenance
 from im2hands.reconstruction.inputs import NO_VIEW, bone_inputs, evaluated_frames
+from tests.evaluation.shapes import sphere
 
 SIZE = 64
+ball = partial(sphere, 0.1, subdivisions=3)
 CAMERA = Camera(np.array([[100.0, 0, 31.5], [0, 100, 31.5], [0, 0, 1]]), np.eye(3), np.zeros(3))
-
-
-def ball(centre, radius=0.1, subdivisions=3):
-    shape = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
-    return Mesh(np.asarray(shape.vertices) + centre, np.asarray(shape.faces))
 
 
 @settings(max_examples=30)
@@ -37,7 +35,7 @@ def test_distance_of_two_balls(gap, turn):
 
 
 def test_distance_is_that_of_all_vertices_to_a_dense_cloud_of_the_other_surface():
-    first, second = ball([0, 0, 0], 0.08, 2), ball([0.15, 0.09, -0.02], 0.06, 2)
+    first, second = sphere(0.08, (0, 0, 0), 2), sphere(0.06, (0.15, 0.09, -0.02), 2)
     found = surface_distance(first, second)
     plain = min(_to_samples(first, second), _to_samples(second, first))
     assert found <= plain <= found + 0.001
@@ -114,7 +112,7 @@ def test_every_method_stands_for_the_same_frames(small_data, frame_set, tmp_path
     path = tmp_path / "keypoints.parquet"
     table = small_data.hand_table
     joints = np.stack([np.stack([table.array("keypoints_model")[table.rows[f"5_{frame // 2}_{side.value}"]]
-                                 for side in sorted(Side, key=lambda side: side.index)]) for frame in range(6)])  # fmt: skip
+                                 for side in SIDES]) for frame in range(6)])  # fmt: skip
     joints[3] = np.nan
     reasons = [None, None, None, "nothing seen", None, None]
     write_keypoints(path, [f"5_{i // 2}" for i in range(6)], joints, reasons, Provenance({"source": "made up"}))
@@ -135,7 +133,7 @@ def test_every_method_stands_for_the_same_frames(small_data, frame_set, tmp_path
 
 
 def test_a_method_of_whole_pairs_makes_no_hand_alone(small_data, frame_set):
-    """The other hand of a rejected one is rejected by name, and pairs that are whole stay as they are."""
+    """The other hand of a rejected one is rejected by name, and complete pairs are unchanged."""
     table, evaluated = small_data.hand_table, evaluated_frames(frame_set, 1)
     joints = np.zeros((6, 2, 21, 3))
     for frame in range(6):

@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from im2hands.config import External, MakeTables
+from im2hands.config.sections import External
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.evaluation.records import read_records
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_mesh, write_mesh
 from im2hands.hands.joints import JointOrder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.stage import stage_main
 from im2hands.reconstruction.external import NO_FILE
 from im2hands.reconstruction.storage import read_surfaces
-from stages import evaluate_keypoints, import_keypoints, import_meshes, make_tables
-from tests.evaluation.test_stages import SETTINGS, model, run_evaluate, run_reconstruct, true_fields  # noqa: F401
+from stages import import_keypoints, import_meshes
+from tests.evaluation.test_stages import SETTINGS, model, run_evaluate, run_reconstruct, run_tables, true_fields  # noqa: F401
 from workflow.parameters import arguments
 
 OURS = SETTINGS.model_copy(update={"formats": ["ply"], "resolution": 64})
@@ -103,10 +103,7 @@ def keypoint_file(data, path, order="standard", scale=1.0) -> np.ndarray:
         )
     path.write_text(json.dumps(rows))
     return np.array(
-        [
-            [true[table.rows[f"{frame.pair_id}_{side.value}"]] for side in sorted(Side, key=lambda side: side.index)]
-            for frame in data.frame_table
-        ]
+        [[true[table.rows[f"{frame.pair_id}_{side.value}"]] for side in SIDES] for frame in data.frame_table]
     )
 
 
@@ -136,7 +133,7 @@ def test_keypoints_given_back_reconstruct_the_same_hands(small_data, exported, m
 
 
 def test_meshes_are_moved_by_the_wrist_of_their_keypoints(small_data, exported, tmp_path):
-    """A system whose world is 2 m off: its keypoints say so, and its meshes come to stand on the true wrists."""
+    """A system whose world is 2 m off: its keypoints show this, and its meshes are moved to the true wrists."""
     (tmp_path / "in").mkdir()
     for file in exported[0].glob("*.ply"):
         mesh = read_mesh(file)
@@ -157,19 +154,8 @@ def test_meshes_are_moved_by_the_wrist_of_their_keypoints(small_data, exported, 
 def test_tables_have_a_row_and_the_cost_table_has_none(small_data, exported, model, tmp_path):  # noqa: F811
     meshes = run_import(small_data, exported[0], tmp_path)
     theirs = run_evaluate(small_data, meshes, tmp_path, method="external_x")
-    errors = str(tmp_path / "keypoints.parquet")
-    evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
-    timings = [str(exported[0].parents[1] / "timings/0.parquet")]
-    make_tables.main(
-        [str(exported[1]), str(theirs)],
-        [errors],
-        [],
-        timings,
-        [f"halo={model}"],
-        str(tmp_path / "tables"),
-        1,
-        MakeTables(decimals=2),
-    )
+    timings = [exported[0].parents[1] / "timings/0.parquet"]
+    run_tables(small_data, [exported[1], theirs], timings, [f"halo={model}"], tmp_path)
     shape = pd.read_parquet(tmp_path / "tables/shape_given_keypoints.parquet").set_index("method")
     assert shape.loc["external_x", "mesh_iou_percent"] == shape.loc["halo", "mesh_iou_percent"]
     assert pd.read_parquet(tmp_path / "tables/cost.parquet")["method"].tolist() == ["halo"]
@@ -183,10 +169,10 @@ def test_tables_have_a_row_and_the_cost_table_has_none(small_data, exported, mod
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"unit": "mm"}, r"\.ply: the mesh is 0\.\d+ long, which is a hand in m .*state the unit m"),
+        ({"unit": "mm"}, r"\.ply: the mesh is 0\.\d+ long, which is plausible for a hand in m .*state the unit m"),
         (
             {"alignment": "wrist", "given_keypoints": False},
-            r"\.ply: is to be moved by its wrist.*set its alignment to camera",
+            r"\.ply: must be moved by its wrist.*set its alignment to camera",
         ),
     ],
 )
@@ -214,7 +200,7 @@ def test_vertices_that_are_no_numbers_are_a_counted_failure(small_data, exported
         ),
         (
             lambda rows: [row.update(image="other.jpg") for row in rows[:1]] and rows.__delitem__(slice(1, None)),
-            "none of its rows",
+            "no row names",
         ),
     ],
 )
@@ -230,7 +216,7 @@ def test_mistakes_with_keypoints_are_one_sentence(small_data, tmp_path, change, 
 
 def test_wrong_unit_of_keypoints_is_one_sentence(small_data, tmp_path):
     keypoint_file(small_data, tmp_path / "k.json", scale=1000)
-    with pytest.raises(SystemExit, match=r"k\.json: no frame holds two hands in m; .*millimetres"):
+    with pytest.raises(SystemExit, match=r"k\.json: no frame has two hands in m; .*millimetres"):
         run_import_keypoints(small_data, tmp_path / "k.json", tmp_path / "test.parquet")
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from im2hands.config import MakeTables
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.keypoints import LARGEST_HAND, KeypointTable
 from im2hands.evaluation.failure_table import KEYPOINTS_ALONE, failure_table, kind_of
@@ -30,8 +29,8 @@ from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.reconstruction import methods
 from im2hands.reconstruction.failures import LARGEST_MESH, Reason, bone_frames, mesh_problem, reason_of
 from im2hands.reconstruction.storage import read_surfaces
-from stages import evaluate_keypoints, make_tables, predict_keypoints
-from tests.evaluation.test_stages import run_evaluate, run_reconstruct
+from stages import predict_keypoints
+from tests.evaluation.test_stages import run_evaluate, run_reconstruct, run_tables
 from tests.reconstruction.rest_prediction import prediction
 
 RING_BASE, LITTLE_BASE = 13, 17
@@ -99,13 +98,9 @@ def through_the_stages(small_data, tmp_path, monkeypatch):
         source = {"method": "intaghand", "source": "intaghand"}
         meshes = run_reconstruct(small_data, folder / "model", folder, keypoints=keypoints, **source)
         records = run_evaluate(small_data, meshes, folder, **source)
-        errors = str(folder / "errors.parquet")
-        evaluate_keypoints.main("intaghand", data["hands"], data["frames"], errors, keypoints)
-        timings, models = [str(folder / "timings/0.parquet")], [f"intaghand={folder / 'model'}"]
-        make_tables.main(
-            [str(records)], [errors], [], timings, models, str(folder / "tables"), 1, MakeTables(decimals=2)
-        )
-        return KeypointTable.read(keypoints), read_surfaces(meshes), read_records([records]), folder / "tables"
+        timings, models = [folder / "timings/0.parquet"], [f"intaghand={folder / 'model'}"]
+        tables = run_tables(small_data, [records], timings, models, folder, "intaghand", keypoints)
+        return KeypointTable.read(keypoints), read_surfaces(meshes), read_records([records]), tables
 
     return through
 
@@ -180,7 +175,7 @@ def rest() -> np.ndarray:
 
 
 def test_keypoints_are_judged_hand_by_hand(rest):
-    """NaN, infinite and huge coordinates, and hands without a palm plane, harm nobody beside them."""
+    """NaN, infinite and huge coordinates, and hands without a palm plane, do not affect other hands."""
     broken = [rest * np.nan, rest + np.inf, rest * 1e30, rest * 1e300, rest + 1e30, rest * 0, rest * 1000, rest * 1e-3]
     one = rest.copy()
     one[3] = 1e200

@@ -61,7 +61,7 @@ def test_true_keypoints_are_those_of_the_frames_pose_left_first(frames, hands):
 
 
 def test_one_joint_off_by_hand(frames, hands):
-    """The left thumb tip of frame 2 stands 4 mm off, the whole right hand 5 mm: by protocol and for MRRPE."""
+    """The left thumb tip of frame 2 is 4 mm off, the whole right hand 5 mm: by protocol and for MRRPE."""
     _, truths = true_keypoints(frames, hands)
     predicted = truths["model"].copy()
     predicted[2, 0, 4, 1] += 0.004
@@ -131,7 +131,7 @@ def test_means_of_two_sources_from_files(frames, hands, tmp_path):
         assert summary.loc[name, "model_knuckle_scaled_left_mm"] == pytest.approx(errors[0].mean())
         unscaled = [joint_errors(predicted[:4, k], truths["model"][:4, k], KNUCKLE_UNSCALED) for k in range(2)]
         np.testing.assert_allclose(means[name], np.mean(unscaled, axis=(0, 1)))
-    with pytest.raises(DataError, match="b stands twice for frame 0"):
+    with pytest.raises(DataError, match="b occurs twice for frame 0"):
         read_keypoint_records([paths[1], paths[1]])
     with pytest.raises(DataError, match="run the stage evaluate_keypoints"):
         read_keypoint_records([])
@@ -146,7 +146,7 @@ def test_truth_that_a_source_aims_at():
 
 
 def test_bad_input(frames, hands, tmp_path):
-    with pytest.raises(DataError, match="4 frames with keypoints do not belong to 5 frames"):
+    with pytest.raises(DataError, match="4 frames with keypoints do not match 5 frames"):
         keypoint_errors("a", frames, hands, np.zeros((4, 2, 21, 3)), [None] * 4)
     nobody = HandTable(hands.table.slice(0, 0))
     with pytest.raises(DataError, match="no frame of the frame table has two fitted hands"):

@@ -18,8 +18,8 @@ from im2hands.evaluation.records import RECORDS
 from im2hands.evaluation.shards import Measuring, measure_pair
 from im2hands.geometry.inside import InsideTest
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.sides import Side
-from im2hands.reconstruction.placement import PalmFrame
 from tests.evaluation.shapes import mirrored, sphere
 
 RADIUS = 0.1

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from im2hands.config import Evaluate, MakeTables, Reconstruct
+from im2hands.config.sections import Evaluate, MakeTables, Reconstruct
 from im2hands.datasets.hands import HandTable
 from im2hands.evaluation.records import RECORDS, read_records
 from im2hands.geometry.mesh import is_watertight
@@ -61,16 +61,17 @@ def true_fields(monkeypatch, small_data):
     monkeypatch.setattr(methods, "HaloFields", lambda *_: TrueFields(str(small_data.hands)))
 
 
+def files_of(data):
+    """What the stages read of a split, as far as it has it."""
+    names = ("frames", "hands", "images", "queries", "hand_model")
+    return {name: str(getattr(data, name)) for name in names if hasattr(data, name)}
+
+
 def run_reconstruct(data, model, folder, shard=0, shards=1, params=SETTINGS, **changes):
     arguments = {
         "method": "halo",
         "source": "model",
-        "frames": str(data.frames),
-        "hands": str(data.hands),
-        "images": str(data.images),
-        "queries": str(data.queries),
         "model": str(model),
-        "hand_model": str(data.hand_model),
         "seed": 3,
         "shard": shard,
         "shards": shards,
@@ -81,7 +82,7 @@ def run_reconstruct(data, model, folder, shard=0, shards=1, params=SETTINGS, **c
         "query_frame": "consistent",
         "params": params,
     }
-    reconstruct.main(**arguments | changes)
+    reconstruct.main(**arguments | files_of(data) | changes)
     return folder / f"meshes/{shard}.arrow"
 
 
@@ -91,17 +92,21 @@ def run_evaluate(data, meshes, folder, shard=0, **changes):
         "method": "halo",
         "source": "model",
         "meshes": str(meshes),
-        "hands": str(data.hands),
-        "frames": str(data.frames),
-        "images": str(data.images),
-        "queries": str(data.queries),
-        "hand_model": str(data.hand_model),
         "output": str(output),
         "seed": 3,
         "params": MEASURING,
     }
-    evaluate.main(**arguments | changes)
+    evaluate.main(**arguments | files_of(data) | changes)
     return output
+
+
+def run_tables(data, records, timings, models, folder, source="model", keypoints=None):
+    """Keypoint errors of a source and all tables; returns their folder."""
+    errors = str(folder / "keypoint_errors.parquet")
+    evaluate_keypoints.main(source, str(data.hands), str(data.frames), errors, keypoints)
+    lists = [[str(path) for path in records], [errors], [], [str(path) for path in timings], models]
+    make_tables.main(*lists, str(folder / "tables"), 1, MakeTables(decimals=2))
+    return folder / "tables"
 
 
 def test_whole_chain(small_data, model, true_fields, tmp_path):
@@ -124,19 +129,8 @@ def test_whole_chain(small_data, model, true_fields, tmp_path):
     assert (rows["chamfer_l1_mm"] < 1.3 * rows["floor_chamfer_l1_mm"]).all()
     assert (rows["true_penetration_depth_mm"] > 1).all()
     np.testing.assert_allclose(rows["penetration_depth_mm"], rows["true_penetration_depth_mm"], atol=2.5)
-    errors = str(tmp_path / "keypoints.parquet")
-    evaluate_keypoints.main("model", str(small_data.hands), str(small_data.frames), errors)
-    timings = [str(tmp_path / f"timings/{shard}.parquet") for shard in range(2)]
-    make_tables.main(
-        [str(path) for path in records],
-        [errors],
-        [],
-        timings,
-        [f"halo={model}"],
-        str(tmp_path / "tables"),
-        1,
-        MakeTables(decimals=2),
-    )
+    timings = [tmp_path / f"timings/{shard}.parquet" for shard in range(2)]
+    run_tables(small_data, records, timings, [f"halo={model}"], tmp_path)
     cost = pd.read_parquet(tmp_path / "tables/cost.parquet").iloc[0]
     assert (cost["method"], cost["hand pairs"], cost["device"]) == ("halo", 3, "CPU")
     assert cost["parameters"] == sum(weight.numel() for weight in untrained().state_dict().values())

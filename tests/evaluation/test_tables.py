@@ -129,7 +129,7 @@ def test_order_of_files_does_not_matter(tmp_path):
 
 def test_a_hand_in_two_files_is_refused(file, tmp_path):
     twice = written(tmp_path / "1.parquet", records()[:1], facts())
-    with pytest.raises(DataError, match="3_0_left among them, stand in two"):
+    with pytest.raises(DataError, match="for example 3_0_left, are in two"):
         read_records([file, twice])
 
 
@@ -247,7 +247,7 @@ def test_shards_of_different_weights_are_refused(tmp_path):
 
 def test_files_without_facts_are_refused(tmp_path):
     write_records(tmp_path / "0.parquet", records(), Provenance({"fake": True}))
-    with pytest.raises(DataError, match="lacks its fact"):
+    with pytest.raises(DataError, match="is missing in the evaluation file"):
         EvaluationFacts.read(tmp_path / "0.parquet")
 
 
@@ -260,5 +260,5 @@ def test_records_layout_keeps_types_and_nulls(file):
 
 
 def test_log_line():
-    assert describe(records()) == "4 hands, 2 failed {'empty': 1, 'missing': 1}, mean mesh IoU 0.800 of the others"
+    assert describe(records()) == "4 hands, 2 failed {'empty': 1, 'missing': 1}, mean mesh IoU of the others 0.800"
     assert "nothing to average" in describe([row(0, "left", failure="missing")])

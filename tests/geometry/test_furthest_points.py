@@ -67,7 +67,6 @@ def test_bad_requests_say_what_to_do():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("option", OPTIONS)
 def test_same_picks_on_a_gpu(option):
     points = torch.cat([cloud(512, seed=seed) for seed in range(4)]).float()

@@ -127,7 +127,7 @@ def test_a_field_that_is_the_level_everywhere_has_no_surface():
 
 
 def test_a_search_that_would_not_end_soon_is_given_up_alone():
-    """A field of noise beside a ball: the noise is a failure after a bounded number of points, the ball as it is alone."""
+    """A field of noise next to a ball: the noise fails after a bounded number of points, the ball is as if alone."""
     asked = []
 
     def field(items, points):

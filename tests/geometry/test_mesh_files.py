@@ -73,9 +73,9 @@ def test_obj_with_faces_of_missing_vertices_is_refused(tmp_path):
 def test_missing_files_other_formats_and_empty_scenes_are_refused(tmp_path):
     with pytest.raises(DataError, match="is missing"):
         read_mesh(tmp_path / "none.obj")
-    with pytest.raises(DataError, match="can be read"):
+    with pytest.raises(DataError, match="not a readable mesh format"):
         read_mesh(tmp_path / "mesh.stl")
-    with pytest.raises(DataError, match="can be written"):
+    with pytest.raises(DataError, match="not a writable mesh format"):
         write_mesh(tmp_path / "mesh.off", Mesh(*box()))
     with pytest.raises(DataError, match="nothing to write"):
         write_mesh(tmp_path / "mesh.obj", Mesh())

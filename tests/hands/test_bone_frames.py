@@ -234,7 +234,7 @@ def test_published_inputs_are_the_same_product():
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(DataError, match="one hand is"):
+    with pytest.raises(DataError, match="pass one hand as"):
         canonical_frames(torch.zeros(21, 3), Side.RIGHT)
-    with pytest.raises(DataError, match="1 sides were given for 2 hands"):
+    with pytest.raises(DataError, match="got 1 sides for 2 hands"):
         canonical_frames(hands(9, 2), [Side.RIGHT])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import types
@@ -28,6 +27,7 @@ from im2hands.hands.model_files import (
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError
 from im2hands.io.hand_model_folder import hand_model_files
+from tests.hostile import Hostile
 from workflow import paths
 
 MODELS = builtin_hand_models()
@@ -74,7 +74,7 @@ def test_missing_and_mixed_files_are_named(tmp_path):
         load_hand_models(tmp_path)
     write_hand_model_folder(tmp_path)
     (tmp_path / "MANO_RIGHT.pkl").write_bytes(pickle.dumps(arrays_of(Side.RIGHT), protocol=2))
-    with pytest.raises(DataError, match=r"both as \.npz"):
+    with pytest.raises(DataError, match=r"both must be \.pkl or both \.npz"):
         load_hand_models(tmp_path)
     with pytest.raises(DataError, match="missing"):
         read_model_file(tmp_path / "nowhere.npz")
@@ -109,7 +109,7 @@ def test_the_workflow_and_check_data_take_the_files_that_are_found(tmp_path):
 def test_several_folders_with_models_are_ambiguous(tmp_path):
     for name in ("mano", "old"):
         write_hand_model_folder(tmp_path / name)
-    with pytest.raises(DataError, match=r"several folders below it hold MANO's files \(mano, old\); name one"):
+    with pytest.raises(DataError, match=r"several folders below it contain MANO's files \(mano, old\); set dataset"):
         load_hand_models(tmp_path)
     write_hand_model_folder(tmp_path)  # files of its own decide
     assert load_hand_models(tmp_path)[Side.LEFT].source == str(tmp_path / "MANO_LEFT.npz")
@@ -119,17 +119,19 @@ def test_what_is_wrong_with_a_hand_model_folder_is_said(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: the hand model folder does not exist; correct dataset\.hand_model"):
         load_hand_models(tmp_path / "nowhere")
     with pytest.raises(
-        DataError, match=r"copy MANO's two \.pkl files .*built-in hand set dataset\.hand_model to data/hand"
+        DataError, match=r"copy MANO's two \.pkl files .*built-in hand, set dataset\.hand_model to data/hand"
     ):
         load_hand_models(tmp_path)
     (tmp_path / "mano_v1_2.zip").touch()
     with pytest.raises(DataError, match=r"unpack mano_v1_2\.zip there"):
         load_hand_models(tmp_path)
     write_hand_model_folder(tmp_path)
-    with pytest.raises(DataError, match="is a file; name the folder"):
+    with pytest.raises(DataError, match="is a file; give the folder"):
         load_hand_models(tmp_path / "MANO_LEFT.npz")
     (tmp_path / "MANO_LEFT.npz").unlink()
-    with pytest.raises(DataError, match=r"neither MANO_LEFT\.pkl nor MANO_LEFT\.npz is there; copy the other hand's"):
+    with pytest.raises(
+        DataError, match=r"MANO_LEFT\.pkl or MANO_LEFT\.npz is missing; copy it next to the other hand's"
+    ):
         load_hand_models(tmp_path)
 
 
@@ -302,14 +304,6 @@ def test_pickle_of_python_two_loads(tmp_path):
     assert_same_model(hand_model(read_model_file(path), Side.RIGHT, "file"), MODELS[Side.RIGHT])
 
 
-class Hostile:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
-
-
 def test_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path):
     marker = tmp_path / "executed"
     path = tmp_path / "MANO_RIGHT.pkl"
@@ -379,7 +373,7 @@ def test_npz_with_a_damaged_member_is_named(tmp_path):
 def test_pickle_of_something_else_is_named(tmp_path):
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps([1, 2], protocol=2))
-    with pytest.raises(DataError, match="holds a list"):
+    with pytest.raises(DataError, match="contains a list"):
         read_model_file(path)
 
 

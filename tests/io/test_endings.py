@@ -64,7 +64,7 @@ def test_places_that_take_nothing_are_named(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for path, reason in (
-        ("file/a.json", "a file stands where a folder should"),
+        ("file/a.json", "a file is in the place of a folder"),
         ("folder", "is a folder"),
         ("x" * 300, "file name too long"),
     ):
@@ -72,7 +72,7 @@ def test_places_that_take_nothing_are_named(tmp_path):
             write_text(tmp_path / path, "x")
         assert str(tmp_path / path) in str(raised.value)
     with (
-        pytest.raises(NotWritableError, match="a file stands where a folder should"),
+        pytest.raises(NotWritableError, match="a file is in the place of a folder"),
         atomic_folder(tmp_path / "file/a"),
     ):
         pass
@@ -100,4 +100,4 @@ def test_ctrl_c_ends_a_stage_in_one_line(tmp_path, wait):
         run.send_signal(signal.SIGINT)
         said = run.stderr.read()
         assert run.wait(20) != 0
-    assert said == "interrupted; the same command goes on from what is complete.\n"
+    assert said == "interrupted; run the same command again to continue from complete files.\n"

@@ -8,6 +8,7 @@ import torch
 from im2hands.geometry import pieces
 from im2hands.networks.bone_decoders import BoneDecoders
 from tests.naive.bone_decoders import naive_bone_logits
+from tests.networks.comparing import assert_same, values_and_gradients
 
 TOLERANCES = [(torch.float32, 2e-5), (torch.float64, 1e-12)]
 
@@ -34,30 +35,14 @@ def decoders_of(dtype: torch.dtype, features: int = 0, width: int = 24) -> BoneD
     return decoders.to(dtype)
 
 
-def values_and_gradients(decoders: BoneDecoders, function, inputs: tuple) -> list[torch.Tensor]:
-    """Output, then gradients of a fixed function of it for every weight and every input."""
-    inputs = [None if tensor is None else tensor.clone().requires_grad_(True) for tensor in inputs]
-    output = function(*inputs)
-    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
-    leaves = [*decoders.parameters(), *(tensor for tensor in inputs if tensor is not None)]
-    gradients = torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)
-    return [output, *(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True))]
-
-
-def assert_same(ours: list[torch.Tensor], naive: list[torch.Tensor], tolerance: float) -> None:
-    for a, b in zip(ours, naive, strict=True):
-        scale = max(1.0, b.abs().max().item()) if b.numel() else 1.0
-        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("features", [0, 19])
 @pytest.mark.parametrize("points", [0, 1, 33])
 def test_logits_equal_naive(dtype, tolerance, features, points):
     """Folding constants, transforms and residuals changes the cost, not values or gradients."""
     decoders, inputs = decoders_of(dtype, features), random_hands(3, points, dtype, features)
-    naive = values_and_gradients(decoders, lambda *x: naive_bone_logits(decoders, *x), inputs)
-    assert_same(values_and_gradients(decoders, decoders, inputs), naive, tolerance)
+    naive = values_and_gradients(lambda *x: naive_bone_logits(decoders, *x), inputs, decoders.parameters())
+    assert_same(values_and_gradients(decoders, inputs, decoders.parameters()), naive, tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -66,8 +51,8 @@ def test_logits_equal_naive(dtype, tolerance, features, points):
 def test_strongest_equals_largest_naive_logit(dtype, tolerance, features, points):
     """Computing only the winner with a graph gives the gradients of the maximum over all bones."""
     decoders, inputs = decoders_of(dtype, features), random_hands(3, points, dtype, features)
-    naive = values_and_gradients(decoders, lambda *x: naive_bone_logits(decoders, *x).amax(-1), inputs)
-    assert_same(values_and_gradients(decoders, decoders.strongest, inputs), naive, tolerance)
+    naive = values_and_gradients(lambda *x: naive_bone_logits(decoders, *x).amax(-1), inputs, decoders.parameters())
+    assert_same(values_and_gradients(decoders.strongest, inputs, decoders.parameters()), naive, tolerance)
 
 
 def test_strongest_does_not_depend_on_pieces(monkeypatch):
@@ -128,7 +113,6 @@ def test_balls_are_positive_at_their_centres_and_negative_far_away():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mixed", [False, True])
 def test_gpu_equals_cpu(mixed):
     decoders, (points, frames, lengths, _) = decoders_of(torch.float32, width=64), random_hands(2, 200, torch.float32)

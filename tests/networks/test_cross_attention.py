@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from im2hands.networks.cross_attention import QueryDecoder
 from tests.naive.cross_attention import naive_cross_attention, naive_logits
+from tests.networks.comparing import assert_same, values_and_gradients
 
 TOLERANCES = [(torch.float32, 1e-4), (torch.float64, 1e-11)]
 
@@ -41,23 +44,16 @@ def naive(decoder: QueryDecoder, points, image, initial, anchors, features, code
     )
 
 
-def values_and_gradients(function, decoder: QueryDecoder, tensors: list[Tensor]) -> list[Tensor]:
-    tensors = [each.clone().requires_grad_() for each in tensors]
-    output = function(decoder, *tensors)
-    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype, device=output.device).reshape(output.shape)
-    return [output, *torch.autograd.grad((output * factors).sum(), [*tensors, *decoder.parameters()])]
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("queries", [0, 1, 33])
 def test_same_values_and_gradients_as_the_plain_form(dtype, tolerance, queries):
     """Merged and shared maps change the cost, not the values."""
     decoder = decoder_of(dtype)
-    ours = values_and_gradients(fast, decoder, inputs(queries, dtype))
-    theirs = values_and_gradients(naive, decoder, inputs(queries, dtype))
-    for one, other in zip(ours, theirs, strict=True):
-        scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * scale)
+    ours, theirs = (
+        values_and_gradients(partial(form, decoder), inputs(queries, dtype), decoder.parameters(), all_used=True)
+        for form in (fast, naive)
+    )
+    assert_same(ours, theirs, tolerance, relative=tolerance)
 
 
 @pytest.mark.parametrize("queries", [0, 1, 200, 333])
@@ -77,7 +73,6 @@ def test_large_scores_do_not_overflow():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_same_on_a_gpu():
     decoder, tensors = decoder_of(torch.float64), inputs(333, torch.float64)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from im2hands.networks.graph_blocks import ChebyshevLinear, GraphBlock, GraphLay
 from im2hands.networks.published.naming import GRAPH_BLOCKS, renamed
 from im2hands.parity.weights_rule import rule_weights
 from tests.naive.graph_blocks import naive_block, naive_chebyshev, naive_graph_layer
+from tests.networks.comparing import assert_same, values_and_gradients
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-12)]
 
@@ -62,28 +64,14 @@ def random_case(order: int, dtype: torch.dtype, batch: int, nodes: int) -> tuple
     return layer.to(dtype), torch.randn(batch, nodes, 7, dtype=dtype)
 
 
-def values_and_gradients(function, module: nn.Module, nodes: Tensor) -> list[Tensor]:
-    nodes = nodes.clone().requires_grad_()
-    output = function(module, nodes)
-    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
-    leaves = [nodes, *module.parameters()]
-    gradients = torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)
-    return [output, *gradients]
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize(("batch", "nodes"), [(0, 4), (1, 1), (3, 21)])
 def test_layer_equals_naive(dtype, tolerance, order, batch, nodes):
     """Applying the weight before the graph changes the cost, not values or gradients."""
     layer, features = random_case(order, dtype, batch, nodes)
-    fast = values_and_gradients(GraphLayer.forward, layer, features)
-    naive = values_and_gradients(naive_graph_layer, layer, features)
-    for a, b in zip(fast, naive, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            scale = max(1.0, b.abs().max().item()) if b.numel() else 1.0
-            torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
+    naive = values_and_gradients(partial(naive_graph_layer, layer), (features,), layer.parameters())
+    assert_same(values_and_gradients(layer, (features,), layer.parameters()), naive, tolerance)
 
 
 def test_direction_of_edges_and_interleaving():

@@ -1,9 +1,8 @@
-"""Graphs of a hand's mesh: equal to the reference on the stand-in, the same every time, and what any mesh must give."""
+"""Graphs of a hand's mesh: equal to the reference on the stand-in, deterministic, and correct for any mesh."""
 
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,11 +25,9 @@ from im2hands.networks.hand_graphs import (
     without_fakes,
 )
 from im2hands.networks.published.graph_files import read_graph_files, read_hand_graph
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases import intaghand_network, mano_forward
+from im2hands.parity.case import Golden
 from tests.naive.intaghand import naive_coarsening
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (intaghand_network.CASE, mano_forward.CASE))
+from tests.reference import FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +136,7 @@ def test_unusable_meshes_and_orders_are_refused(graph):
         build_hand_graph(np.array([[0, 2, 3]]))
     with pytest.raises(DataError, match="must double in size"):
         HandGraph(graph.laplacians[::-1], graph.vertex_of_node, graph.node_of_vertex)
-    with pytest.raises(DataError, match="do not belong together"):
+    with pytest.raises(DataError, match="do not match"):
         HandGraph(graph.laplacians, graph.vertex_of_node.flip(0), graph.node_of_vertex)
 
 
@@ -194,7 +191,7 @@ class Malicious:
 
 def test_unusable_graph_files_are_refused_in_one_sentence(tmp_path, graph, faces, capsys):
     path = tmp_path / "graph_left.pkl"
-    with pytest.raises(DataError, match="no such folder of graph files"):
+    with pytest.raises(DataError, match="the folder of graph files does not exist"):
         read_graph_files(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"graph_right\.pkl: the pickle file is missing"):
         read_graph_files(tmp_path)
@@ -203,17 +200,17 @@ def test_unusable_graph_files_are_refused_in_one_sentence(tmp_path, graph, faces
         read_hand_graph(path)
     assert capsys.readouterr().out == ""
     path.write_bytes(pickle.dumps({"something": 1}))
-    with pytest.raises(DamagedFileError, match="not one of IntagHand's graph files"):
+    with pytest.raises(DamagedFileError, match="not a graph file of IntagHand"):
         read_hand_graph(path)
     content = published_content(graph, faces)
     path.write_bytes(pickle.dumps({**content, "coarsen_graphs_L": content["coarsen_graphs_L"][:3]}))
     with pytest.raises(DataError, match="has 3 levels instead of 5"):
         read_hand_graph(path)
     path.write_bytes(pickle.dumps({**content, "graph_perm": content["graph_perm"][:790]}))
-    with pytest.raises(DamagedFileError, match="do not fit together"):
+    with pytest.raises(DamagedFileError, match="do not match"):
         read_hand_graph(path)
     path.write_bytes(pickle.dumps({**content, "graph_perm": content["graph_perm"][::-1]}))
-    with pytest.raises(DataError, match=r"graph_left\.pkl: a hand graph's two orders"):
+    with pytest.raises(DataError, match=r"graph_left\.pkl: the two vertex orders"):
         read_hand_graph(path)
     path.write_bytes(pickle.dumps(content)[:-100])
     with pytest.raises(DamagedFileError, match="not a readable pickle"):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from im2hands.networks.acceleration import full_float32
 from im2hands.networks.image_encoder import DEPTHS, ImageEncoder, MapDecoder, normalise
 from im2hands.networks.published import initial_occupancy as published
-from im2hands.parity.case import GoldenFolder
-from im2hands.parity.cases.init_occ import CASE
 from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
+from tests.networks.comparing import full_float32
+from tests.reference import FOLDER
 
-GOLDEN = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,)).find(CASE.name)
+GOLDEN = FOLDER.find("init_occ")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +151,6 @@ def test_normalise_is_the_imagenet_one():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu(small):
     images = torch.randn(2, 3, 256, 256)
     expected = small(images).of_heat_maps[3]

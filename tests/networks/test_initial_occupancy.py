@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,23 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from im2hands.hands.frames import PalmFrames
-from im2hands.hands.sides import Side
-from im2hands.networks.acceleration import COMPILED_TOLERANCE, MIXED_TOLERANCE, accelerated, full_float32
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.halo import HaloNetwork
-from im2hands.networks.initial_occupancy import (
-    InitialOccupancyField,
-    InitialOccupancyNetwork,
-)
+from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands, query_points_in_camera
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import CASE, SIDES, camera_of, hands_of, network_of
+from im2hands.parity.case import Golden
+from im2hands.parity.cases.init_occ import CASE, camera_of, hands_of, network_of
 from im2hands.parity.network_fields import golden_image
 from im2hands.training.losses import occupancy_loss
 from tests.naive.initial_occupancy import naive_occupancy, naive_penetration
+from tests.networks.comparing import assert_same, full_float32, values_and_gradients
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 TOLERANCES = [(torch.float32, 3e-5), (torch.float64, 1e-11)]
 OPTIONS = ["published", "consistent"]
+COMPILED_TOLERANCE, MIXED_TOLERANCE = 1e-5, 0.02
+"""How far occupancies of compiled code and of bf16 may be from those of plain float32."""
 
 
 def small_network(dtype: torch.dtype = torch.float32, **options) -> InitialOccupancyNetwork:
@@ -76,14 +74,14 @@ def naive_occupancies(network: InitialOccupancyNetwork, image: Tensor, hands: Ha
     return torch.cat([*own, *naive_penetration(network, image, hands, camera).values()], dim=1)
 
 
-def values_and_gradients(function, network: InitialOccupancyNetwork, image: Tensor, hands: Hands, camera) -> list:
-    """Values, then gradients for the image map, the query points and every weight (None where there is none)."""
-    image = image.clone().requires_grad_()
-    points = {side: hand.points.clone().requires_grad_() for side, hand in hands.items()}
-    output = function(network, image, {side: hand.with_points(points[side]) for side, hand in hands.items()}, camera)
-    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
-    leaves = [image, *points.values(), *network.parameters()]
-    return [output, *torch.autograd.grad((output * factors).sum(), leaves, allow_unused=True)]
+def of_image_points_and_weights(form, network: InitialOccupancyNetwork, image: Tensor, hands: Hands, camera) -> list:
+    """Values, then gradients for the image map, the query points and every weight."""
+
+    def function(image: Tensor, *points: Tensor) -> Tensor:
+        asked = {side: hand.with_points(own) for (side, hand), own in zip(hands.items(), points, strict=True)}
+        return form(network, image, asked, camera)
+
+    return values_and_gradients(function, (image, *(hand.points for hand in hands.values())), network.parameters())
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -94,13 +92,9 @@ def test_network_equals_naive(dtype, tolerance, option, queries, batch):
     """Sharing tokens, folding constants and computing only the winner's graph change the cost, not values or gradients."""
     network = small_network(dtype, depth_reference=option, penetration_frame=option)
     case = random_pair(batch, queries, dtype)
-    ours = values_and_gradients(occupancies, network, *case)
-    naive = values_and_gradients(naive_occupancies, network, *case)
+    ours = of_image_points_and_weights(occupancies, network, *case)
     assert 0.02 < ours[0].min() < ours[0].max() < 0.98
-    for a, b in zip(ours, naive, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            torch.testing.assert_close(a, b, rtol=0, atol=tolerance * max(1.0, b.abs().max().item()))
+    assert_same(ours, of_image_points_and_weights(naive_occupancies, network, *case), tolerance)
 
 
 # ---- the reference's numbers
@@ -222,7 +216,7 @@ def test_consistent_penetration_is_the_field_at_the_other_hands_points():
 
 @pytest.mark.parametrize("option", ["depth_reference", "penetration_frame"])
 def test_other_options_are_refused(option):
-    with pytest.raises(ValueError, match=f"{option} is published or consistent, not 'both'"):
+    with pytest.raises(ValueError, match=f"{option} must be published or consistent, not 'both'"):
         small_network(**{option: "both"})
 
 
@@ -309,35 +303,6 @@ def test_loss_is_a_mean_per_hand_and_a_sum_over_hands():
     assert occupancy_loss(values, labels).item() == pytest.approx(0.25 / 2 + 1 / 4)
 
 
-def test_three_optimiser_steps_follow_adams_formula():
-    """Constant 1e-5, betas 0.9 and 0.999, eps 1e-8, no decay; what has no gradient stays as it is."""
-    network = small_network(torch.float64)
-    image, hands, camera = random_pair(2, 6, torch.float64)
-    labels = {side: (torch.arange(12).view(2, 6) % 3 == 0).double() for side in SIDES}
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-    expected = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    start = {name: value.clone() for name, value in expected.items()}
-    moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in expected.items()}
-    losses = []
-    for step in (1, 2, 3):
-        optimizer.zero_grad()
-        encoded = network.encode_map(image)
-        loss = occupancy_loss({side: network.occupancy(encoded, hand, camera) for side, hand in hands.items()}, labels)
-        loss.backward()
-        losses.append(loss.item())
-        for name, parameter in network.named_parameters():
-            if parameter.grad is not None:
-                first, second = moments[name]
-                first.mul_(0.9).add_(0.1 * parameter.grad)
-                second.mul_(0.999).add_(0.001 * parameter.grad**2)
-                expected[name] -= 1e-5 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
-        optimizer.step()
-        for name, parameter in network.named_parameters():
-            torch.testing.assert_close(parameter.detach(), expected[name], rtol=0, atol=1e-13)
-    assert losses[2] < losses[1] < losses[0]
-    assert torch.equal(network.image_encoder.resnet.fc.weight, start["image_encoder.resnet.fc.weight"])
-
-
 def test_dropout_acts_in_training_only_and_at_the_published_rate():
     network, (image, hands, camera) = small_network(dropout=0.3), random_pair(1, 4)
     network.train()
@@ -349,29 +314,6 @@ def test_dropout_acts_in_training_only_and_at_the_published_rate():
 
 
 # ---- export to other runtimes, compilation, mixed precision
-
-
-def field_arguments(network: InitialOccupancyNetwork, case: tuple, side: Side) -> tuple[Tensor, ...]:
-    image, hands, camera = case
-    hand, tokens = hands[side], network.encode_map(image).tokens[side]
-    frames = hand.bone_from_palm, hand.bone_lengths
-    return (hand.points, network.seen_by(hand, camera), *frames, tokens.keys, tokens.values)
-
-
-def test_field_as_exported_program(tmp_path):
-    """Saved, loaded and called with other numbers of points and hands than it was exported with."""
-    network = small_network().requires_grad_(False)
-    field = InitialOccupancyField(network, Side.LEFT).eval()
-    batch, points = torch.export.Dim("batch"), torch.export.Dim("points")
-    shapes = ({0: batch, 1: points}, {0: batch, 1: points}, *({0: batch} for _ in range(4)))
-    arguments = field_arguments(network, random_pair(2, 11), Side.LEFT)
-    torch.export.save(torch.export.export(field, arguments, dynamic_shapes=shapes), tmp_path / "field.pt2")
-    program = torch.export.load(tmp_path / "field.pt2").module()
-    for case in (random_pair(2, 11), random_pair(3, 3000)):
-        image, hands, camera = case
-        expected = network.occupancy(network.encode_map(image), hands[Side.LEFT], camera)
-        ours = program(*field_arguments(network, case, Side.LEFT))
-        torch.testing.assert_close(ours, expected, rtol=0, atol=2e-6)
 
 
 def test_halo_as_exported_program(tmp_path):
@@ -397,14 +339,16 @@ def test_halo_as_exported_program(tmp_path):
         torch.testing.assert_close(program(*arguments), network.occupancy(*arguments), rtol=0, atol=2e-6)
 
 
-def largest_deviation(golden: Golden, network: InitialOccupancyNetwork, device: str, **options: bool) -> float:
-    """From the reference's occupancies, with the options of `accelerated`; the network is moved to the device."""
+def largest_deviation(
+    golden: Golden, network: InitialOccupancyNetwork, device: str, compiled: bool = False, mixed: bool = False
+) -> float:
+    """From the reference's occupancies, compiled or in bf16 where asked for; the network is moved to the device."""
     network = network.to(device)
     camera, images = camera_of(golden).to(device), golden_image(int(golden["seed_image"]), 1).to(device)
-    occupancy = accelerated(network.occupancy, device, **options)
+    occupancy = torch.compile(network.occupancy, dynamic=True) if compiled else network.occupancy
     worst = 0.0
-    with torch.no_grad(), full_float32():
-        encoded = accelerated(network.encode, device, mixed=options.get("mixed", False))(images)
+    with torch.no_grad(), full_float32(), torch.autocast(device, torch.bfloat16, enabled=mixed):
+        encoded = network.encode(images)
         for side, hand in hands_of(golden).items():
             for start in (0, 11):  # another number of points must not need another compilation
                 part = hand.with_points(hand.points[:, start:]).to(device)
@@ -426,20 +370,7 @@ def test_compiled_code_keeps_its_tolerance(golden, golden_run):
     assert largest_deviation(golden, golden_run[0], "cpu", compiled=True) < COMPILED_TOLERANCE
 
 
-def test_full_float32_restores_the_flags():
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = True
-    try:
-        with pytest.raises(ZeroDivisionError), full_float32():
-            assert not torch.backends.cudnn.allow_tf32
-            raise ZeroDivisionError
-        assert torch.backends.cudnn.allow_tf32
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [

@@ -40,7 +40,7 @@ def test_writing_twice_gives_the_same_bytes(folder, tmp_path_factory):
 
 
 def test_another_network_is_refused(folder):
-    with pytest.raises(CheckpointError, match="holds weights of halo, not of intaghand"):
+    with pytest.raises(CheckpointError, match="contains weights of halo, not of intaghand"):
         read_model(folder, "intaghand")
 
 
@@ -57,7 +57,7 @@ def test_changed_weights_are_noticed(folder):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"not what card\.json was written for"):
+    with pytest.raises(DamagedFileError, match=r"does not match card\.json"):
         read_model(folder, "halo")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from im2hands.networks.point_transformer import PointTransformer
 from tests.naive.point_transformer import naive_encoding
+from tests.networks.comparing import values_and_gradients
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
 
@@ -30,15 +31,6 @@ def inputs(dtype: torch.dtype, batch: int = 2, points: int = 48) -> tuple[Tensor
     return positions.to(dtype), torch.randn(batch, points, 6, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def values_and_gradients(function, encoder: PointTransformer, positions: Tensor, features: Tensor) -> list[Tensor]:
-    positions, features = positions.clone().requires_grad_(), features.clone().requires_grad_()
-    parts = [part.flatten() for part in function(encoder, positions, features)]
-    output = torch.cat(parts)
-    factors = torch.linspace(-1, 1, len(output), dtype=output.dtype, device=output.device)
-    leaves = [positions, features, *encoder.parameters()]
-    return [output, *torch.autograd.grad((output * factors).sum(), leaves)]
-
-
 def fast(encoder: PointTransformer, positions: Tensor, features: Tensor) -> tuple[Tensor, ...]:
     anchors = encoder(positions, features)
     return anchors.positions, anchors.features, anchors.code
@@ -50,8 +42,15 @@ def fast(encoder: PointTransformer, positions: Tensor, features: Tensor) -> tupl
 def test_same_values_and_gradients_as_the_plain_form(dtype, tolerance, option, training):
     encoder = small_encoder(dtype, option).train(training)
     plain = copy.deepcopy(encoder)
-    ours = values_and_gradients(fast, encoder, *inputs(dtype))
-    theirs = values_and_gradients(naive_encoding, plain, *inputs(dtype))
+    ours, theirs = (
+        values_and_gradients(
+            lambda *x, form=form, own=own: torch.cat([part.flatten() for part in form(own, *x)]),
+            inputs(dtype),
+            own.parameters(),
+            all_used=True,
+        )
+        for form, own in ((fast, encoder), (naive_encoding, plain))
+    )
     scale = max(1.0, max(each.abs().max().item() for each in theirs))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * scale)
@@ -105,7 +104,6 @@ def test_dead_ball_changes_the_anchors():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_same_on_a_gpu():
     encoder = small_encoder(torch.float64).eval()
     on_cpu = fast(encoder, *inputs(torch.float64))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections import OrderedDict
 
 import numpy as np
@@ -13,9 +11,10 @@ import torch
 from im2hands.io.errors import CheckpointError
 from im2hands.networks.halo import load_halo
 from im2hands.networks.published import halo
-from im2hands.networks.published.importing import export_weights, import_weights
+from im2hands.networks.published.importing import import_weights
 from im2hands.networks.published.reader import read_published
 from im2hands.parity.weights_rule import rule_weights
+from tests.hostile import Hostile
 
 
 def published_file(path, weights=None, **others):
@@ -35,26 +34,10 @@ def checkpoint(tmp_path):
     return published_file(tmp_path / "halo.pt")
 
 
-def test_layout_is_the_published_one():
-    assert len(halo.LAYOUT.shapes) == 196
-    assert sum(int(np.prod(shape)) for shape in halo.LAYOUT.shapes.values()) == 238024
-
-
 def test_numpy_scalars_are_read_as_numbers(checkpoint):
     notes = read_published(checkpoint).notes
     assert notes == {"epoch_it": 1398, "it": 1029000, "loss_val_best": 0.9358}
     assert type(notes["loss_val_best"]) is float
-
-
-def test_import_then_export_keeps_every_bit_key_and_place(checkpoint, tmp_path):
-    lines = list(import_weights([checkpoint], tmp_path / "model"))
-    assert "loaded: 196 tensors" in lines
-    assert "initial: 0 tensors" in lines
-    assert "ignored: 0 tensors" in lines
-    export_weights(tmp_path / "model", tmp_path / "back.pt")
-    before, after = read_published(checkpoint).weights, read_published(tmp_path / "back.pt").weights
-    assert list(after) == list(before) == list(halo.LAYOUT.shapes)
-    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_imported_network_is_ready_to_use(checkpoint, tmp_path):
@@ -94,26 +77,9 @@ def test_weights_of_no_known_network_are_refused(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-class Hostile:
-    """Unpickles by running a command."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.target}",)
-
-
 def test_hostile_file_is_refused_and_nothing_runs(tmp_path):
     published_file(tmp_path / "f.pt", evil=Hostile(tmp_path / "ran"))
     with pytest.raises(CheckpointError, match=r"f\.pt: refused, because loading it would run \w+\.system"):
-        read_published(tmp_path / "f.pt")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_hostile_pickle_without_an_archive_is_refused(tmp_path):
-    (tmp_path / "f.pt").write_bytes(pickle.dumps(Hostile(tmp_path / "ran"), protocol=2))
-    with pytest.raises(CheckpointError, match=r"f\.pt"):
         read_published(tmp_path / "f.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -145,10 +111,10 @@ def test_missing_file_and_file_without_weights(tmp_path):
     with pytest.raises(CheckpointError, match="missing"):
         read_published(tmp_path / "no.pt")
     torch.save({"it": 3}, tmp_path / "f.pt")
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match="contains no weights"):
         read_published(tmp_path / "f.pt")
     torch.save([1, 2], tmp_path / "g.pt")
-    with pytest.raises(CheckpointError, match="holds a list"):
+    with pytest.raises(CheckpointError, match="contains a list"):
         read_published(tmp_path / "g.pt")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -21,18 +20,17 @@ from im2hands.cli import app
 from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError, Im2HandsError
 from im2hands.networks.halo import load_halo
-from im2hands.networks.hand_graphs import ROUNDS
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
-from im2hands.networks.published import halo, initial_occupancy, keypoint_refinement, refined_occupancy
+from im2hands.networks.published import halo, initial_occupancy, intaghand, keypoint_refinement, refined_occupancy
 from im2hands.networks.refined_occupancy import load_refined_occupancy
-from im2hands.parity.case import Comparison, Golden, GoldenFolder
+from im2hands.parity.case import Comparison, Golden
 from im2hands.parity.cases import halo_decoder, init_occ, intaghand_network, kpts_ref, ref_occ
-from im2hands.parity.registry import all_cases
 from im2hands.parity.weights_rule import rule_weights
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", all_cases())
+from tests.hostile import Hostile
+from tests.networks.test_hand_graphs import published_content
+from tests.reference import FOLDER
 
 
 def command(*arguments: Any) -> Result:
@@ -40,7 +38,7 @@ def command(*arguments: Any) -> Result:
 
 
 def training_state(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What stands beside the weights in a file of the published training: Adam's state, counters, a NumPy scalar."""
+    """What a file of the published training contains in addition to the weights: Adam's state, counters, a NumPy scalar."""
     moments = {place: torch.zeros_like(tensor) for place, tensor in enumerate(list(weights.values())[:5])}
     state = {
         place: {"step": torch.tensor(4000.0), "exp_avg": each, "exp_avg_sq": each} for place, each in moments.items()
@@ -143,16 +141,7 @@ def graph_folder(tmp_path_factory) -> Path:
     """IntagHand's graph files of the stand-in hands."""
     folder = tmp_path_factory.mktemp("graphs")
     for side, graph in intaghand_network.graphs_of(FOLDER).items():
-        levels: list[Any] = [None] * (ROUNDS + 1)
-        for place, laplacian in enumerate(graph.laplacians):
-            levels[ROUNDS - place] = laplacian.numpy()
-        finest = len(graph.vertex_of_node)
-        levels = [np.zeros((finest, finest), np.float32) if each is None else each for each in levels]
-        content = {
-            "coarsen_graphs_L": levels,
-            "graph_perm": graph.vertex_of_node.numpy(),
-            "graph_perm_reverse": graph.node_of_vertex.numpy(),
-        }
+        content = published_content(graph, FOLDER.find("mano_forward")["model_f"])
         (folder / f"graph_{side.value}.pkl").write_bytes(pickle.dumps(content))
     (folder / "v_color.pkl").write_bytes(pickle.dumps(np.zeros((778, 3))))
     return folder
@@ -195,6 +184,27 @@ def test_imported_file_gives_the_reference_numbers_and_comes_back(published, gra
     back = back if published.bare else back["model"]
     assert list(back) == list(weights)
     assert all(back[key].dtype == tensor.dtype and torch.equal(back[key], tensor) for key, tensor in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("published", "tensors", "numbers"),
+    [
+        (halo, 196, 238_024),
+        (initial_occupancy, 848, 28_043_162),
+        (intaghand, 1093, 38_978_949),
+        (keypoint_refinement, 882, 39_672_016),
+        (refined_occupancy, 1596, 61_547_437),
+    ],
+)
+def test_layouts_are_the_published_ones_there_and_back(published, tensors, numbers):
+    """As many tensors and trained numbers; same keys, same order, same bits."""
+    shapes = published.LAYOUT.shapes
+    trained = [shape for key, shape in shapes.items() if "running_" not in key and "num_batches" not in key]
+    assert (len(shapes), sum(int(np.prod(shape)) for shape in trained)) == (tensors, numbers)
+    weights = rule_weights(shapes, 3)
+    back = published.to_published(published.from_published(weights))
+    assert list(back) == list(shapes)
+    assert all(torch.equal(back[key], weights[key]) for key in back)
 
 
 @pytest.mark.parametrize("columns", [0, 19], ids=["64x64", "64x83"])
@@ -243,16 +253,6 @@ def test_init_occ_starts_refined_occupancy(tmp_path):
     state = refined_occupancy.to_published(network.state_dict())
     assert all(torch.equal(state[key], weights[key]) for key in shared)
     assert all(torch.equal(state[f"init_occ.{key}"], tensor) for key, tensor in weights.items())
-
-
-class Hostile:
-    """Unpickles by running a command."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.target}",)
 
 
 KNOWN_KEYS = {

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.networks.acceleration import full_float32
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork
 from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, SHARPNESS, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import query_points_in_camera
-from im2hands.parity.case import Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of
+from im2hands.parity.case import Golden
+from im2hands.parity.cases.init_occ import camera_of, hands_of
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import golden_image
-from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.refined_losses import learning_rate, optimiser, penetration
 from tests.naive.refined_occupancy import naive_refined
+from tests.networks.comparing import full_float32
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
 MODES = ["published", "consistent"]
 
 
@@ -207,15 +205,6 @@ def test_unknown_option_is_refused():
         RefinedOccupancyNetwork("resnet18", fps_dead_ball="other")
 
 
-def test_published_layout_there_and_back():
-    """1596 tensors: same keys, same order, same bits."""
-    weights = rule_weights(published.LAYOUT.shapes, 3)
-    back = published.to_published(published.from_published(weights))
-    assert len(back) == 1596
-    assert list(back) == list(published.LAYOUT.shapes)
-    assert all(torch.equal(back[key], weights[key]) for key in back)
-
-
 def test_initial_occupancy_file_fills_both_places():
     assert published.sources("init_occ.image_encoder.resnet.conv1.weight")[1] == "image_encoder.resnet.conv1.weight"
     assert "image_encoder.resnet.conv1.weight" in published.sources("image_encoder.resnet.conv1.weight")
@@ -258,7 +247,7 @@ def test_optimiser_penalises_in_the_gradient():
 
 
 def test_without_context_a_hand_does_not_see_the_other_code():
-    """The ablation: codes leave the anchor encoder as they are."""
+    """The ablation: codes of the anchor encoder are not changed."""
     network = RefinedOccupancyNetwork("resnet18", initial={"width": 12}, context=False)
     assert network.architecture["context"] is False
     codes = {side: torch.randn(2, 256) for side in Side}
@@ -338,16 +327,7 @@ def test_labels_survive_batch_statistics_that_both_hands_share(shared):
 @torch.no_grad()
 @pytest.mark.parametrize(
     "device",
-    [
-        pytest.param("cpu", marks=pytest.mark.slow),
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-            ],
-        ),
-    ],
+    [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)],
 )
 def test_any_device_gives_the_reference_numbers(device):
     """Full float32: the ninth and tenth neighbour of a query are as near as 1.5e-5, too near for TF32."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from im2hands.geometry import pieces
 from im2hands.networks import vector_attention as module
 from im2hands.networks.vector_attention import ExtraTerms, NeighbourTerms, PairMaps, QueryTerms, vector_attention
+from tests.networks.comparing import assert_same, with_gradients
 
 WIDTH, ANCHORS, NEIGHBOURS = 6, 11, 4
 
@@ -29,11 +30,9 @@ def terms_of(dtype: torch.dtype, count: int, extra: bool, shared_query: bool) ->
 
 
 def values_and_gradients(function, terms: tuple) -> list[Tensor]:
-    output = function(*terms)
-    factors = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
     groups = [each for each in terms if each is not None and not isinstance(each, Tensor)]
     leaves = [getattr(group, field.name) for group in groups for field in fields(group)]
-    return [output, *torch.autograd.grad((output * factors).sum(), leaves)]
+    return with_gradients(function(*terms), leaves, all_used=True)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
@@ -47,11 +46,8 @@ def test_same_values_and_gradients_as_all_pairs_at_once(
     """Pieces of one query, of a few, and one piece; the second pass computes them again."""
     monkeypatch.setattr(pieces, "CACHE_BYTES", cache)
     terms = terms_of(dtype, count, extra, shared_query)
-    for ours, plain in zip(
-        values_and_gradients(vector_attention, terms), values_and_gradients(module._plain, terms), strict=True
-    ):
-        scale = max(1.0, plain.abs().max().item()) if plain.numel() else 1.0
-        torch.testing.assert_close(ours, plain, rtol=0, atol=tolerance * scale)
+    ours, plain = (values_and_gradients(form, terms) for form in (vector_attention, module._plain))
+    assert_same(ours, plain, tolerance)
 
 
 def test_gradients_are_those_of_finite_differences():

@@ -14,9 +14,8 @@ import torch
 
 from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import Side
-from im2hands.parity.case import Comparison, Golden, GoldenFolder
+from im2hands.parity.case import Comparison, Golden
 from im2hands.parity.cases import halo_decoder, mano_forward
-from im2hands.parity.registry import all_cases
 from tests.naive.bone_decoders import naive_bone_logits
 from tests.naive.hand_frames import naive_frames, palm_points
 from tests.naive.inside import published_parity
@@ -24,8 +23,8 @@ from tests.naive.mano import TIPS, naive_hand, naive_steps, rodrigues
 from tests.naive.metrics import intersection_over_union, surface_distances
 from tests.naive.published_bones import naive_published_hand
 from tests.parity.fresh_hands import fresh_camera, fresh_hands, fresh_pair
+from tests.reference import FOLDER
 
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", all_cases())
 NAMES = ("left", "right")
 
 
@@ -89,7 +88,7 @@ def fill_halo_decoder(file: Recorder, rng: np.random.Generator) -> None:
 
 
 def fill_mano_forward(file: Recorder, rng: np.random.Generator) -> None:
-    """Correctives of the stand-in dealt anew over the vertices, poses and shapes anew."""
+    """Correctives of the stand-in redistributed over the vertices, with new poses and shapes."""
     turns = rng.permutation(778)
     file.replace({name: file[name][turns] for name in ("model_shapedirs_q", "model_posedirs_q")})
     pose = np.concatenate([rng.standard_normal((6, 3)), 0.4 * rng.standard_normal((6, 45))], 1)

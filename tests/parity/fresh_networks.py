@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from im2hands.hands.joints import JointOrder, reorder
+from im2hands.hands.sides import SIDES
 from im2hands.parity.cases import init_occ, intaghand_network, kpts_ref, ref_occ
 from im2hands.parity.network_fields import Backward, golden_image, gradients_of, training_prefix, without_dropout
 from im2hands.parity.weights_rule import rule_weights
@@ -26,7 +27,6 @@ from tests.naive.refined_occupancy import naive_refined
 from tests.parity.fresh_files import FOLDER, NAMES, Recorder
 from tests.parity.fresh_hands import fresh_camera, fresh_pair
 
-SIDES = init_occ.SIDES
 BATCHES = (("", 1), ("train_", 2))
 
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from im2hands.geometry.cameras import Camera
-from im2hands.parity.case import GoldenFolder
 from im2hands.parity.cases.halo_frames import CASE
 from tests.naive.hand_frames import naive_frames
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
-
-
-def test_every_output_agrees():
-    golden = FOLDER.find(CASE.name)
-    failed = [comparison for comparison in CASE.run(golden, FOLDER) if not comparison.passed]
-    assert not failed
-    assert golden.unused == []
+from tests.reference import FOLDER
 
 
 def test_joints_reproject_onto_their_pixels():

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from im2hands.hands.joints import MIDDLE_BASE
-from im2hands.parity.case import GoldenFolder
 from im2hands.parity.cases.kpts_ref import CASE, keypoints_of
 from im2hands.training.keypoint_losses import refinement_loss
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
-
-
-def test_every_output_agrees():
-    golden = FOLDER.find(CASE.name)
-    comparisons = list(CASE.run(golden, FOLDER))
-    assert len(comparisons) == 102
-    assert not [comparison for comparison in comparisons if not comparison.passed]
-    assert golden.unused == ["camera", "train_camera"]
+from tests.reference import FOLDER
 
 
 def test_a_common_origin_of_truth_and_prediction_would_be_another_loss():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-from im2hands.parity.case import Comparison, Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of, training_batch
+from im2hands.hands.sides import SIDES
+from im2hands.parity.case import Comparison, Golden
+from im2hands.parity.cases.init_occ import camera_of, hands_of, training_batch
 from im2hands.parity.cases.ref_occ import CASE, anchors_of, network_of
 from im2hands.parity.network_fields import compare_probe, golden_image
 from im2hands.training.losses import occupancy_loss
@@ -17,8 +17,7 @@ from im2hands.training.refined_losses import PENETRATION_WEIGHT, penetration
 from tests.naive.cross_attention import naive_cross_attention, naive_logits
 from tests.naive.point_transformer import naive_encoding
 from tests.naive.refined_occupancy import naive_refined
-
-FOLDER = GoldenFolder(Path(__file__).parents[1] / "golden", (CASE,))
+from tests.reference import FOLDER
 
 
 @pytest.fixture
@@ -28,14 +27,6 @@ def golden() -> Golden:
 
 def same(golden: Golden, field: str, tensor: torch.Tensor) -> Comparison:
     return golden.compare(field, tensor.numpy(), "forward", relative_to="largest")
-
-
-@pytest.mark.slow
-def test_every_output_agrees(golden):
-    comparisons = list(CASE.run(golden, FOLDER))
-    assert len(comparisons) == 140
-    assert not [comparison for comparison in comparisons if not comparison.passed]
-    assert golden.unused == []
 
 
 def plain_values(golden: Golden) -> Iterator[Comparison]:

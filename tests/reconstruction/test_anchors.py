@@ -8,8 +8,9 @@ import pytest
 from im2hands.datasets.anchors import AnchorSet
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.geometry.isosurface import subdivision
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import BONE_ENDS, BONE_STARTS
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
@@ -27,7 +28,6 @@ from im2hands.reconstruction.anchors import (
     imaged_hands,
     write_anchors,
 )
-from im2hands.reconstruction.placement import PalmFrame
 from stages import generate_anchors as stage
 from tests.training.occupancy_frames import write_initial, write_queries
 from tests.training.two_hand_frames import make_split
@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def initial(data, tmp_path_factory):
-    return write_initial(tmp_path_factory.mktemp("initial"), data, write_queries(data))
+    return write_initial(tmp_path_factory.mktemp("initial"), data.hands, write_queries(data))
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +179,10 @@ def test_stored_anchors_are_found_by_frame(data, initial, rows, tmp_path):
     for row in rows:
         assert stored.draws(row["frame_id"]) == 2
         for draw in range(2):
-            both = np.stack([points_of(row, side)[draw] for side in (Side.LEFT, Side.RIGHT)])
+            both = np.stack([points_of(row, side)[draw] for side in SIDES])
             np.testing.assert_array_equal(stored.anchors(row["frame_id"], draw), both)
         assert stored.reasons(row["frame_id"]) == {Side.LEFT: None, Side.RIGHT: None}
-    with pytest.raises(DataError, match=r"no anchors of frame 77 .*generate_anchors"):
+    with pytest.raises(DataError, match=r"no anchors for frame 77 .*generate_anchors"):
         stored.anchors(77, 0)
     with pytest.raises(IndexError):
         stored.anchors(0, 2)
@@ -190,7 +190,7 @@ def test_stored_anchors_are_found_by_frame(data, initial, rows, tmp_path):
 
 def test_stage(data, initial, tmp_path, capsys):
     """Its parameters reach the anchors."""
-    from im2hands.config import GenerateAnchors
+    from im2hands.config.sections import GenerateAnchors
 
     shards = {"train": 2, "val": 1, "test": 0}
     params = GenerateAnchors(shards=shards, threshold=0.4, draws=1, grid="published", resolution=64)

@@ -16,6 +16,7 @@ from im2hands.datasets.frames import FRAMES, FrameTable
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import write_mesh
+from im2hands.hands.frames import PalmFrame
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
@@ -31,7 +32,6 @@ from im2hands.reconstruction.external import (
     has_triangles_of,
 )
 from im2hands.reconstruction.inputs import NO_VIEW, BoneInputs
-from im2hands.reconstruction.placement import PalmFrame
 from im2hands.reconstruction.storage import read_surfaces, write_surfaces
 from im2hands.reconstruction.surfaces import EMPTY, HandInput
 
@@ -171,7 +171,7 @@ def test_keypoints_say_where_meshes_of_any_triangles_stand(tmp_path, frames, inp
 
 
 def test_a_mesh_without_a_wrist_cannot_be_moved_by_it(tmp_path, frames, inputs):
-    with pytest.raises(DataError, match=r"0_right.ply: is to be moved by its wrist.*alignment to camera"):
+    with pytest.raises(DataError, match=r"0_right.ply: must be moved by its wrist.*alignment to camera"):
         flat(external_surfaces(complete(tmp_path, ball()), frames, inputs, BY_WRIST))
 
 
@@ -218,7 +218,7 @@ def test_the_wrong_unit_is_named(tmp_path, frames, inputs, written, stated, righ
 
 def test_a_folder_of_other_names_is_refused_at_once(tmp_path, frames, inputs):
     write_mesh(tmp_path / "hand.ply", ball())
-    with pytest.raises(DataError, match="holds no mesh of the 4 evaluated hands"):
+    with pytest.raises(DataError, match="contains no mesh of the 4 evaluated hands"):
         external_surfaces(MeshFolder(str(tmp_path)), frames, inputs, AS_THEY_ARE)
     with pytest.raises(DataError, match="folder of external meshes is missing"):
         external_surfaces(MeshFolder(str(tmp_path / "none")), frames, inputs, AS_THEY_ARE)

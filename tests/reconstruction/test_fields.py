@@ -96,7 +96,6 @@ def test_without_a_gpu_the_cpu_is_used_with_a_warning(monkeypatch, caplog):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_gives_the_values_of_the_cpu():
     frames, lengths = hands(6)
     rng = np.random.default_rng(3)

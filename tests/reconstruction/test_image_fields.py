@@ -9,41 +9,34 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config import Evaluate, Reconstruct
+from im2hands.config.sections import Evaluate
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.hands import HandTable
 from im2hands.datasets.queries import EvaluationQueries
 from im2hands.datasets.query_sampling import palm_meshes, write_evaluation_shard
 from im2hands.evaluation.records import read_records
-from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
+from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.initial_occupancy import load_initial_occupancy
-from im2hands.networks.model_folder import ModelCard, write_model
-from im2hands.networks.refined_occupancy import NAME, OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
+from im2hands.networks.refined_occupancy import load_refined_occupancy
 from im2hands.reconstruction.anchors import NO_POINTS, AnchorSettings, AnchorWork
 from im2hands.reconstruction.image_fields import ImageFields
 from im2hands.reconstruction.inputs import COLUMNS, BoneInputs, bone_inputs, evaluated_frames
 from im2hands.reconstruction.storage import read_surfaces
-from im2hands.training.frame_batches import frame_batch
-from stages import evaluate, reconstruct
+from tests.evaluation.test_stages import SETTINGS as SETTINGS_OF_HALO
+from tests.evaluation.test_stages import run_evaluate, run_reconstruct
 from tests.training.occupancy_frames import SAMPLING, write_initial, write_queries
 from tests.training.two_hand_frames import TwoHandSplit, make_split
+from tests.training.untrained import write_refined
 
 ANCHORS = AnchorSettings("default", 64, 0.5)
-SETTINGS = Reconstruct(
-    shards=1,
-    frames_per_pose=None,
-    alignment="wrist",
-    grid="default",
-    resolution=64,
-    thresholds={"halo": 0.5, "initial": 0.5, "im2hands": 0.5},
-    anchor_resolution=64,
-    formats=["glb"],
-)
 METHODS = ["initial", "im2hands"]
+THRESHOLDS = SETTINGS_OF_HALO.thresholds.model_copy(update={"im2hands": 0.5})
+SETTINGS = SETTINGS_OF_HALO.model_copy(update={"shards": 1, "resolution": 64, "thresholds": THRESHOLDS})
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +57,8 @@ def queries(data) -> Path:
 @pytest.fixture(scope="module")
 def models(data) -> dict[str, Path]:
     """Untrained networks; the refined one gives nearly the initial field, moved by anchors and image."""
-    folders = {"initial": write_initial(data.folder / "initial", data, write_queries(data))}
-    first, _ = load_initial_occupancy(folders["initial"])
-    torch.manual_seed(1)
-    sizes = {name: value for name, value in first.architecture.items() if name != "encoder"}
-    network = RefinedOccupancyNetwork(first.architecture["encoder"], sizes, (8, 12), 1, 8)
-    network.start_from_initial(first)
-    network.start_as_initial_field()
-    with torch.no_grad():
-        network.decoder.last.weight.add_(torch.randn_like(network.decoder.last.weight), alpha=0.3)
-    compat = dict.fromkeys(OPTIONS, "consistent")
-    folders["im2hands"] = data.folder / "im2hands"
-    write_model(
-        folders["im2hands"],
-        network.state_dict(),
-        ModelCard(NAME, network.architecture, {"kind": "trained"}, "none", "none", compat=compat),
-    )
-    return folders
+    initial = write_initial(data.folder / "initial", data.hands, write_queries(data))
+    return {"initial": initial, "im2hands": write_refined(data.folder / "im2hands", initial, moved=0.3)}
 
 
 @pytest.fixture(scope="module")
@@ -98,23 +76,10 @@ def fields_of(data, models, method, seed=3) -> ImageFields:
     return ImageFields(method, *files, seed, ANCHORS)
 
 
-def made(data, queries, models, method, folder, params=SETTINGS, shard=0, shards=1, **changes) -> Path:
+def made(data, queries, models, hand_model, method, folder, params=SETTINGS, shard=0, shards=1, **changes) -> Path:
     """Runs the stage and returns its mesh shard."""
-    meshes = folder / f"meshes/{shard}.arrow"
-    files = {"frames": data.frames, "hands": data.hands, "images": data.images, "queries": queries}
-    files |= {"model": models[method], "hand_model": data.folder / "hand_model", "meshes": meshes}
-    files |= {"timings": folder / f"timings/{shard}.parquet", "scenes": folder / f"glb/{shard}"}
-    behaviour = {"angle_clamp": "consistent", "query_frame": "consistent"}
-    reconstruct.main(
-        method=method,
-        source="model",
-        shard=shard,
-        shards=shards,
-        seed=3,
-        params=params,
-        **{name: str(path) for name, path in files.items()} | behaviour | changes,
-    )
-    return meshes
+    files = {"queries": str(queries), "hand_model": str(hand_model)}
+    return run_reconstruct(data, models[method], folder, shard, shards, params, method=method, **files, **changes)
 
 
 def expected_values(data, models, method, frames, place, side, points) -> np.ndarray:
@@ -181,16 +146,10 @@ def test_a_frame_that_is_not_usable_is_refused(data, queries, models, frames):
         fields_of(data, models, "initial")(evaluated(evaluated.views[0]))
 
 
-@pytest.fixture(scope="module")
-def hand_model(data) -> Path:
-    write_hand_model_folder(data.folder / "hand_model")
-    return data.folder / "hand_model"
-
-
 @pytest.fixture(scope="module", params=METHODS)
 def every_frame(request, data, queries, models, hand_model, tmp_path_factory) -> tuple[str, Path]:
     """Method and mesh shard of all frames."""
-    return request.param, made(data, queries, models, request.param, tmp_path_factory.mktemp(request.param))
+    return request.param, made(data, queries, models, hand_model, request.param, tmp_path_factory.mktemp(request.param))
 
 
 def rows_of(paths) -> dict[tuple, tuple]:
@@ -218,12 +177,14 @@ def test_stage_makes_every_hand_of_every_frame(data, every_frame):
     assert len(list((every_frame[1].parent.parent / "glb/0").glob("*_frame*.glb"))) == 4
 
 
-def test_shards_and_fewer_frames_change_no_hand(data, queries, models, every_frame, tmp_path):
+def test_shards_and_fewer_frames_change_no_hand(data, queries, models, hand_model, every_frame, tmp_path):
     method, whole = every_frame
-    shards = [made(data, queries, models, method, tmp_path / "shards", shard=part, shards=2) for part in range(2)]
+    shards = [
+        made(data, queries, models, hand_model, method, tmp_path / "shards", shard=part, shards=2) for part in range(2)
+    ]
     assert rows_of(shards) == rows_of([whole])
     first = SETTINGS.model_copy(update={"frames_per_pose": 1})
-    rows = rows_of([made(data, queries, models, method, tmp_path / "first", params=first)])
+    rows = rows_of([made(data, queries, models, hand_model, method, tmp_path / "first", params=first)])
     assert {frames for _, frames in rows} == {(0,), (2,)}
     assert rows.items() <= rows_of([whole]).items()
 
@@ -231,19 +192,17 @@ def test_shards_and_fewer_frames_change_no_hand(data, queries, models, every_fra
 @pytest.mark.slow
 def test_workers_change_no_byte(data, queries, models, hand_model, tmp_path):
     """Refined occupancy; the initial one goes the same way with less to pickle."""
-    paths = [made(data, queries, models, "im2hands", tmp_path / str(count), threads=count) for count in (1, 2)]
+    paths = [
+        made(data, queries, models, hand_model, "im2hands", tmp_path / str(count), threads=count) for count in (1, 2)
+    ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_records_have_a_row_for_every_hand_and_frame(data, queries, hand_model, every_frame, tmp_path):
     method, meshes = every_frame
-    files = {"meshes": meshes, "hands": data.hands, "frames": data.frames, "images": data.images, "queries": queries}
-    files |= {"hand_model": hand_model, "output": tmp_path / "metrics/0.parquet"}
     measuring = Evaluate(surface_samples=200, penetration="grid", penetration_cell_mm=8)
-    evaluate.main(
-        method=method, source="model", seed=3, params=measuring, **{name: str(path) for name, path in files.items()}
-    )
-    rows = read_records([files["output"]])
+    files = {"queries": str(queries), "hand_model": str(hand_model)}
+    rows = read_records([run_evaluate(data, meshes, tmp_path, method=method, params=measuring, **files)])
     assert rows["frame_id"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     cameras = [data.frame_table.table["camera"][frame].as_py() for frame in rows["frame_id"]]
     assert rows["camera"].tolist() == cameras

@@ -1,4 +1,4 @@
-"""IntagHand's hands in the world: their pixels in the crop's camera, their depth, and predictions that stand nowhere."""
+"""IntagHand's hands in the world: their pixels in the crop's camera, their depth, and predictions that cannot be placed."""
 
 from __future__ import annotations
 

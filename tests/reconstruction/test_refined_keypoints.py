@@ -1,4 +1,4 @@
-"""Refining a keypoint source: what the network is shown, where its result stands, what is left out and why."""
+"""Refining a keypoint source: the input of the network, the position of its result, what is left out and why."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance, ShardReader, ShardWriter, write_parquet
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
-from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.reconstruction.refined_keypoints import refined_keypoints
 from stages import refine_keypoints
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
+from tests.training.untrained import write_network
 
 
 class Recorder:
@@ -58,17 +58,8 @@ def model(tmp_path_factory):
     """Folder of a network that changes nothing."""
     network = KeypointRefinementNetwork("resnet18", token_widths=(8,), image_channels=4)
     network.start_as_identity()
-    card = ModelCard(
-        network="keypoint_refinement",
-        architecture=network.architecture,
-        origin={"kind": "trained"},
-        dataset="none",
-        licence="none",
-        compat={"joint_regressors": "consistent"},
-    )
     folder = tmp_path_factory.mktemp("model")
-    write_model(folder, network.state_dict(), card)
-    return folder
+    return write_network(folder, "keypoint_refinement", network, joint_regressors="consistent")
 
 
 def test_the_network_sees_wrists_in_place_and_its_change_arrives_in_the_world(frames, given):
@@ -145,7 +136,7 @@ def test_unusable_frames_keep_their_row_and_say_why(data, given, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("other frames", r"holds keypoints of other frames than .*frames.*test\.parquet"),
+        ("other frames", r"its keypoints do not belong to the frames of .*frames.*test\.parquet"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
     ],

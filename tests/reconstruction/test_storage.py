@@ -73,7 +73,7 @@ def test_labels_of_other_queries_are_refused(tmp_path):
 
 
 def test_shard_does_not_depend_on_time(tmp_path):
-    """Wall-clock times differ from run to run; they stand in their own file."""
+    """Wall-clock times differ from run to run; they are in a separate file."""
     (first, _, _), _ = write(tmp_path / "a", pairs())
     slower = [[surface(0, side, extraction_s=9.0) for side in (Side.RIGHT, Side.LEFT)], pairs()[1]]
     (second, _, _), _ = write(tmp_path / "b", slower)

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from im2hands.geometry.isosurface import FULL, NOT_FINITE
 from im2hands.geometry.mesh import is_watertight
+from im2hands.hands.frames import PalmFrame, query_points
 from im2hands.hands.sides import Side
-from im2hands.reconstruction.placement import PalmFrame, query_points
 from im2hands.reconstruction.surfaces import EMPTY, Extraction, HandInput, reconstruct_hands, reconstruct_pairs
 
 CENTRES = np.array([[0.1, 0.05, -0.02], [-0.2, 0.1, 0.0], [0.0, 0.0, 0.15], [0.05, -0.25, 0.1]])
@@ -123,7 +123,7 @@ def test_a_part_that_the_search_missed_makes_it_ask_for_every_point():
 
 
 def test_failures_do_not_disturb_the_others():
-    """A rejected hand, an empty field and one that is not finite stand between two good ones."""
+    """A rejected hand, an empty field and one that is not finite are between two good ones."""
     hands = [hand(0, Side.RIGHT), hand(1, Side.LEFT, rejected="palm without a plane"), *map(right, (2, 3)), right(4)]
     hands[2] = HandInput(**vars(hands[2]) | {"bone_lengths": np.full(16, -1.0)})
     hands[3] = HandInput(**vars(hands[3]) | {"bone_lengths": np.full(16, np.nan)})

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import numpy as np
 import pytest
 
-from tests.report.chromium import chromium, chromium_program
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium_program() is None and "IM2HANDS_REQUIRE_BROWSER" not in os.environ, reason="Chromium is not installed"
-    ),
-]
+pytestmark = pytest.mark.browser
 MODES = ("truth", "prediction", "overlay", "compare", "error", "missed")
 SIZES = [(1280, 900, False, False), (1280, 900, True, False), (390, 844, False, True)]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as tab:
-        yield tab
 
 
 def problems(browser):
@@ -45,7 +30,7 @@ def picture_of_the_view(browser) -> np.ndarray:
 
 
 def colourful(picture: np.ndarray) -> float:
-    """Share of pixels that are no grey."""
+    """Share of pixels that are not grey."""
     return float((np.ptp(picture, axis=-1) > 45).mean())
 
 

@@ -1,4 +1,4 @@
-"""Pictures show meshes where the camera sees them, and stand on any background."""
+"""Pictures show meshes where the camera sees them, and work on any background."""
 
 from __future__ import annotations
 

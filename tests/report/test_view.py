@@ -1,4 +1,5 @@
-"""`im2hands view`: the page's data are the meshes, their distances and where they stand in each other; bad input is refused."""
+"""`im2hands view`: the page's data are the meshes, their distances and where they penetrate each other; bad input is
+refused."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ import urllib.request
 import numpy as np
 import pytest
 import trimesh
+from typer.testing import CliRunner
 
+from im2hands.cli import app
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_parts, write_mesh, write_scene
 from im2hands.hands.sides import Side
@@ -45,8 +48,18 @@ def positions(part):
     return np.array(part["low"]) + stored / 65_535 * np.array(part["span"])
 
 
+def viewed(*words) -> str:
+    """What `im2hands view` writes."""
+    page = words[0].parent / "page.html"
+    result = CliRunner().invoke(app, ["view", *map(str, words), "-o", str(page)])
+    assert result.exit_code == 0, result.output
+    return page.read_text()
+
+
 def test_frames_sides_and_positions_reach_the_page(folders):
-    data = view_data(read_panels([folders / "first", folders / "second"]), 60)
+    panels, truth = [folders / "first", folders / "second"], folders / "true"
+    assert viewed(*panels, "--truth", truth) == view_page(read_panels(panels, truth), 60)
+    data = view_data(read_panels(panels), 60)
     assert [frame["label"] for frame in data["frames"]] == ["f0", "f1", "f2"]
     assert len(data["panels"]) == 2 and not data["truth"] and not data["errors"]
     for number, frame in enumerate(data["frames"]):
@@ -82,6 +95,7 @@ def test_parts_of_a_scene_keep_their_names_and_millimetres_are_seen(tmp_path):
     millimetres = [Mesh(1e3 * mesh.vertices, mesh.faces) for mesh in (sphere(0.06), sphere(-0.06))]
     write_scene(tmp_path / "a.glb", dict(zip(("left_hand", "right_hand"), millimetres, strict=True)))
     assert sorted(read_parts(tmp_path / "a.glb")) == ["left_hand", "right_hand"]
+    assert "left_hand" in viewed(tmp_path / "a.glb")
     parts = read_panels([tmp_path / "a.glb"])[0].frames[0].parts()
     assert {part.side for part in parts} == set(Side)
     assert np.ptp(np.concatenate([part.mesh.vertices for part in parts])[:, 0]) == pytest.approx(0.22, abs=1e-3)
@@ -94,6 +108,7 @@ def test_a_picture_of_reconstruct_is_turned_to_its_camera(tmp_path):
     (tmp_path / "out/photo/result.json").write_text(json.dumps({"camera_of_crop": {"R": turn.tolist()}}))
     for side, at in (("left", 0.06), ("right", -0.06)):
         write_mesh(tmp_path / f"out/photo/{side}.ply", sphere(at))
+    assert viewed(tmp_path / "out") == view_page(read_panels([tmp_path / "out"]), 60)
     (frame,) = view_data(read_panels([tmp_path / "out"]), 60)["frames"]
     middle = {part["name"]: positions(part).mean(0) for part in frame["panels"][0]}
     assert frame["label"] == "photo"
@@ -109,6 +124,7 @@ def test_results_of_the_workflow_meet_the_truth_of_their_checkout(results):
     shards = folder / "results/halo/model/meshes"
     shards.mkdir(parents=True)
     shutil.copy(results.arguments["meshes"][0], shards)
+    assert viewed(folder / "results/halo/model") == view_page(read_panels([folder / "results/halo/model"]), 60)
     data = view_data(read_panels([folder / "results/halo/model"]), 2)
     assert len(data["frames"]) == 2 and data["found"] == 5
     assert data["truth"] and data["errors"] and data["limit"] <= 10
@@ -124,8 +140,8 @@ def test_an_open_mesh_gives_no_penetration(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda path: None, DataError, "is not there"),
-        (lambda path: path.mkdir(), DataError, "holds no mesh"),
+        (lambda path: None, DataError, "does not exist"),
+        (lambda path: path.mkdir(), DataError, "contains no mesh"),
         (lambda path: path.write_text("ply\nformat ascii 1.0\nelement vertex 9"), DamagedFileError, "not a readable"),
     ],
 )

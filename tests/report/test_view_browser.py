@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import numpy as np
 import pytest
@@ -14,15 +12,9 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import write_text
 from im2hands.report.view_files import read_panels
 from im2hands.report.view_page import view_page
-from tests.report.chromium import chromium, chromium_program
 from tests.report.test_view import sphere
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium_program() is None and "IM2HANDS_REQUIRE_BROWSER" not in os.environ, reason="Chromium is not installed"
-    ),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +77,3 @@ def test_panels_turn_together_and_every_control_works(browser, page, width, heig
     assert browser.evaluate("document.querySelector('.frame-name').textContent") == "f2 (3 of 3)"
     assert [address for address in browser.requests if not address.startswith("data:")] == [page.resolve().as_uri()]
     assert browser.problems == [] and browser.evaluate("document.documentElement.dataset.errors") == "0"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as tab:
-        yield tab

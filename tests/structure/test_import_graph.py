@@ -8,38 +8,32 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     "io",
+    "config",
     "geometry",
     "rendering",
     "hands",
     "datasets",
-    "keypoint_sources",
     "networks",
     "training",
     "reconstruction",
     "evaluation",
     "parity",
     "report",
+    "photographs",
 )
-MODULES = {
-    "config_base": (),
-    "config_training": ("config_base",),
-    "config": ("io", "config_base", "config_training"),
-    "configure": ("io", "config"),
-    "doctor": ("io", "config"),
-    "reconstructor": ROOMS,
-    "own_images": (*ROOMS, "reconstructor"),
-    "cli": (*ROOMS, "config", "configure", "doctor", "own_images"),
-}
+BESIDE = {"reconstruction": {"training"}, "photographs": {"training", "parity"}}
+"""Rooms further up that a room does not enter all the same: whoever uses networks needs no trainer."""
+MODULES = {"doctor": ("io", "config", "networks"), "cli": (*ROOMS, "doctor")}
 
 
 def imported_rooms(file: Path) -> set[str]:
-    """Second part of every `im2hands.x...` name that a module imports, wherever the import stands."""
+    """Second part of every `im2hands.x...` name that a module imports, wherever the import is."""
     rooms = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import; write the whole name"
+            assert node.level == 0, f"{file}: relative import; write the full module name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
@@ -51,7 +45,7 @@ def test_rooms_import_only_rooms_above_them():
     wrong = []
     for place, room in enumerate(ROOMS):
         for file in (ROOT / "im2hands" / room).rglob("*.py"):
-            forbidden = imported_rooms(file) - set(ROOMS[: place + 1])
+            forbidden = imported_rooms(file) - (set(ROOMS[: place + 1]) - BESIDE.get(room, set()))
             if forbidden:
                 wrong.append(f"{file.relative_to(ROOT)} imports {sorted(forbidden)}")
     assert not wrong
@@ -86,11 +80,11 @@ def test_package_files_only_hold_a_docstring():
 
 
 def test_files_stay_readable():
-    """A file of much more than 400 lines wants to be two."""
+    """A file of more than 400 lines wants to be two."""
     long = {
         str(file.relative_to(ROOT)): count
         for folder in ("im2hands", "stages", "workflow")
         for file in (ROOT / folder).rglob("*.py")
-        if (count := len(file.read_text().splitlines())) > 440
+        if (count := len(file.read_text().splitlines())) > 400
     }
     assert not long

@@ -1,7 +1,10 @@
-"""A made-up occupancy dataset that trains in seconds: balls of different sizes instead of hands."""
+"""Made-up data that train in seconds: balls of different sizes instead of hands, and a few frames of two hands."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,15 @@ import pyarrow as pa
 import pytest
 
 from im2hands.datasets.hands import HANDS
+from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.queries import QUERIES, SETS, Quantisation
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance, ShardWriter, write_parquet
+from tests.training import trained as small
+from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
+from tests.training.trained import balls_inputs, trained
+from tests.training.two_hand_frames import make_split
+from tests.training.untrained import write_halo, write_intaghand
 
 POINTS = {"near_surface": 1024, "uniform_cube": 512, "uniform_hand": 1024}
 
@@ -85,3 +94,40 @@ def balls(tmp_path_factory) -> Path:
     write_split(folder, "train", 12)
     write_split(folder, "val", 4)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_hands(hand_model, tmp_path_factory) -> dict[str, Path]:
+    """Everything that the trainings on photographs read, by the names of their inputs: 4 training and 2 validation frames."""
+    folder = tmp_path_factory.mktemp("two_hands")
+    found = {"hand_model": hand_model, "intaghand": write_intaghand(folder / "intaghand")}
+    for split, poses in (("train", 2), ("val", 1)):
+        data = make_split(folder, split, poses, maps=True)
+        queries = write_queries(data)
+        if split == "train":
+            found["halo"] = write_halo(folder / "halo", LabelledHands(queries, data.hands))
+            found["initial"] = write_initial(folder / "initial", data.hands, queries)
+        found |= data.inputs()
+        found |= {f"{split}_queries": queries, f"{split}_anchors": write_split_anchors(data, found["initial"])}
+    return found
+
+
+@pytest.fixture(scope="session")
+def finished(balls, two_hands, tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of an undisturbed training of a network on this data, trained when it is first asked for."""
+
+    @cache
+    def folder_of(network: str) -> Path:
+        recipe = getattr(import_module(f"im2hands.training.{network}"), network.upper())
+        inputs = balls_inputs(balls) if network == "halo" else two_hands
+        folder = tmp_path_factory.mktemp(f"finished_{network}")
+        trained(recipe, getattr(small, network.upper()), inputs, folder)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture
+def undisturbed_halo(finished) -> Path:
+    """Made before the test disturbs anything."""
+    return finished("halo")

@@ -1,4 +1,5 @@
-"""What trainings of occupancy from photographs read besides `two_hand_frames`: query points, an initial network, anchors."""
+"""What trainings of occupancy from photographs read in addition to `two_hand_frames`: query points, an initial network,
+anchors."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance
 from im2hands.networks.halo import HaloNetwork
 from im2hands.networks.initial_occupancy import NAME, POINT_FEATURES, InitialOccupancyNetwork
-from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.reconstruction.anchors import AnchorSettings, AnchorWork, write_anchors
 from im2hands.training.initial_occupancy import widened
 from tests.training.two_hand_frames import TwoHandSplit
+from tests.training.untrained import write_network
 
 COUNTS = {"near_surface": 512, "uniform_hand": 1024}
 SAMPLING = Sampling.of_params(6.0, 16.0, "consistent", seed=5)
@@ -31,21 +32,19 @@ def write_queries(data: TwoHandSplit) -> Path:
     return shard.parent / "manifest.json"
 
 
-def write_initial(folder: Path, data: TwoHandSplit, queries: Path, depth_reference: str = "consistent") -> Path:
+def write_initial(folder: Path, hands: Path, queries: Path, depth_reference: str = "consistent") -> Path:
     """Folder of an untrained initial network whose fields are soft balls about the bones, and a little of the image."""
     torch.manual_seed(0)
     options = {"depth_reference": depth_reference, "penetration_frame": "consistent"}
     network, balls = InitialOccupancyNetwork("resnet10_narrow", width=24, **options), HaloNetwork(width=24)
-    balls.decoders.start_as_balls(LabelledHands(queries, data.hands).bone_centres())
+    balls.decoders.start_as_balls(LabelledHands(queries, hands).bone_centres())
     for decoder in network.decoders.values():
         decoder.load_state_dict(widened(balls, POINT_FEATURES))
         with torch.no_grad():
             decoder.layers[2].weight[..., -POINT_FEATURES:].normal_(std=0.1)
         decoder.layers[2].weight.data[..., decoder.width :] *= 0.1  # what was seen moves the balls' surface a little
         decoder.layers[-1].bias.data += 1  # so few units make small balls
-    card = ModelCard(NAME, network.architecture, {"kind": "trained"}, "none", "none", compat=options)
-    write_model(folder, network.state_dict(), card)
-    return folder
+    return write_network(folder, NAME, network, **options)
 
 
 def write_split_anchors(data: TwoHandSplit, initial: Path, draws: int = 2, points: int = 256) -> Path:

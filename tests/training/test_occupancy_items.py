@@ -111,9 +111,9 @@ def test_a_set_that_is_not_stored_is_named(tmp_path):
     write_split(tmp_path, "train", 2, {"near_surface": 0, "uniform_cube": 64, "uniform_hand": 0})
     hands = LabelledHands(tmp_path / "queries/train/manifest.json", tmp_path / "train.parquet")
     assert points_per_set(hands, 64, 1.0) == {"uniform_cube": 64}
-    with pytest.raises(DataError, match="holds no near_surface points"):
+    with pytest.raises(DataError, match="contains no near_surface points"):
         points_per_set(hands, 64, 0.5)
-    with pytest.raises(DataError, match="64 uniform_cube points, but 100 are asked for"):
+    with pytest.raises(DataError, match="64 uniform_cube points, but 100 are needed"):
         TrainingSteps(hands, 1, {"uniform_cube": 100}, 0)[0]
 
 

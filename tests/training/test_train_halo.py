@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -16,89 +15,40 @@ import pytest
 import torch
 
 from im2hands.datasets.occupancy_items import TrainingSteps
-from im2hands.io.errors import Im2HandsError
 from im2hands.networks.halo import load_halo
-from im2hands.training.halo import train_halo
-from im2hands.training.loop import LoopSettings
+from im2hands.training.halo import HALO
+from tests.training import trained as small
 from tests.training.conftest import write_split
+from tests.training.stopping import asked_items, stopped_at
+from tests.training.trained import balls_inputs, curves, outputs, trained
 
 ROOT = Path(__file__).parents[2]
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
 
 
 def run(balls: Path, folder: Path, **changes) -> dict:
     """Trains in `folder` for 25 steps, validating every 10."""
-    loop = {
-        "steps": 25,
-        "validate_every": 10,
-        "learning_rate": 5e-3,
-        "schedule": "cosine",
-        "seed": 1,
-        "weight_average": 0.9,
-    }
-    others = {
-        "size_spread": 0.05,
-        "batch_hands": 3,
-        "points_per_hand": 128,
-        "uniform_share": 0.5,
-        "validation_points": 256,
-        "width": 8,
-    }
-    loop |= {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    return train_halo(
-        train=balls / "queries/train/manifest.json",
-        val=balls / "queries/val/manifest.json",
-        train_hands=balls / "train.parquet",
-        val_hands=balls / "val.parquet",
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **{**others, **changes},
-    )
+    return trained(HALO, small.HALO, balls_inputs(balls), folder, **changes)
 
 
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
-
-
-def interrupted_at(monkeypatch, step: int) -> None:
-    """Makes the data of a step raise, as if the process had ended there."""
-    original = TrainingSteps.__getitem__
-
-    def stop(self, index):
-        if index == step:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    monkeypatch.setattr(TrainingSteps, "__getitem__", stop)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(balls, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(balls, folder)
-    return folder
-
-
-def test_outputs(undisturbed, balls):
-    card = json.loads((undisturbed / "model/card.json").read_text())
-    metrics = json.loads((undisturbed / "model/metrics.json").read_text())
+def test_outputs(undisturbed_halo):
+    card = json.loads((undisturbed_halo / "model/card.json").read_text())
+    metrics = json.loads((undisturbed_halo / "model/metrics.json").read_text())
     assert card["dataset"] == "balls"
     assert card["compat"] == {"angle_clamp": "consistent", "label_rule": "consistent"}
     assert card["metrics"] == metrics
     assert set(metrics) == {"step", "steps", "val_iou", "val_loss", "val_hands", "val_set"}
-    network, _ = load_halo(undisturbed / "model")
+    network, _ = load_halo(undisturbed_halo / "model")
     assert network.architecture["width"] == 8
-    assert [p.name for p in (undisturbed / "checkpoints").iterdir()] == ["finished.ckpt"]
-    assert list((undisturbed / "logs").glob("events.out.tfevents.*"))
+    assert [p.name for p in (undisturbed_halo / "checkpoints").iterdir()] == ["finished.ckpt"]
+    assert list((undisturbed_halo / "logs").glob("events.out.tfevents.*"))
+    assert [int(row["step"]) for row in curves(undisturbed_halo)] == list(range(1, 26))
 
 
-def test_training_is_repeatable(balls, undisturbed, tmp_path):
+def test_training_is_repeatable(balls, undisturbed_halo, tmp_path):
     """Two loader processes or none, global generators used or not: the same bytes in every output."""
     torch.rand(3)
-    run(balls, tmp_path, workers=2)
-    assert outputs(tmp_path) == outputs(undisturbed)
+    run(balls, tmp_path, loaders=2)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 def test_it_fits_one_shape_closely(tmp_path):
@@ -112,120 +62,60 @@ def test_it_fits_one_shape_closely(tmp_path):
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_both_losses_and_both_initialisations_fall(balls, tmp_path, loss):
     run(balls, tmp_path, loss=loss, initial_weights="published", steps=60, validate_every=30)
-    with (tmp_path / "model/curves.csv").open() as file:
-        losses = [float(row["train_loss"]) for row in csv.DictReader(file) if row["train_loss"]]
+    losses = [float(row["train_loss"]) for row in curves(tmp_path) if row["train_loss"]]
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("step", [4, 10, 17, 24])
-def test_interrupted_training_ends_with_the_same_bits(balls, undisturbed, tmp_path, monkeypatch, step):
-    with monkeypatch.context() as patched:
-        interrupted_at(patched, step)
-        with pytest.raises(ConnectionAbortedError):
-            run(balls, tmp_path)
+@pytest.mark.parametrize("step", [10, 24])
+def test_interrupted_training_ends_with_the_same_bits(balls, undisturbed_halo, tmp_path, monkeypatch, step):
+    """At a validation and at the last step; others: test_every_training.py."""
+    stopped_at(monkeypatch, TrainingSteps, step, lambda: run(balls, tmp_path))
     assert not (tmp_path / "model").exists()
     run(balls, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
 def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(balls, tmp_path):
     """The average changes what is kept, never the course of the training."""
     for decay in (0.0, 0.9):
         run(balls, tmp_path / str(decay), weight_average=decay)
-    rows = [list(csv.DictReader((tmp_path / decay / "model/curves.csv").open())) for decay in ("0.0", "0.9")]
+    rows = [curves(tmp_path / decay) for decay in ("0.0", "0.9")]
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
     assert [row["val_loss"] for row in rows[0]] != [row["val_loss"] for row in rows[1]]
 
 
-def test_curves_have_one_row_per_step_after_a_resume(balls, tmp_path, monkeypatch):
-    with monkeypatch.context() as patched:
-        interrupted_at(patched, 17)
-        with pytest.raises(ConnectionAbortedError):
-            run(balls, tmp_path)
-    run(balls, tmp_path)
-    with (tmp_path / "model/curves.csv").open() as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file)]
-    assert steps == list(range(1, 26))
-
-
-def test_half_written_checkpoint_is_not_taken(balls, undisturbed, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patched:
-        interrupted_at(patched, 17)
-        with pytest.raises(ConnectionAbortedError):
-            run(balls, tmp_path)
+def test_half_written_checkpoint_is_not_taken(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
+    stopped_at(monkeypatch, TrainingSteps, 17, lambda: run(balls, tmp_path))
     last = tmp_path / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:2000])
     (tmp_path / "checkpoints/.last.x.part.ckpt").write_bytes(b"left over")
     run(balls, tmp_path)
-    assert "Starting afresh" in capsys.readouterr().err
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert "The training starts from the beginning" in capsys.readouterr().err
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["finished.ckpt"]
 
 
-def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patched:
-        interrupted_at(patched, 17)
-        with pytest.raises(ConnectionAbortedError):
-            run(balls, tmp_path, learning_rate=1e-3)
+def test_checkpoint_of_other_parameters_is_not_taken(balls, undisturbed_halo, tmp_path, monkeypatch, capsys):
+    stopped_at(monkeypatch, TrainingSteps, 17, lambda: run(balls, tmp_path, lr=1e-3))
     run(balls, tmp_path)
-    assert "belongs to other parameters" in capsys.readouterr().err
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert "parameters, data or code have changed" in capsys.readouterr().err
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
-def test_finished_training_is_trained_anew_when_forced(balls, undisturbed, tmp_path, monkeypatch):
+def test_finished_training_is_trained_anew_when_forced(balls, undisturbed_halo, tmp_path, monkeypatch):
     """Its archived state must not make a forced run return the old model at once."""
     run(balls, tmp_path)
-    asked = []
-    original = TrainingSteps.__getitem__
-    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, i: asked.append(i) or original(self, i))
+    asked = asked_items(monkeypatch, TrainingSteps)
     run(balls, tmp_path)
     assert asked == list(range(25))
-    assert outputs(tmp_path) == outputs(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed_halo)
 
 
-def test_finished_training_can_be_made_longer(balls, tmp_path, monkeypatch):
-    """With a constant learning rate a longer run goes on from the finished one and ends where a long one ends."""
-    run(balls, tmp_path / "a", schedule="constant", steps=20)
-    asked = []
-    original = TrainingSteps.__getitem__
-    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, i: asked.append(i) or original(self, i))
-    run(balls, tmp_path / "a", schedule="constant", steps=30)
-    assert asked == list(range(20, 30))
-    run(balls, tmp_path / "b", schedule="constant", steps=30)
-    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(balls, tmp_path):
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(balls, tmp_path, learning_rate=1e30, schedule="constant")
-
-
-PARAMS = {
-    "weights": None,
-    "steps": 120,
-    "batch_hands": 3,
-    "points_per_hand": 128,
-    "lr": 0.005,
-    "schedule": "cosine",
-    "loss": "mse",
-    "initial_weights": "geometric",
-    "width": 8,
-    "uniform_share": 0.5,
-    "size_spread": 0.05,
-    "weight_average": 0.9,
-    "validate_every": 10,
-    "validation_points": 256,
-    "gradient_clip": 1.0,
-    "precision": "auto",
-}
+PARAMS = small.HALO | {"steps": 120, "gradient_clip": 1.0}
 
 
 def stage(balls: Path, folder: Path) -> list[str]:
-    arguments = {
-        "train": balls / "queries/train/manifest.json",
-        "val": balls / "queries/val/manifest.json",
-        "train-hands": balls / "train.parquet",
-        "val-hands": balls / "val.parquet",
+    arguments = {name.replace("_", "-"): path for name, path in balls_inputs(balls).items()} | {
         "checkpoints": folder / "checkpoints",
         "output": folder / "model",
         "logs": folder / "logs",
@@ -253,16 +143,17 @@ def test_killed_process_ends_with_the_same_bytes(balls, tmp_path):
         said = process.communicate()[1]
         assert not (tmp_path / "killed/model").exists()
     assert process.returncode == 143
-    assert re.findall(r"train_halo: interrupted at step \d+ of 120; the same command goes on from there\.", said)
+    assert re.findall(
+        r"train_halo: interrupted at step \d+ of 120; run the same command to continue from there\.", said
+    )
     assert "Traceback" not in said
     subprocess.run(stage(balls, tmp_path / "killed"), cwd=ROOT, check=True, capture_output=True)
     assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["32", "auto", "16-mixed"])
 def test_training_on_a_gpu(balls, tmp_path, precision):
-    settings = {"steps": 200, "validate_every": 100, "learning_rate": 1e-2, "width": 16, "precision": precision}
-    metrics = run(balls, tmp_path, device=torch.device("cuda", 0), workers=2, **settings)
+    settings = {"steps": 200, "validate_every": 100, "lr": 1e-2, "width": 16, "precision": precision}
+    metrics = run(balls, tmp_path, gpus=1, loaders=2, **settings)
     assert metrics["val_iou"] > 0.85

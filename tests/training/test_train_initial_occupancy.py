@@ -1,11 +1,10 @@
-"""Training of initial occupancy: it starts at HALO's field, learns, and a killed run ends as an undisturbed one.
+"""Training of initial occupancy: it starts at HALO's field and learns.
 
 Also what all trainings on frames share: batches, validation frames, the frozen encoder and given weights.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -15,120 +14,53 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import InitialOccupancyTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.datasets.two_hand_item import Augmentation
-from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.errors import CheckpointError, ConfigError, DataError, Im2HandsError
+from im2hands.io.errors import CheckpointError, DataError
+from im2hands.networks.frame_batches import frame_batch
 from im2hands.networks.halo import NAME as HALO
-from im2hands.networks.halo import HaloNetwork, load_halo
-from im2hands.networks.hand_graphs import build_hand_graph
+from im2hands.networks.halo import load_halo
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.initial_occupancy import POINT_FEATURES, load_initial_occupancy
-from im2hands.networks.intaghand import NAME as INTAGHAND
-from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
-from im2hands.networks.model_folder import ModelCard, write_model
+from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.two_hands import query_points_in_camera
-from im2hands.training.frame_batches import FrameSteps, FrameValidation, LabelledFrames, frame_batch
+from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import FrozenEncoder
-from im2hands.training.initial_occupancy import (
-    InitialOccupancyTask,
-    occupancy_scores,
-    started_from,
-    train_initial_occupancy,
-)
+from im2hands.training.initial_occupancy import INITIAL_OCCUPANCY, InitialOccupancyTask, started_from
 from im2hands.training.loop import LoopSettings
+from im2hands.training.losses import occupancy_scores
 from im2hands.training.trained_model import use_given_weights
-from stages import train_initial_occupancy as stage
-from tests.training.occupancy_frames import write_queries
-from tests.training.stopping import ends_as_preempted, terminated_at
-from tests.training.two_hand_frames import make_split
+from tests.training import trained as small
+from tests.training.trained import curves, trained
 
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
-LOOP = {"steps": 5, "validate_every": 2, "learning_rate": 1e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
-OTHERS = {
-    "batch_frames": 2,
-    "points_per_hand": 64,
-    "uniform_share": 0.5,
-    "validation_frames": 2,
-    "validation_points": 256,
-    "image_encoder": "frozen",
-}
 MAPS = ("backbone", "of_heat_maps", "of_dense_maps")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
-    """Everything that the training reads; HALO's field is made of soft balls."""
-    folder = tmp_path_factory.mktemp("two_hands")
-    found: dict[str, Path] = {"halo": folder / "halo", "intaghand": folder / "intaghand"}
-    for name, poses in (("train", 2), ("val", 1)):
-        data = make_split(folder, name, poses)
-        found |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-        found[f"{name}_queries"] = write_queries(data)
-    torch.manual_seed(0)
-    halo = HaloNetwork(width=24)
-    halo.decoders.start_as_balls(LabelledHands(found["train_queries"], found["train_hands"]).bone_centres())
-    halo.decoders.layers[-1].bias.data += 1
-    write_model(found["halo"], halo.state_dict(), card(HALO, halo))
-    graphs = {side: build_hand_graph(np.asarray(model.faces)) for side, model in builtin_hand_models().items()}
-    intaghand = IntagHandNetwork(graphs, torch.rand(778, 3), encoder="resnet10_narrow", widths=(8, 8, 8, 8))
-    write_model(found["intaghand"], intaghand.state_dict(), card(INTAGHAND, intaghand))
-    return found
-
-
-def card(name: str, network: HaloNetwork | IntagHandNetwork) -> ModelCard:
-    return ModelCard(name, network.architecture, {"kind": "trained"}, "none", "none", metrics={"val_iou": 0.5})
-
-
-def run(files, folder: Path, **changes) -> dict:
+def run(two_hands, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    return train_initial_occupancy(
-        **files | {name: changes.pop(name) for name in list(changes) if name in files},
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **OTHERS | changes,
-    )
+    return trained(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, two_hands, folder, **changes)
 
 
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
+def frame_set(two_hands, split: str = "train") -> FrameSet:
+    return FrameSet(two_hands[f"{split}_frames"], two_hands[f"{split}_hands"], two_hands[f"{split}_images"])
 
 
-def curves(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "model/curves.csv").open()))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(files, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(files, folder)
-    return folder
-
-
-def frame_set(files, split: str = "train") -> FrameSet:
-    return FrameSet(files[f"{split}_frames"], files[f"{split}_hands"], files[f"{split}_images"])
-
-
-def labelled(files, split: str = "train", with_images: bool = False) -> LabelledFrames:
-    hands = LabelledHands(files[f"{split}_queries"], files[f"{split}_hands"])
-    return LabelledFrames(frame_set(files, split), hands, with_images)
+def labelled(two_hands, split: str = "train", with_images: bool = False) -> LabelledFrames:
+    hands = LabelledHands(two_hands[f"{split}_queries"], two_hands[f"{split}_hands"])
+    return LabelledFrames(frame_set(two_hands, split), hands, with_images)
 
 
 # ---- batches of frames
 
 
-def test_a_step_is_the_same_whoever_asks_for_it(files):
+def test_a_step_is_the_same_whoever_asks_for_it(two_hands):
     """Also after other steps; hands draw their own points, and every frame comes once per round."""
-    steps = FrameSteps(labelled(files), 2, 64, 0.5, seed=1)
+    steps = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=1)
     batches = [steps[step] for step in range(4)]
-    again = FrameSteps(labelled(files), 2, 64, 0.5, seed=1)[2]
-    other = FrameSteps(labelled(files), 2, 64, 0.5, seed=2)[2]
+    again = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=1)[2]
+    other = FrameSteps(labelled(two_hands), 2, 64, 0.5, seed=2)[2]
     for side in Side:
         assert torch.equal(again.hands[side].points, batches[2].hands[side].points)
         assert torch.equal(again.labels[side], batches[2].labels[side])
@@ -142,9 +74,9 @@ def test_a_step_is_the_same_whoever_asks_for_it(files):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_query_points_of_an_augmented_frame_stay_on_their_pixels(files, flip):
+def test_query_points_of_an_augmented_frame_stay_on_their_pixels(two_hands, flip):
     """Their labels go with them: the points of the hand that is left now are those that the right one had."""
-    frames, queries = frame_set(files), LabelledHands(files["train_queries"], files["train_hands"]).queries
+    frames, queries = frame_set(two_hands), LabelledHands(two_hands["train_queries"], two_hands["train_hands"]).queries
     item, augmentation = frames.item(1), Augmentation(angle=33.0, scale=1.05, flip=flip)
     before, after = (_with_stored_points(one, queries) for one in (item, item.augmented(augmentation)))
     affine = torch.from_numpy(augmentation.affine(256)).float()
@@ -164,8 +96,8 @@ def _pixels(batch, side: Side) -> torch.Tensor:
     return batch.camera.pixels(query_points_in_camera(batch.hands[side], batch.camera))
 
 
-def test_augmented_steps_show_other_images_of_the_same_frames(files):
-    frames = labelled(files, with_images=True)
+def test_augmented_steps_show_other_images_of_the_same_frames(two_hands):
+    frames = labelled(two_hands, with_images=True)
     plain, changed = (FrameSteps(frames, 2, 64, 0.5, seed=1, augmentation=flag)[0] for flag in (False, True))
     assert torch.equal(plain.frame_index, changed.frame_index)
     raw = np.stack([frames.frames.image(int(frame)) for frame in plain.frame_index])
@@ -174,8 +106,8 @@ def test_augmented_steps_show_other_images_of_the_same_frames(files):
     assert not torch.allclose(plain.camera.rotation, changed.camera.rotation)
 
 
-def test_validation_takes_the_first_points_of_evenly_spaced_frames(files):
-    frames = labelled(files)
+def test_validation_takes_the_first_points_of_evenly_spaced_frames(two_hands):
+    frames = labelled(two_hands)
     validation = FrameValidation(frames, most_frames=2, points_per_hand=100)
     assert len(validation) == 1
     batch = validation[0]
@@ -188,18 +120,18 @@ def test_validation_takes_the_first_points_of_evenly_spaced_frames(files):
         validation[1]
 
 
-def test_frames_without_query_points_are_named(files):
-    hands = LabelledHands(files["val_queries"], files["val_hands"])
-    with pytest.raises(DataError, match=r"no query points of hand \S+_left .*sample_queries"):
-        LabelledFrames(frame_set(files), hands, False)
+def test_frames_without_query_points_are_named(two_hands):
+    hands = LabelledHands(two_hands["val_queries"], two_hands["val_hands"])
+    with pytest.raises(DataError, match=r"no query points for hand \S+_left .*sample_queries"):
+        LabelledFrames(frame_set(two_hands), hands, False)
 
 
 # ---- the frozen encoder
 
 
-def test_frozen_maps_do_not_depend_on_room_or_neighbours(files):
+def test_frozen_maps_do_not_depend_on_room_or_neighbours(two_hands):
     """Kept or made again, alone or in a batch: the same bits, and those of the encoder itself up to rounding."""
-    frames, encoder = frame_set(files), load_intaghand(files["intaghand"])[0].image_encoder
+    frames, encoder = frame_set(two_hands), load_intaghand(two_hands["intaghand"])[0].image_encoder
     plenty = FrozenEncoder(encoder, frames, torch.device("cpu"))
     none, some = (FrozenEncoder(encoder, frames, torch.device("cpu"), budget_bytes=room) for room in (0, 2_000_000))
     asked = torch.tensor([2, 0, 3])
@@ -216,27 +148,27 @@ def test_frozen_maps_do_not_depend_on_room_or_neighbours(files):
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
-def test_a_frozen_encoder_is_intaghands_in_every_bit(files, undisturbed):
-    ours = load_initial_occupancy(undisturbed / "model")[0].image_encoder.state_dict()
-    theirs = load_intaghand(files["intaghand"])[0].image_encoder.state_dict()
+def test_a_frozen_encoder_is_intaghands_in_every_bit(two_hands, finished):
+    ours = load_initial_occupancy(finished("initial_occupancy") / "model")[0].image_encoder.state_dict()
+    theirs = load_intaghand(two_hands["intaghand"])[0].image_encoder.state_dict()
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_frozen_maps_give_the_scores_of_the_images(files, split):
+def test_frozen_maps_give_the_scores_of_the_images(two_hands, split):
     """Of the split that is asked for: the frames of training while training, else those of validation."""
-    network = started_from(files["halo"], files["intaghand"])
+    network = started_from(two_hands["halo"], two_hands["intaghand"])
     torch.manual_seed(1)
     for decoder in network.decoders.values():
         torch.nn.init.normal_(decoder.layers[2].weight[..., -POINT_FEATURES:], std=0.3)  # the image matters
     settings = LoopSettings(steps=1, validate_every=1, learning_rate=1.0)
-    sets = [frame_set(files, name) for name in ("train", "val")]
+    sets = [frame_set(two_hands, name) for name in ("train", "val")]
     frozen = tuple(FrozenEncoder(network.image_encoder, each, torch.device("cpu")) for each in sets)
     plain, cached = (
         InitialOccupancyTask(network, settings).eval(),
         InitialOccupancyTask(network, settings, frozen).eval(),
     )
-    batch = FrameValidation(labelled(files, split, with_images=True), 2, 256)[0]
+    batch = FrameValidation(labelled(two_hands, split, with_images=True), 2, 256)[0]
     cached.training = split == "train"
     with torch.no_grad():
         expected, found = plain.scores(batch)["val_loss"], cached.scores(batch)["val_loss"]
@@ -245,23 +177,21 @@ def test_frozen_maps_give_the_scores_of_the_images(files, split):
     assert not torch.allclose(others, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_frozen_encoder_excludes_augmentation(files, tmp_path):
-    with pytest.raises(ConfigError, match=r"training\.initial_occupancy: .*augmentation: false"):
-        run(files, tmp_path, augmentation=True)
-
-
 # ---- training
 
 
 @pytest.mark.parametrize("image_attention", [True, False])
 @pytest.mark.parametrize("depth_reference", ["published", "consistent"])
-def test_it_starts_at_halos_field(files, image_attention, depth_reference):
+def test_it_starts_at_halos_field(two_hands, image_attention, depth_reference):
     """Whatever the image shows, and for both hands; the encoder is IntagHand's."""
     torch.manual_seed(5)
     network = started_from(
-        files["halo"], files["intaghand"], image_attention, {"depth_reference": depth_reference}
+        two_hands["halo"], two_hands["intaghand"], image_attention, {"depth_reference": depth_reference}
     ).eval()
-    halo, batch = load_halo(files["halo"])[0], FrameSteps(labelled(files, with_images=True), 2, 64, 0.5, seed=1)[0]
+    halo, batch = (
+        load_halo(two_hands["halo"])[0],
+        FrameSteps(labelled(two_hands, with_images=True), 2, 64, 0.5, seed=1)[0],
+    )
     with torch.no_grad():
         occupancy = network(batch.images, batch.hands, batch.camera)
         for side, hand in batch.hands.items():
@@ -270,11 +200,12 @@ def test_it_starts_at_halos_field(files, image_attention, depth_reference):
             torch.testing.assert_close(occupancy[side], expected, atol=1e-6, rtol=1e-5)
     assert torch.equal(
         network.image_encoder.resnet.conv1.weight,
-        load_intaghand(files["intaghand"])[0].image_encoder.resnet.conv1.weight,
+        load_intaghand(two_hands["intaghand"])[0].image_encoder.resnet.conv1.weight,
     )
 
 
-def test_outputs(undisturbed):
+def test_outputs(finished):
+    undisturbed = finished("initial_occupancy")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
@@ -286,11 +217,11 @@ def test_outputs(undisturbed):
     assert max(scores.values()) == pytest.approx(metrics["val_iou"], rel=1e-5)
 
 
-def test_it_learns(files, tmp_path):
+def test_it_learns(two_hands, tmp_path):
     """The loss on the training frames falls far below that of HALO's field, and their IoU rises."""
-    same = {f"val_{name}": files[f"train_{name}"] for name in ("frames", "hands", "images", "queries")}
-    start = run(files, tmp_path / "start", steps=1, validate_every=1, learning_rate=1e-12, **same)
-    end = run(files, tmp_path / "end", steps=60, validate_every=60, learning_rate=3e-3, **same)
+    same = {f"val_{name}": two_hands[f"train_{name}"] for name in ("frames", "hands", "images", "queries")}
+    start = run(two_hands, tmp_path / "start", steps=1, validate_every=1, lr=1e-12, **same)
+    end = run(two_hands, tmp_path / "end", steps=60, validate_every=60, lr=3e-3, **same)
     assert end["val_loss"] < 0.6 * start["val_loss"]
     assert end["val_iou"] > start["val_iou"] + 0.05
     before, after = (load_initial_occupancy(tmp_path / name / "model")[0] for name in ("start", "end"))
@@ -302,43 +233,17 @@ def test_it_learns(files, tmp_path):
     assert after.decoders["left"].layers[2].weight[..., -19:].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_an_interrupted_run_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, step):
-    original = FrameSteps.__getitem__
-
-    def stop(self, index):
-        if index == step:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FrameSteps, "__getitem__", stop)
-        with pytest.raises(ConnectionAbortedError):
-            run(files, tmp_path)
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(files, undisturbed, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patch:
-        terminated_at(patch, FrameSteps, 1)
-        sentence = ends_as_preempted(lambda: run(files, tmp_path), capsys)
-    assert "train_initial_occupancy: interrupted at step " in sentence
-    run(files, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_trained_encoder_with_augmentation(files, tmp_path):
+def test_a_trained_encoder_with_augmentation(two_hands, tmp_path):
     """The published way but for the augmentation: images in the batches, and the encoder learns."""
-    run(files, tmp_path, image_encoder="trained", augmentation=True, steps=2)
-    after, start = load_initial_occupancy(tmp_path / "model")[0], load_intaghand(files["intaghand"])[0]
+    run(two_hands, tmp_path, image_encoder="trained", augmentation=True, steps=2)
+    after, start = load_initial_occupancy(tmp_path / "model")[0], load_intaghand(two_hands["intaghand"])[0]
     assert not torch.equal(after.image_encoder.resnet.conv1.weight, start.image_encoder.resnet.conv1.weight)
 
 
 @pytest.mark.parametrize("value", ["published", "consistent"])
-def test_options_are_kept_with_the_weights(files, tmp_path, value):
+def test_options_are_kept_with_the_weights(two_hands, tmp_path, value):
     run(
-        files,
+        two_hands,
         tmp_path,
         steps=1,
         validate_every=1,
@@ -362,55 +267,24 @@ def test_scores_are_means_over_both_hands():
     assert scores["val_loss"].tolist() == pytest.approx([errors])
 
 
-def test_stage_passes_its_parameters(files, tmp_path, monkeypatch):
-    """Every key of the section and both options arrive under their names."""
-    arrived = {}
-    monkeypatch.setattr(stage, "train_initial_occupancy", lambda **arguments: arrived.update(arguments) or {})
-    loop = {
-        "steps": 5,
-        "validate_every": 2,
-        "lr": 0.5,
-        "schedule": "published",
-        "gradient_clip": 1.0,
-        "precision": "32",
-    }
-    others = OTHERS | {"image_attention": False, "augmentation": False}
-    section = InitialOccupancyTraining(weights=None, weight_average=0.5, **loop, **others)
-    options = {"depth_reference": "published", "penetration_frame": "consistent"}
-    names = {name: str(path) for name, path in files.items()}
-    stage.main(**names, checkpoints="c", output=str(tmp_path), seed=7, params=section, **options)
-    settings = arrived["settings"]
-    assert (settings.seed, settings.learning_rate, settings.schedule, settings.steps) == (7, 0.5, "published", 5)
-    expected = others | options | names
-    assert {name: arrived[name] for name in expected} == expected
-
-
 # ---- given weights
 
 
-def test_given_weights_take_the_place_of_a_training(files, tmp_path):
+def test_given_weights_take_the_place_of_a_training(two_hands, tmp_path):
     """The same weights and card, the card's metrics, and curves without a row."""
-    metrics = use_given_weights(files["halo"], HALO, tmp_path / "halo")
+    metrics = use_given_weights(two_hands["halo"], HALO, tmp_path / "halo")
     assert metrics == {"val_iou": 0.5} == json.loads((tmp_path / "halo/metrics.json").read_text())
-    given, ours = load_halo(files["halo"])[0].state_dict(), load_halo(tmp_path / "halo")[0].state_dict()
+    given, ours = load_halo(two_hands["halo"])[0].state_dict(), load_halo(tmp_path / "halo")[0].state_dict()
     assert all(torch.equal(given[name], ours[name]) for name in given)
     assert len((tmp_path / "halo/curves.csv").read_text().splitlines()) == 1
 
 
-def test_unfit_given_weights_are_refused(files, tmp_path):
+def test_unfit_given_weights_are_refused(two_hands, tmp_path):
     with pytest.raises(CheckpointError, match="halo"):
-        use_given_weights(files["intaghand"], HALO, tmp_path / "halo")
+        use_given_weights(two_hands["intaghand"], HALO, tmp_path / "halo")
     with pytest.raises(DataError):
         use_given_weights(tmp_path / "nowhere", HALO, tmp_path / "halo")
-    own = shutil.copytree(files["halo"], tmp_path / "models/halo")
+    own = shutil.copytree(two_hands["halo"], tmp_path / "models/halo")
     with pytest.raises(CheckpointError, match="import the weights into another"):
         use_given_weights(own, HALO, own)
     assert not (tmp_path / "halo").exists()
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
-    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(files, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
-    metrics = run(files, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1)
-    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,41 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import IntagHandTraining
 from im2hands.datasets.two_hand_item import Augmentation, AugmentationRanges
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.rotations import angle_between, axis_angle_to_matrix
 from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
-from im2hands.hands.model_files import builtin_hand_models, write_hand_model_folder
-from im2hands.hands.sides import Side
-from im2hands.io.errors import DataError, Im2HandsError
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import SIDES, Side
+from im2hands.io.errors import DataError
 from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_intaghand, project
 from im2hands.training.determinism import seed_torch
-from im2hands.training.intaghand import new_network, train_intaghand
+from im2hands.training.intaghand import INTAGHAND, new_network
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
 from im2hands.training.intaghand_losses import WEIGHTS, HandTruth, projection_term, with_given_projection
 from im2hands.training.intaghand_start import best_projection, both_ways, hand_frames, start_statistics, turned
-from im2hands.training.loop import LoopSettings
-from stages import train_intaghand as stage
-from tests.training.stopping import ends_as_preempted, terminated_at
+from tests.training import trained as small
+from tests.training.trained import curves, trained
 from tests.training.two_hand_frames import TwoHandSplit, make_split
-
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
-LOOP = {"steps": 3, "validate_every": 2, "learning_rate": 1e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
-TURNS = AugmentationRanges(angle=20.0)
-OTHERS = {
-    "batch_frames": 2,
-    "validation_frames": 2,
-    "encoder": "resnet10_narrow",
-    "widths": (8, 8, 8, 8),
-    "edge_loss_from": 0.5,
-    "augmentation": TURNS,
-    "heat_maps": "consistent",
-    "start_components": 3,
-    "dropout": 0.05,
-    "decoder_from": 0.4,
-    "loss_weights": {**WEIGHTS, "masks": 50.0, "normals": 0.2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,42 +35,19 @@ def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
 
 
 @pytest.fixture(scope="module")
-def hand_model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("hand_model")
-    write_hand_model_folder(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def frames(splits) -> TwoHandFrames:
     data = splits["train"]
     return TwoHandFrames(data.frames, data.hands, data.images)
 
 
-def paths(splits: dict[str, TwoHandSplit], hand_model: Path) -> dict[str, Path]:
-    files = {"hand_model": hand_model}
-    for name, data in splits.items():
-        files |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-    return files
+@pytest.fixture(scope="module")
+def files(splits, hand_model) -> dict[str, Path]:
+    return splits["train"].inputs() | splits["val"].inputs() | {"hand_model": hand_model}
 
 
-def run(splits, hand_model, folder: Path, **changes) -> dict:
+def run(files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 3 steps, validating every 2."""
-    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    files = paths(splits, hand_model)
-    files |= {name: changes.pop(name) for name in list(changes) if name in files}
-    return train_intaghand(
-        **files,
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **OTHERS | changes,
-    )
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
+    return trained(INTAGHAND, small.INTAGHAND, files, folder, **changes)
 
 
 # ---- where training starts
@@ -142,9 +99,8 @@ def test_start_hands_span_the_training_hands(frames):
     graphs = {side: new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4).graph(side) for side in Side}
     found = start_statistics(frames, graphs, 20, 0.0)
     batch = IntagHandBatch.of([frames.item(frame, Augmentation(), "consistent") for frame in range(len(frames))])
-    sides = sorted(Side, key=lambda side: side.index)
-    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in sides])
-    hands = torch.cat([side.mirror_points(graphs[side].pooled(batch.true.vertices[side], 2)) for side in sides])
+    joints = torch.cat([side.mirror_points(batch.joints[:, side.index]) for side in SIDES])
+    hands = torch.cat([side.mirror_points(graphs[side].pooled(batch.true.vertices[side], 2)) for side in SIDES])
     shapes = (hands @ hand_frames(joints) - found.mean[0]).flatten(1).double()
     used = found.components[:, 0].flatten(1).double()
     used = used[used.any(dim=1)]
@@ -280,70 +236,43 @@ def test_dense_maps_hold_x_y_z_in_the_published_order(frames):
     assert np.abs(item.dense[::-1] - small)[:, inside].mean() > 0.1
 
 
-@pytest.fixture(scope="module")
-def undisturbed(splits, hand_model, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(splits, hand_model, folder)
-    return folder
-
-
-def test_outputs(undisturbed):
+def test_outputs(finished):
+    undisturbed = finished("intaghand")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands" and card["compat"] == {"heat_maps": "consistent"}
+    assert card["parameters"]["loss_weights"] == {**WEIGHTS, **small.INTAGHAND["loss_weights"]}
     assert card["metrics"] == metrics and set(metrics) == {"step", "steps", "val_loss", "val_mpjpe", "val_frames"}
-    rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
+    rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
     network, _ = load_intaghand(undisturbed / "model")
     assert network.architecture == {"encoder": "resnet10_narrow", "widths": [8, 8, 8, 8], "start_components": 3}
     assert network.start_hands.components[0].any()
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, hand_model, tmp_path, monkeypatch):
-    original = IntagHandSteps.__getitem__
-
-    def stop(self, index):
-        if index == 2:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(IntagHandSteps, "__getitem__", stop)
-        with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(splits, hand_model, tmp_path)
-    run(splits, hand_model, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_preempted_run_says_so_and_ends_with_the_same_bits(
-    undisturbed, splits, hand_model, tmp_path, monkeypatch, capsys
-):
-    with monkeypatch.context() as patch:
-        terminated_at(patch, IntagHandSteps, 1)
-        sentence = ends_as_preempted(lambda: run(splits, hand_model, tmp_path), capsys)
-    assert "train_intaghand: interrupted at step " in sentence
-    run(splits, hand_model, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_other_weights_of_the_loss_are_another_run(undisturbed, splits, hand_model, tmp_path):
+def test_other_weights_of_the_loss_are_another_run(finished, files, tmp_path):
     """Terms without weight leave what only they train as it was."""
-    run(splits, hand_model, tmp_path, loss_weights={**WEIGHTS, "heat_maps": 0.0}, weight_average=0.0)
+    run(
+        files,
+        tmp_path,
+        loss_weights={**small.INTAGHAND["loss_weights"], "heat_maps": 0.0},
+        weight_average=0.0,
+    )
     last = "image_encoder.heat_map_decoder.last.weight"
     assert not load_intaghand(tmp_path / "model")[0].state_dict()[last].any()
-    assert load_intaghand(undisturbed / "model")[0].state_dict()[last].any()
+    assert load_intaghand(finished("intaghand") / "model")[0].state_dict()[last].any()
 
 
 @pytest.mark.parametrize("start_components", [0, 3])
-def test_the_decoder_waits(splits, hand_model, tmp_path, start_components):
+def test_the_decoder_waits(files, tmp_path, start_components):
     """Before `decoder_from` the image encoder and the start hands are trained, and nothing of the decoder."""
     options = {"start_components": start_components, "weight_average": 0.0, "steps": 2}
-    run(splits, hand_model, tmp_path / "waits", **options, decoder_from=1.0)
-    run(splits, hand_model, tmp_path / "begins", **options, decoder_from=0.5)
+    run(files, tmp_path / "waits", **options, decoder_from=1.0)
+    run(files, tmp_path / "begins", **options, decoder_from=0.5)
     waits, begins = (load_intaghand(tmp_path / name / "model")[0].state_dict() for name in ("waits", "begins"))
     changed = {name for name in waits if not torch.equal(waits[name], begins[name])}
     assert "coordinates.weight" in changed
-    seed_torch(LOOP["seed"], "initial weights of intaghand")
+    seed_torch(1, "initial weights of intaghand")
     fresh = new_network(builtin_hand_models(), "resnet10_narrow", (8,) * 4, 0.05, start_components).state_dict()
     decoder = [
         name for name in fresh if name.startswith(("levels", "feature_mixer", "global_projection", "node_average"))
@@ -357,13 +286,13 @@ def test_the_decoder_waits(splits, hand_model, tmp_path, start_components):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start_components", [0, 3])
-def test_loss_falls_on_a_tiny_set(splits, hand_model, tmp_path, start_components):
+def test_loss_falls_on_a_tiny_set(files, tmp_path, start_components):
     """Validated on the training frames, half of the steps without the decoder."""
-    same = {f"val_{name}": getattr(splits["train"], name) for name in ("frames", "hands", "images")}
-    options = {"start_components": start_components, "augmentation": None, "edge_loss_from": 0.0, "batch_frames": 6}
+    same = {f"val_{name}": files[f"train_{name}"] for name in ("frames", "hands", "images")}
+    options = {"start_components": start_components, "augmentation": False, "edge_loss_from": 0.0, "batch_frames": 6}
     options |= {"decoder_from": 0.5, "validation_frames": 6}
-    run(splits, hand_model, tmp_path, **same, **options, steps=60, validate_every=5)
-    rows = list(csv.DictReader((tmp_path / "model/curves.csv").open()))
+    run(files, tmp_path, **same, **options, steps=60, validate_every=5)
+    rows = curves(tmp_path)
     losses = [float(row["val_loss"]) for row in rows if row["val_loss"]]
     assert losses[-1] < 0.75 * losses[0]
 
@@ -371,73 +300,18 @@ def test_loss_falls_on_a_tiny_set(splits, hand_model, tmp_path, start_components
 # ---- bad input
 
 
-def test_crops_without_maps_are_refused(hand_model, splits, tmp_path):
+def test_crops_without_maps_are_refused(files, tmp_path):
     plain = make_split(tmp_path / "plain", "train", poses=1)
-    files = {"train_frames": plain.frames, "train_hands": plain.hands, "train_images": plain.images}
     with pytest.raises(DataError, match=r"have no masks or dense maps.*set normalize_images.masks and dense_maps"):
-        run(splits, hand_model, tmp_path, **files)
+        run(files | plain.inputs(), tmp_path)
 
 
-def test_files_of_different_splits_are_refused(hand_model, splits, tmp_path):
-    with pytest.raises(DataError, match=r"holds 2 crops for the 6 frames .* run normalize_images again"):
-        run(splits, hand_model, tmp_path, train_images=splits["val"].images)
+def test_files_of_different_splits_are_refused(files, tmp_path):
+    with pytest.raises(DataError, match=r"has 2 crops for the 6 frames .* run normalize_images again"):
+        run(files, tmp_path, train_images=files["val_images"])
 
 
 @pytest.mark.parametrize("name", ["train_frames", "val_hands", "train_images"])
-def test_missing_files_are_named(hand_model, splits, tmp_path, name):
+def test_missing_files_are_named(files, tmp_path, name):
     with pytest.raises(DataError, match="nowhere"):
-        run(splits, hand_model, tmp_path, **{name: tmp_path / "nowhere"})
-
-
-def test_stage_passes_every_setting_on(splits, hand_model, monkeypatch):
-    """Each key of the section reaches the training function, and none is left out."""
-    seen = {}
-    monkeypatch.setattr(stage, "train_intaghand", lambda **arguments: seen.update(arguments) or {})
-    terms = [name for name in WEIGHTS if name != "upsampling"]
-    section = dict(
-        weights=None,
-        steps=3,
-        batch_frames=2,
-        lr=1e-3,
-        schedule="cosine",
-        augmentation=True,
-        weight_average=0.5,
-        validate_every=2,
-        validation_frames=2,
-        gradient_clip=0.25,
-        precision="32",
-        encoder="resnet10_narrow",
-        widths=[8, 8, 8, 8],
-        edge_loss_from=0.5,
-        start_components=3,
-        largest_turn=20,
-        dropout=0.05,
-        decoder_from=0.4,
-        loss_weights={name: float(place) for place, name in enumerate(terms)},
-    )
-    files = {name: str(path) for name, path in paths(splits, hand_model).items()}
-    params = IntagHandTraining(**section)
-    stage.main(**files, checkpoints="c", output="o", seed=1, heat_maps="consistent", params=params)
-    assert vars(seen["settings"]) | {"workers": 0} == vars(LoopSettings(**LOOP, gradient_clip=0.25, precision="32"))
-    expected = OTHERS | {"widths": [8, 8, 8, 8], "loss_weights": section["loss_weights"]}
-    assert {name: seen[name] for name in OTHERS} == expected
-    assert all(str(seen[name]) == path for name, path in files.items())
-    stage.main(
-        **files,
-        checkpoints="c",
-        output="o",
-        seed=1,
-        heat_maps="consistent",
-        params=IntagHandTraining(**section | {"augmentation": False}),
-    )
-    assert seen["augmentation"] is None
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(splits, hand_model, tmp_path):
-    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(splits, hand_model, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
-    metrics = run(
-        splits, hand_model, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1
-    )
-    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))
+        run(files, tmp_path, **{name: tmp_path / "nowhere"})

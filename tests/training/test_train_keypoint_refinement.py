@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,37 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from im2hands.config_training import KeypointRefinementTraining
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.hands.frames import RefinementKeypoints
-from im2hands.hands.model_files import builtin_hand_models
-from im2hands.io.errors import ConfigError, DataError, Im2HandsError
-from im2hands.networks.hand_graphs import build_hand_graph
-from im2hands.networks.intaghand import NAME as INTAGHAND
-from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
+from im2hands.io.errors import DataError, Im2HandsError
+from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
-from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.training.keypoint_inputs import KeypointFrames, RefinementSteps, RefinementValidation
-from im2hands.training.keypoint_refinement import train_keypoint_refinement
-from im2hands.training.loop import LoopSettings
-from stages import train_keypoint_refinement as stage
-from tests.training.stopping import ends_as_preempted, terminated_at
+from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT
+from tests.training import trained as small
+from tests.training.stopping import interrupted_at
+from tests.training.trained import curves, outputs, trained
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
-
-FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
-LOOP = {"steps": 5, "validate_every": 2, "learning_rate": 3e-3, "schedule": "cosine", "seed": 1, "weight_average": 0.5}
-OTHERS = {
-    "batch_frames": 2,
-    "validation_frames": 3,
-    "joint_regressors": "consistent",
-    "image_encoder": "frozen",
-    "initial_weights": "identity",
-    "token_widths": (8,),
-    "image_channels": 4,
-    "predicted_share": 0.5,
-    "noise_mm": 15.0,
-}
 
 
 @pytest.fixture(scope="module")
@@ -50,40 +30,13 @@ def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
 
 
 @pytest.fixture(scope="module")
-def intaghand(tmp_path_factory) -> Path:
-    """Folder of an untrained IntagHand."""
-    torch.manual_seed(0)
-    graphs = {side: build_hand_graph(np.asarray(model.faces)) for side, model in builtin_hand_models().items()}
-    network = IntagHandNetwork(graphs, torch.rand(778, 3), encoder="resnet10_narrow", widths=(8, 8, 8, 8))
-    folder = tmp_path_factory.mktemp("intaghand")
-    card = ModelCard(INTAGHAND, network.architecture, {"kind": "trained"}, "none", "none")
-    write_model(folder, network.state_dict(), card)
-    return folder
+def files(splits, two_hands) -> dict[str, Path]:
+    return splits["train"].inputs() | splits["val"].inputs() | {"intaghand": two_hands["intaghand"]}
 
 
-def paths(splits: dict[str, TwoHandSplit], intaghand: Path) -> dict[str, Path]:
-    files = {"intaghand": intaghand}
-    for name, data in splits.items():
-        files |= {f"{name}_frames": data.frames, f"{name}_hands": data.hands, f"{name}_images": data.images}
-        files[f"{name}_predictions"] = data.keypoints("noisy")
-    return files
-
-
-def run(splits, intaghand, folder: Path, **changes) -> dict:
+def run(files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    loop = LOOP | {name: changes.pop(name) for name in list(changes) if name in LoopSettings.__dataclass_fields__}
-    return train_keypoint_refinement(
-        **paths(splits, intaghand) | {key: changes.pop(key) for key in list(changes) if key.endswith("_predictions")},
-        output=folder / "model",
-        checkpoint_folder=folder / "checkpoints",
-        logs=folder / "logs",
-        settings=LoopSettings(**loop),
-        **OTHERS | changes,
-    )
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "model" / name).read_bytes() for name in FILES}
+    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **changes)
 
 
 def keypoint_frames(data: TwoHandSplit, with_images: bool = False) -> KeypointFrames:
@@ -176,14 +129,8 @@ def test_validation_is_fixed_and_holds_both_kinds(splits):
 # ---- training
 
 
-@pytest.fixture(scope="module")
-def undisturbed(splits, intaghand, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(splits, intaghand, folder)
-    return folder
-
-
-def test_outputs(undisturbed, intaghand):
+def test_outputs(finished):
+    undisturbed = finished("keypoint_refinement")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
@@ -198,7 +145,7 @@ def test_outputs(undisturbed, intaghand):
         "train_frames_without_prediction",
         "val_frames_without_prediction",
     }
-    rows = list(csv.DictReader((undisturbed / "model/curves.csv").open()))
+    rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "4", "5"]
     assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
         metrics["val_loss"], rel=1e-5
@@ -207,91 +154,53 @@ def test_outputs(undisturbed, intaghand):
     assert network.architecture == {"encoder": "resnet10_narrow", "token_widths": [8], "image_channels": 4}
 
 
-def test_a_frozen_encoder_is_intaghands_in_every_bit(undisturbed, intaghand):
-    ours = load_keypoint_refinement(undisturbed / "model")[0].image_encoder.state_dict()
-    theirs = load_intaghand(intaghand)[0].image_encoder.state_dict()
+def test_a_frozen_encoder_is_intaghands_in_every_bit(finished, two_hands):
+    ours = load_keypoint_refinement(finished("keypoint_refinement") / "model")[0].image_encoder.state_dict()
+    theirs = load_intaghand(two_hands["intaghand"])[0].image_encoder.state_dict()
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
-def test_scores_before_the_first_step_are_those_of_the_given_keypoints(splits, intaghand, tmp_path):
+def test_scores_before_the_first_step_are_those_of_the_given_keypoints(files, tmp_path):
     """With a learning rate of next to nothing the identity start stays: before and after refinement agree."""
-    metrics = run(splits, intaghand, tmp_path, steps=1, learning_rate=1e-12)
+    metrics = run(files, tmp_path, steps=1, lr=1e-12)
     assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
     assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
     assert 5 < metrics["val_in_jpe"] < 25 < 2 * metrics["val_perturbed_in_jpe"]
 
 
-def interrupted_at(monkeypatch, step: int) -> None:
-    """Makes the data of a step raise, as if the process had ended there."""
-    original = RefinementSteps.__getitem__
-
-    def stop(self, index):
-        if index == step:
-            raise ConnectionAbortedError("stopped by the test")
-        return original(self, index)
-
-    monkeypatch.setattr(RefinementSteps, "__getitem__", stop)
-
-
-@pytest.mark.parametrize("step", [1, 3])
-def test_an_interrupted_run_ends_with_the_same_bits(undisturbed, splits, intaghand, tmp_path, monkeypatch, step):
-    with monkeypatch.context() as patch:
-        interrupted_at(patch, step)
-        with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(splits, intaghand, tmp_path)
-    run(splits, intaghand, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_a_preempted_run_says_so_and_ends_with_the_same_bits(
-    undisturbed, splits, intaghand, tmp_path, monkeypatch, capsys
-):
-    with monkeypatch.context() as patch:
-        terminated_at(patch, RefinementSteps, 1)
-        sentence = ends_as_preempted(lambda: run(splits, intaghand, tmp_path), capsys)
-    assert "train_keypoint_refinement: interrupted at step " in sentence
-    run(splits, intaghand, tmp_path)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-def test_noise_is_refined_away_on_a_tiny_set(splits, intaghand, tmp_path):
+def test_noise_is_refined_away_on_a_tiny_set(files, tmp_path):
     """Perturbed keypoints of the four training poses come out closer to the truth than they went in."""
-    same = {"train": splits["train"], "val": splits["train"]}
-    metrics = run(same, intaghand, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
+    same = {name.replace("train", "val"): path for name, path in files.items() if name.startswith("train")}
+    metrics = run(files | same, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
     assert metrics["val_perturbed_jpe"] < 0.85 * metrics["val_perturbed_in_jpe"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("initial_weights", ["identity", "published"])
-def test_a_trained_encoder_with_augmentation_resumes_too(splits, intaghand, tmp_path, monkeypatch, initial_weights):
+def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkeypatch, initial_weights):
     options = {"image_encoder": "trained", "augmentation": True, "initial_weights": initial_weights, "steps": 4}
-    run(splits, intaghand, tmp_path / "whole", **options)
+    run(files, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
-        interrupted_at(patch, 3)
+        interrupted_at(patch, RefinementSteps, 3)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(splits, intaghand, tmp_path / "broken", **options)
-    run(splits, intaghand, tmp_path / "broken", **options)
+            run(files, tmp_path / "broken", **options)
+    run(files, tmp_path / "broken", **options)
     assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
 
 
 # ---- bad input
 
 
-def test_frozen_encoder_excludes_augmentation(splits, intaghand, tmp_path):
-    with pytest.raises(ConfigError, match="augmentation: false or image_encoder: trained"):
-        run(splits, intaghand, tmp_path, augmentation=True)
-
-
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("other frames", "holds keypoints of other frames"),
+        ("other frames", "its keypoints do not belong to the frames"),
         ("millimetres", "are they in millimetres"),
         ("not a number", "not all are numbers"),
         ("none usable", "has usable keypoints; predict them again"),  # with predicted_share 1
     ],
 )
-def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
+def test_bad_predictions(splits, files, tmp_path, damage, sentence):
     data, reasons = splits["train"], [None] * 8
     keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
     if damage == "other frames":
@@ -301,7 +210,7 @@ def test_bad_predictions(splits, intaghand, tmp_path, damage, sentence):
         reasons = ["no hands were found"] * 8 if damage == "none usable" else reasons
         path = write_noisy(data, keypoints * factor, reasons, damage.replace(" ", "_"))
     with pytest.raises(DataError, match=sentence):
-        run(splits, intaghand, tmp_path, train_predictions=path, predicted_share=1.0)
+        run(files, tmp_path, train_predictions=path, predicted_share=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -332,62 +241,14 @@ def test_frames_without_a_prediction_get_noise_in_the_mixture(splits, one_missin
         assert np.allclose(given[row], frames[frame].predicted, atol=1e-9) == (frame != 1)
 
 
-def test_training_goes_on_without_any_prediction(splits, intaghand, tmp_path):
+def test_training_goes_on_without_any_prediction(splits, files, tmp_path):
     """Then the weights are chosen by perturbed keypoints, and the metrics say how many predictions there were."""
-    files = {}
+    given = {}
     for name, data in splits.items():
         keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
-        files[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
-    metrics = run(splits, intaghand, tmp_path, steps=2, **files)
+        given[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
+    metrics = run(files, tmp_path, steps=2, **given)
     assert (metrics["train_frames_without_prediction"], metrics["val_frames_without_prediction"]) == (8, 4)
     assert np.isfinite(metrics["val_loss"]) and "val_perturbed_jpe" in metrics and "val_jpe" not in metrics
     assert json.loads((tmp_path / "model/metrics.json").read_text()) == metrics
     assert "nan" not in (tmp_path / "model/curves.csv").read_text()
-
-
-def test_stage_passes_every_setting_on(splits, intaghand, tmp_path, monkeypatch):
-    """Each key of the section reaches the training function, and none is left out."""
-    seen = {}
-    monkeypatch.setattr(stage, "train_keypoint_refinement", lambda **arguments: seen.update(arguments) or {})
-    section = dict(
-        weights=None,
-        steps=5,
-        batch_frames=2,
-        lr=3e-3,
-        schedule="cosine",
-        augmentation=False,
-        weight_average=0.5,
-        validate_every=2,
-        validation_frames=3,
-        gradient_clip=0.25,
-        precision="32",
-        image_encoder="frozen",
-        initial_weights="identity",
-        token_widths=[8],
-        image_channels=4,
-        predicted_share=0.5,
-        noise_mm=15,
-    )
-    files = {name: str(path) for name, path in paths(splits, intaghand).items()}
-    stage.main(
-        **files,
-        checkpoints="c",
-        output="o",
-        seed=1,
-        joint_regressors="consistent",
-        params=KeypointRefinementTraining(**section),
-    )
-    assert vars(seen["settings"]) | {"workers": 0} == vars(LoopSettings(**LOOP, gradient_clip=0.25, precision="32"))
-    passed = {name: seen[name] for name in OTHERS}
-    assert passed == OTHERS | {"token_widths": [8]}
-    assert all(str(seen[name]) == path for name, path in files.items())
-
-
-def test_a_loss_that_is_no_number_stops_with_advice(splits, intaghand, tmp_path):
-    """Some steps pass before the loss is looked at; a last step that ruins the weights leaves a model all the same."""
-    with pytest.raises(Im2HandsError, match=r"not a number at step .*; lower the learning rate"):
-        run(splits, intaghand, tmp_path / "long", learning_rate=1e30, schedule="constant", steps=50, validate_every=50)
-    metrics = run(
-        splits, intaghand, tmp_path / "short", learning_rate=1e30, schedule="constant", steps=1, validate_every=1
-    )
-    assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))

@@ -43,6 +43,12 @@ class TwoHandSplit:
     def keypoints(self, source: str) -> Path:
         return self.folder / "keypoints" / source / f"{self.split}.parquet"
 
+    def inputs(self) -> dict[str, Path]:
+        """Files by the names of a training's inputs."""
+        files = {name: getattr(self, name) for name in ("frames", "hands", "images")}
+        files["predictions"] = self.keypoints("noisy")
+        return {f"{self.split}_{name}": path for name, path in files.items()}
+
     @property
     def frame_table(self) -> FrameTable:
         return FrameTable.read(self.frames)
@@ -53,7 +59,7 @@ class TwoHandSplit:
 
 
 def make_split(folder: Path, split: str, poses: int, noise_mm: float = 8.0, maps: bool = False) -> TwoHandSplit:
-    """Two frames per pose; the keypoint source `noisy` stands for predictions. maps: crops with masks and dense maps."""
+    """Two frames per pose; the keypoint source `noisy` replaces predictions. maps: crops with masks and dense maps."""
     data = TwoHandSplit(folder, split)
     root = made_up_interhand(folder / "raw", poses, split, seed=len(split)).root
     table, audit = index_frames(root, split, 0.0)

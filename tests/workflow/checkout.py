@@ -74,6 +74,10 @@ class Checkout:
         for arguments in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "start"]):
             self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments)
 
+    def commit_results(self) -> None:
+        self.run("git", "add", "dvc.lock", "params.yaml")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+
     def change(self, key: str, value: object) -> None:
         """Sets `a.b.c` of params.yaml."""
         file = self.path / "params.yaml"

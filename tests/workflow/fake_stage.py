@@ -12,6 +12,7 @@ from pathlib import Path
 
 from im2hands.io.atomic import write_text
 from workflow.paths import TABLES
+from workflow.trainings import TRAININGS
 
 OUTPUTS = {"output", "audit", "meshes", "timings", "scenes"}
 WITHOUT_EFFECT = {"threads", "gpus", "checkpoints"}
@@ -28,7 +29,7 @@ FOLDERS = {
     ],
     **{
         f"train_{network}": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"]
-        for network in ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
+        for network in TRAININGS
     },
     "use_given_weights": lambda _: ["model.safetensors", "card.json", "metrics.json", "curves.csv"],
     "make_tables": lambda _: [
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def _digest(value: str) -> str:
-    """Hash of a file's or a folder's content; a value that is no path as it stands."""
+    """Hash of a file's or a folder's content; a value that is not a path is returned unchanged."""
     path = Path(value)
     if value.startswith("{") or not path.exists():
         return value

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from im2hands.config import Options, validate_params
+from im2hands.config.options import Options
+from im2hands.config.params import validate_params
 from workflow.ablations import ABLATIONS, CODE, FOLDER, MAKES, changed_params, prepare, text_of
 from workflow.parameters import READS
 
@@ -112,7 +113,7 @@ def test_links_are_relative_so_that_a_checkout_can_be_moved(root):
 @pytest.mark.slow
 @pytest.mark.xdist_group("mini")
 def test_all_ablations_of_the_smallest_run(undisturbed, tmp_path):
-    """Every ablation is trained and measured; the run's own files stay as they are."""
+    """Every ablation is trained and measured; the run's own files do not change."""
     checkout = undisturbed[0].copy(tmp_path / "checkout")
     before = hashes(checkout.path)
     checkout.snakemake("--cores", "2", "--", "ablations")

@@ -16,8 +16,7 @@ ADOPT = (sys.executable, "-m", "workflow.adopt")
 @pytest.mark.slow
 def test_pull_into_a_new_clone_is_adopted(finished, tmp_path):
     """push to a folder, clone, pull, adopt: neither tool has anything to do."""
-    finished.run("git", "add", "dvc.lock")
-    finished.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    finished.commit_results()
     finished.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
     finished.dvc("push")
     clone = type(finished)(tmp_path / "clone")
@@ -87,8 +86,8 @@ def test_a_touch_that_fails_is_said_in_snakemakes_words(finished):
     assert "Not adopted: snakemake --touch failed:" in done.stdout
     assert "Output results/halo/model/glb/0000-of-0001 has older modification time" in done.stdout
     assert "Finished jobid" not in done.stdout
-    assert "Gone: results/halo/model/glb/0000-of-0001" in done.stdout
-    assert "dvc checkout brings them back" in done.stdout
+    assert "Lost: results/halo/model/glb/0000-of-0001" in done.stdout
+    assert "dvc checkout restores them" in done.stdout
     assert "Adopted" not in done.stdout
     module.write_text(text)
     finished.dvc("checkout")

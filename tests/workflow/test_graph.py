@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from im2hands.config import SPLITS
+from im2hands.config.choices import SPLITS
 from workflow.paths import annotation_folder
 
 ROOT = Path(__file__).parents[2]

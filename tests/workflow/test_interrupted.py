@@ -59,7 +59,7 @@ def stopped(checkout: Checkout, how: signal.Signals) -> str:
 def test_ctrl_c_leaves_the_message_and_no_traceback(checkout):
     said = stopped(checkout, signal.SIGINT)
     assert "Traceback" not in said and "KeyboardInterrupt" not in said, said[-3000:]
-    assert "interrupted; the same command goes on" in said
+    assert "interrupted; run the same command again to continue" in said
     assert "Stopped: " in said
 
 

@@ -55,8 +55,7 @@ def pushed(undisturbed, tmp_path_factory) -> tuple[Checkout, Path]:
     """The finished run with its results committed to git and pushed to a folder, and that folder."""
     folder = tmp_path_factory.mktemp("pushed")
     first = undisturbed[0].copy(folder / "first")
-    first.run("git", "add", "dvc.lock", "params.yaml")
-    first.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "results")
+    first.commit_results()
     first.dvc("remote", "add", "--local", "--default", "store", str(folder / "store"))
     first.dvc("push")
     return first, folder / "store"
@@ -79,7 +78,7 @@ def test_second_checkout_gets_everything_from_dvc(pushed, tmp_path, kind):
 
 
 def test_linked_results_are_as_finished_as_copies(undisturbed, tmp_path):
-    """dvc commit makes empty files anew, last: stamps of folders must not look newer than what was made of the folders."""
+    """dvc commit makes empty files again, last: stamps of folders must not look newer than what was made of the folders."""
     linked = undisturbed[0].copy(tmp_path / "linked")
     linked.dvc("config", "--local", "cache.type", "hardlink")
     stages = ["normalize_images", "train_halo", "reconstruct", "make_report"]
@@ -150,7 +149,7 @@ def wait_until_gone(folder: Path, patience_s: float = 10.0) -> list[str]:
 
 
 def test_damaged_checkpoint_does_not_stop_a_training(undisturbed, tmp_path):
-    """A checkpoint that a crash cut short is no reason to give up: the training starts again and ends the same."""
+    """A checkpoint truncated by a crash does not stop the run: the training starts again and ends the same."""
     checkout = undisturbed[0].copy(tmp_path / "copy")
     shutil.rmtree(checkout.path / "models/halo")
     folder = checkout.path / "checkpoints/halo"

@@ -45,7 +45,7 @@ def test_code_copied_with_its_old_time_stamp_is_not_signed(finished, tmp_path):
     assert finished.plan() == {}, "Snakemake sees it; else this test shows nothing"
     done = finished.run(*RECORD, check=False)
     assert done.returncode == 1
-    assert "Not recorded in DVC: fit_hands did not run with stages/fit_hands.py as it is now" in done.stdout
+    assert "Not recorded in DVC: fit_hands did not run with the present stages/fit_hands.py" in done.stdout
     assert "touch stages/fit_hands.py, then snakemake" in done.stdout
     signed = next(line for line in done.stdout.splitlines() if line.startswith("Recorded in dvc.lock: "))
     assert "train_halo" in signed
@@ -76,7 +76,7 @@ def test_unpacked_code_is_named_where_snakemake_has_nothing_to_do(finished, tmp_
             os.utime(finished.path / entry.filename, (LONG_AGO, LONG_AGO))  # as unzip does
     output = finished.snakemake()
     assert "Nothing to be done" in output
-    (line,) = [line for line in output.splitlines() if " as it is now" in line]
+    (line,) = [line for line in output.splitlines() if "did not run with the present" in line]
     assert "stages/evaluate.py" in line
     assert "and 2 more" in line
     assert "xargs touch < .snakemake/im2hands/unseen.txt" in line
@@ -213,13 +213,18 @@ def ended(notes: JobNotes) -> None:
     hear(notes, event="job_finished", job_id=7)
 
 
-def test_a_job_is_vouched_for_until_its_input_changes(job_and_notes):
-    _, notes = job_and_notes
+def ran(notes: JobNotes) -> None:
+    """A job from its beginning to its end."""
     Path("given").write_text("1")
-    assert notes.unseen() == Unseen(unknown=["stage"])
     started(notes)
     Path("made").write_text("1")
     ended(notes)
+
+
+def test_a_job_is_vouched_for_until_its_input_changes(job_and_notes):
+    _, notes = job_and_notes
+    assert notes.unseen() == Unseen(unknown=["stage"])
+    ran(notes)
     assert notes.unseen() == Unseen()
     Path("given").write_text("2")
     os.utime("given", (LONG_AGO, LONG_AGO))
@@ -239,10 +244,7 @@ def test_an_input_that_changed_while_its_job_ran_is_named(job_and_notes):
 
 def test_other_parameters_and_another_output_are_named(job_and_notes):
     job, notes = job_and_notes
-    Path("given").write_text("1")
-    started(notes)
-    Path("made").write_text("1")
-    ended(notes)
+    ran(notes)
     job.params = NoParameters(["other"])
     Path("made").write_text("edited")
     assert notes.unseen() == Unseen(outputs={"made": ["stage"]}, parameters=["stage"])
@@ -251,10 +253,7 @@ def test_other_parameters_and_another_output_are_named(job_and_notes):
 def test_a_kill_leaves_the_note_of_the_job_that_made_the_files(job_and_notes):
     """Killed before it wrote anything, a second job vouches for nothing; killed after its last file, it vouches for that."""
     _, notes = job_and_notes
-    Path("given").write_text("1")
-    started(notes)
-    Path("made").write_text("1")
-    ended(notes)
+    ran(notes)
     Path("given").write_text("2")
     time.sleep(0.02)  # the clock of the file system is coarse
     started(notes)

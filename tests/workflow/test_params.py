@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from im2hands.config import json_schema, validate_params
+from im2hands.config.params import json_schema, validate_params
 from im2hands.io.errors import ConfigError
 from workflow.parameters import READS, arguments
 

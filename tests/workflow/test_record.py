@@ -66,7 +66,7 @@ def test_licence_is_said_once(finished):
 
 @pytest.mark.slow
 def test_partial_target_records_only_what_it_proved(finished):
-    """Half of the splits of a stage are no proof of the stage."""
+    """Half of the splits of a stage do not prove the stage."""
     shutil.rmtree(finished.path / "data/hands")
     assert recorded(finished.snakemake("--", "data/hands/train.parquet")) == ["write_hand_model"]
     output = finished.snakemake("--", "all_fit_hands")

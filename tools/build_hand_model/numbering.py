@@ -8,7 +8,7 @@ from im2hands.hands.joints import TIP_VERTICES
 from im2hands.hands.wrist import MANO_WRIST_RING, find_wrist_ring
 
 TIP_NEIGHBOURS = {745: (744,), 317: (320,), 444: (443, 445), 556: (554,), 673: (671,)}
-"""Vertices beside a tip that some code uses in its place."""
+"""Vertices next to a tip that some code uses instead."""
 OFF_AXIS_PENALTY = 0.5
 FINGER_WIDTH = 15.0
 """Millimetres around the tip marker within which its vertex lies."""

@@ -18,7 +18,7 @@ rule run_ablation:
         gpu=1,
         mem_mb=8000,
     message:
-        "the workflow again, changed: {wildcards.variant}"
+        "run the ablation {wildcards.variant}"
     shell:
         "python -m workflow.ablations {wildcards.variant} --cores {threads} --gpus {resources.gpu} "
         "--output {output.records} > {log} 2>&1"

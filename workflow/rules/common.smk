@@ -1,9 +1,11 @@
-# Names that the other files share.
+# Names shared by the other files.
 import sys
 
 sys.path.insert(0, str(workflow.basedir))
 
-from im2hands.config import SPLITS, validate_params
+from im2hands.config.choices import SPLITS
+from im2hands.config.params import validate_params
+from im2hands.networks.catalogue import NETWORKS
 from workflow import paths
 from workflow.ablations import ABLATIONS
 from workflow.dvc_stages import edges
@@ -11,11 +13,12 @@ from workflow.interpreter import opencv_arithmetic, put_on_path
 from workflow.notes import watch_jobs
 from workflow.parameters import arguments
 from workflow.record import after_success
-from workflow.sources import sources
+from im2hands.io.sources import sources
 from workflow.threads import lift_gpu_limit, share_of_cores, training_threads
+from workflow.trainings import TRAININGS
 
 validate(config, "../schemas/params.schema.yaml")
-validate_params(config)
+PARAMS = validate_params(config)
 put_on_path()
 lift_gpu_limit(workflow)
 
@@ -39,7 +42,7 @@ def folder_shards(stage, pattern):
 
 
 def parameters(stage):
-    """Params function: the command line arguments that carry the stage's parameters, see workflow/parameters.py."""
+    """Params function: the command line arguments with the stage's parameters, see workflow/parameters.py."""
     return lambda wildcards: arguments(config, stage, wildcards.get("split"), wildcards.get("external"))
 
 
@@ -55,17 +58,8 @@ def named_files(wildcards, input):
     )
 
 
-def both_splits(**patterns):
-    """Inputs of a training: `train_NAME` and `val_NAME` for every pattern with {split}."""
-    return {
-        f"{split}_{name}": pattern.format(split=split)
-        for name, pattern in patterns.items()
-        for split in ("train", "val")
-    }
-
-
 def keypoint_file(wildcards):
-    """Input function: the keypoints of a result; none for the true ones, which stand in the hand table."""
+    """Input function: the keypoints of a result; none for the true ones, which are in the hand table."""
     source = wildcards.source
     return [] if source == paths.TRUE_KEYPOINTS else f"data/keypoints/{source}/test.parquet"
 
@@ -92,7 +86,7 @@ GIVEN_TABLE = "results/tables/shape_given_keypoints.csv"
 
 
 def table_files(name):
-    """A result table in its four forms."""
+    """A result table in its four formats."""
     return multiext(f"results/tables/{name}", ".csv", ".md", ".tex", ".parquet")
 
 

@@ -88,7 +88,7 @@ rule fit_hands:
     params:
         arguments=parameters("fit_hands"),
     message:
-        "pose hand models and find bone frames: {wildcards.split}"
+        "pose hand models and compute bone frames: {wildcards.split}"
     shell:
         "python -m stages.fit_hands --split {wildcards.split} --frames {input.frames} "
         "--output {output.hands} --audit {output.audit} {params.arguments} > {log} 2>&1"

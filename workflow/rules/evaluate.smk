@@ -19,7 +19,7 @@ rule evaluate_keypoints:
         files=named_files,
         arguments=parameters("evaluate_keypoints"),
     message:
-        "measure {wildcards.source} keypoints"
+        "evaluate {wildcards.source} keypoints"
     shell:
         "python -m stages.evaluate_keypoints --source {wildcards.source} {params.files} --output {output.records} "
         "{params.arguments} > {log} 2>&1"
@@ -47,7 +47,7 @@ rule evaluate:
         files=named_files,
         arguments=parameters("evaluate"),
     message:
-        "measure {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
+        "evaluate {wildcards.method}, {wildcards.source} keypoints: {wildcards.shard} of {wildcards.shards}"
     shell:
         "python -m stages.evaluate --method {wildcards.method} --source {wildcards.source} {params.files} "
         "--output {output.records} --threads {threads} {params.arguments} > {log} 2>&1"
@@ -99,8 +99,8 @@ rule make_report:
         hand_audits=expand("data/hands/audit_{split}.parquet", split=SPLITS),
         images="data/images/test/manifest.json",
         hand_model=paths.hand_model_files(config),
-        cards=expand("models/{network}/card.json", network=paths.NETWORKS),
-        curves=expand("models/{network}/curves.csv", network=paths.NETWORKS),
+        cards=expand("models/{network}/card.json", network=list(TRAININGS)),
+        curves=expand("models/{network}/curves.csv", network=list(TRAININGS)),
         code=sources("stages/make_report.py"),
     output:
         report=report("results/report.html", caption="../report/report.rst", category="Results"),
@@ -113,7 +113,7 @@ rule make_report:
     params:
         method=lambda wildcards: paths.shown(config)[0],
         source=lambda wildcards: paths.shown(config)[1],
-        models=expand("models/{network}", network=paths.NETWORKS),
+        models=expand("models/{network}", network=list(TRAININGS)),
         graph=edges(config),
         arguments=parameters("make_report"),
     message:

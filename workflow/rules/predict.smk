@@ -1,4 +1,4 @@
-# What trained networks say about frames: keypoints, refined keypoints, anchors for refined occupancy.
+# Predictions of trained networks for frames: keypoints, refined keypoints, anchors for refined occupancy.
 
 
 rule predict_keypoints:
@@ -47,7 +47,7 @@ rule perturb_keypoints:
         files=named_files,
         arguments=parameters("perturb_keypoints"),
     message:
-        "disturb the true keypoints: {wildcards.split}"
+        "add noise to the true keypoints: {wildcards.split}"
     shell:
         "python -m stages.perturb_keypoints {params.files} --split {wildcards.split} --output {output.keypoints} "
         "{params.arguments} > {log} 2>&1"
@@ -106,7 +106,7 @@ rule generate_anchors:
         files=named_files,
         arguments=parameters("generate_anchors"),
     message:
-        "anchors on the initial surfaces: {wildcards.split} {wildcards.shard} of {wildcards.shards}"
+        "draw anchors on the initial surfaces: {wildcards.split} {wildcards.shard} of {wildcards.shards}"
     shell:
         "python -m stages.generate_anchors {params.files} --model models/initial_occupancy --shard {wildcards.shard} "
         "--shards {wildcards.shards} --output {output.shard} --gpus {resources.gpu} --threads {threads} "

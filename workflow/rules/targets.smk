@@ -1,4 +1,4 @@
-# What `snakemake` makes: every file that DVC tracks, and a target per stage: `snakemake -- all_index_frames`.
+# The targets of `snakemake`: every file that DVC tracks, and one target per stage: `snakemake -- all_index_frames`.
 
 # Stage -> files; the stages are those of dvc.yaml.
 TRACKED = {}
@@ -20,9 +20,7 @@ TRACKED |= {
         rules.sample_evaluation_queries.output.shard,
         rules.gather_evaluation_queries.output.manifest,
     ),
-    **{
-        f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in paths.NETWORKS
-    },
+    **{f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in TRAININGS},
     **paths.keypoint_files(config),
     "reconstruct": [
         file for pattern in rules.reconstruct.output for file in result_shards(pattern, paths.reconstructed(config))

@@ -67,7 +67,7 @@ def annotated_joints(
 ) -> tuple[Float[np.ndarray, "42 3"], Bool[np.ndarray, "42"]]:
     """Joints as an annotator would give them, and which of them are given.
 
-    keypoints: of the model, STANDARD order, metres.
+    keypoints: model keypoints, STANDARD order, metres.
     """
     ordered = [reorder(keypoints[side], JointOrder.STANDARD, JointOrder.INTERHAND) for side in Side]
     joints = np.concatenate(ordered) + identity.rng(frame, 1).normal(0, JOINT_NOISE, (42, 3))
@@ -87,7 +87,7 @@ def write_annotations(
     frames: Sequence[AnnotatedFrame],
     rigs: Mapping[int, Sequence[RigCamera]],
 ) -> None:
-    """Writes the four JSON files of a split, each whole or not at all. folder: annotations/<split>."""
+    """Writes the four JSON files of a split, each completely or not at all. folder: annotations/<split>."""
     cameras = {capture: {camera.name: camera for camera in rig} for capture, rig in rigs.items()}
     contents = {
         "data": _data(split, frames, cameras),
@@ -126,7 +126,7 @@ def subject_text(settings: Settings) -> str:
 
 
 def rounded(values: Any) -> list:
-    """Values as the files hold them; -0.0 becomes 0.0."""
+    """Values as written to the files; -0.0 becomes 0.0."""
     return (np.round(np.asarray(values, np.float64), DECIMALS) + 0.0).tolist()
 
 

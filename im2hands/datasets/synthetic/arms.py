@@ -31,7 +31,7 @@ HAND_SAMPLES = 12
 class ArmHolder:
     """The arms of one sequence, whose wrists are bent alike in all frames.
 
-    forearms: of both hand models.
+    forearms: forearm meshes for both hand models.
     """
 
     def __init__(self, forearms: Mapping[Side, Forearm], identity: SequenceId) -> None:

@@ -1,7 +1,7 @@
 """The fixed camera rig of a capture.
 
 Cameras look at the hands' centre from the front half space. World: metres, y up; camera: OpenCV axes. The values are rounded
-as the annotation file holds them, so that what is drawn and what is read agree exactly.
+as the annotation file contains them, so that what is drawn and what is read agree exactly.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _best_camera(
             break
     if best is None:
         raise DataError(
-            f"no camera in {MORE_DRAWS} draws sees most joints of every frame of a capture; change the seed."
+            f"no camera in {MORE_DRAWS} draws sees most joints in every frame of a capture; change the seed."
         )
     return best
 

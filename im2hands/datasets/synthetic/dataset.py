@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import torch
 
-from im2hands.datasets.parallel import ordered_map
 from im2hands.datasets.synthetic.annotations import (
     SPLIT_FILES,
     AnnotatedFrame,
@@ -42,6 +41,7 @@ from im2hands.hands.sides import Side
 from im2hands.io.atomic import read_json, write_bytes, write_json, write_text
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest, seed_of, sha256_file
+from im2hands.io.parallel import ordered_map
 
 NAME = "im2hands synthetic stand-in"
 END_OF_JPEG = b"\xff\xd9"
@@ -77,7 +77,7 @@ def make_split(
     """Makes one split below `root`, and what all splits share: the card, skeleton, subjects and the built-in hand model.
 
     hand_model: folder for the hand model files.  threads: worker processes; the result does not depend on them.
-    Raises DataError if `root` holds images that this function did not make.
+    Raises DataError if `root` contains images that this function did not make.
     """
     root = Path(root)
     _continue_or_start(root, settings, split)
@@ -212,7 +212,7 @@ def _painter() -> HandPainter:
 
 
 def _draw_fits(sequence: PlannedSequence) -> list[dict[Side, Fit]]:
-    """Fits of a sequence, rounded as the annotation file holds them, so that pictures and annotations agree."""
+    """Fits of a sequence, rounded as the annotation file contains them, so that pictures and annotations agree."""
     torch.set_num_threads(1)
     drawn = draw_sequence(_sampler(), sequence.identity, len(sequence.frame_numbers))
     return [
@@ -241,7 +241,7 @@ def _write_picture(task: PictureTask) -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8) if task.black else draw_picture(task).image
     done, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, task.jpeg_quality])
     if not done:
-        raise DataError(f"{task.path}: the image could not be encoded as JPEG; is OpenCV built without it?")
+        raise DataError(f"{task.path}: the image could not be encoded as JPEG; is OpenCV built without JPEG support?")
     write_bytes(task.path, content.tobytes())
 
 
@@ -254,10 +254,10 @@ def _continue_or_start(root: Path, settings: Settings, split: str) -> None:
     """Keeps the images of a killed run with the same settings and code; clears those of any other run."""
     images, record = root / "images" / split, root / f"synthesis_{split}.json"
     wanted = {"settings": asdict(settings), "digest": digest([asdict(settings), split, _code_digest()])}
-    found = read_json(record, "record of the synthesis") if record.is_file() else None
+    found = read_json(record, "synthesis record") if record.is_file() else None
     if found is None and images.is_dir() and any(images.iterdir()):
         raise DataError(
-            f"{images}: holds images that synthesize_dataset did not make; choose another folder for the synthetic dataset."
+            f"{images}: contains images that synthesize_dataset did not make; choose another folder for the synthetic dataset."
         )
     if found is not None and found.get("digest") != wanted["digest"] and images.is_dir():
         shutil.rmtree(images)
@@ -288,7 +288,7 @@ def _write_shared(root: Path, hand_model: Path, settings: Settings) -> None:
     """What every split's run writes alike; files that are already right are left alone."""
     if list(hand_model.glob("*.pkl")):
         raise DataError(
-            f"{hand_model}: holds .pkl files; the synthetic dataset needs the built-in hand, choose another folder for it."
+            f"{hand_model}: contains .pkl files; choose another folder for the built-in hand that the synthetic dataset needs."
         )
     with tempfile.TemporaryDirectory() as temporary:
         write_hand_model_folder(temporary)

@@ -1,6 +1,6 @@
-"""Finger poses of one hand: anatomical angles drawn from six gestures, and the rotations of the hand model they stand for.
+"""Finger poses of one hand: anatomical angles drawn from six gestures, and the corresponding rotations of the hand model.
 
-Angles are degrees in the tables (as anatomy books give them) and radians in rotations. The hand model's joint rotations live
+Angles are degrees in the tables (as anatomy books give them) and radians in rotations. The hand model's joint rotations are
 in the template's axes (right hand: fingers to -x, palm to -y, thumb to +z), so every finger has its own flexion axis, found
 from the rest joints; one axis serves all joints of a finger. Flexion that the template already has at rest is subtracted.
 Left hands are mirrored samples. Source: docs/synthetic-dataset.md, section "Poses of one hand".
@@ -84,7 +84,7 @@ class GesturePrior:
 
     def __init__(self, model: HandModel) -> None:
         if model.side is not Side.RIGHT:
-            raise DataError("gestures are made in right-hand space; give the right hand's model.")
+            raise DataError("gestures are made in right-hand space; pass the right hand's model.")
         template = model.template.numpy()
         joints = (model.joint_regressor @ model.template).numpy()
         tips = template[list(TIP_VERTICES)]

@@ -1,4 +1,4 @@
-"""Two hands of one person together: drawn until they touch or nearly touch, without running through one another.
+"""Two hands of one person: drawn until they touch or nearly touch without penetrating each other.
 
 Everything here is in the pair frame: metres, the right hand's root rotation is the identity and its wrist the origin.
 Source: docs/synthetic-dataset.md, section "Two hands together".
@@ -53,7 +53,7 @@ class HandShape:
 class Pair:
     """A usable two-hand pose in the pair frame.
 
-    angles: anatomical angles (degrees) per side.  shape: of both hands.  left_rotation: root rotation of the left hand.
+    angles: anatomical angles (degrees) per side.  shape: shape of both hands.  left_rotation: root rotation of the left hand.
     left_wrist: metres.  retreat: unit direction in which the left hand leaves the right one.  gap: distance (m) that was left
     between them on purpose, 0 for touching hands.
     """

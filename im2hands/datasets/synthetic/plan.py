@@ -1,7 +1,7 @@
-"""What the synthetic dataset consists of: captures, sequences, frame numbers and the hard cases, as functions of the settings.
+"""Contents of the synthetic dataset: captures, sequences, frame numbers and hard cases, as functions of the settings.
 
-A capture is one subject before one camera rig; it has two sequences of touching hands, and capture 0 of every split holds the
-hard cases besides: frames that a reader must drop, each for its own reason.
+A capture is one subject in front of one camera rig; it has two sequences of touching hands. Capture 0 of every split also
+contains the hard cases: frames that a reader must drop, each for a different reason.
 """
 
 from __future__ import annotations

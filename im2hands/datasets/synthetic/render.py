@@ -81,7 +81,7 @@ class Light:
 class Scene:
     """Both hands (or one) and their forearms as one mesh, camera frame, metres.
 
-    label: of every triangle.  fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
+    label: label of every triangle.  fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
@@ -116,7 +116,7 @@ class HandPainter:
     ) -> Picture:
         """The picture of the hands of `fits`.
 
-        tone, skin_seed: of the person.  rng: light, background and noise.
+        tone, skin_seed: skin of the person.  rng: light, background and noise.
         """
         scene = self._scene(fits, arms, camera)
         rows, columns = height * supersampling, width * supersampling

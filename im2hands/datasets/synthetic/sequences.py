@@ -45,7 +45,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Placement:
-    """The pair frame in the world. rotation: pair -> world.  centre: where the mean of all vertices stands, metres."""
+    """The pair frame in the world. rotation: pair -> world.  centre: position of the mean of all vertices, metres."""
 
     rotation: Rotation
     centre: Float[np.ndarray, "3"]
@@ -165,7 +165,7 @@ def _segment(
             found[frame] = settled
         else:
             return found
-    raise DataError(f"no usable way to another key pose in {KEY_ATTEMPTS} draws; is this the built-in hand model?")
+    raise DataError(f"no usable path to another key pose in {KEY_ATTEMPTS} draws; is this the built-in hand model?")
 
 
 def _settle_between(

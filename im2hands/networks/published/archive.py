@@ -1,4 +1,4 @@
-"""What a `.pt` file announces, before PyTorch reads it: how much it would become, and which tensors it repeats."""
+"""Checks a `.pt` file before PyTorch reads it: how large it would become, and which tensors it repeats."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from im2hands.io.limits import MEGABYTE
 
 LARGEST_WEIGHTS = 8192 * MEGABYTE
 SMALL = 16 * MEGABYTE
-"""What tensors may take whatever the size of their file, so that small buffers may repeat one number."""
+"""Size that tensors may always have, regardless of the size of their file, so that small buffers may repeat one number."""
 
 
 def check_archive(path: Path) -> None:
     """Raises CheckpointError for a file that is no weights for its size, or an archive that would expand."""
     size = path.stat().st_size
     if size > LARGEST_WEIGHTS:
-        raise CheckpointError(f"{path}: has {size / 1e9:.0f} GB, and no weight file has; is it another file?")
+        raise CheckpointError(f"{path}: has {size / 1e9:.0f} GB, too much for a weight file; is it the right file?")
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -31,8 +31,8 @@ def check_archive(path: Path) -> None:
     declared = sum(part.file_size for part in parts)
     if declared > size:
         raise CheckpointError(
-            f"{path}: would expand from {size:,} to {declared:,} bytes, and PyTorch writes weights as they are; "
-            "refused, fetch it from its original source."
+            f"{path}: refused, because it would expand from {size:,} to {declared:,} bytes, and PyTorch does not compress "
+            "weights; fetch it from its original source."
         )
 
 
@@ -43,5 +43,5 @@ def check_sizes(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
         taken += tensor.numel() * tensor.element_size()
         if taken > allowed:
             raise CheckpointError(
-                f"{path}: the tensor {name} of shape {tuple(tensor.shape)} is larger than the file; refused, it is damaged."
+                f"{path}: the tensor {name} of shape {tuple(tensor.shape)} is larger than the file; fetch it again."
             )

@@ -27,7 +27,7 @@ VERTICES = 778
 
 @dataclass(frozen=True)
 class GraphFiles:
-    """What a folder of graph files holds; vertex_codes and upsampling may be missing, checkpoints repeat them."""
+    """What a folder of graph files contains; vertex_codes and upsampling may be missing, checkpoints repeat them."""
 
     folder: Path
     graphs: dict[Side, HandGraph]
@@ -78,7 +78,7 @@ def _empty_bytes() -> bytes:
 
 
 GRAPH_NAMES: dict[str, Any] = {**PICKLE_NAMES, "__builtin__.bytes": _empty_bytes, "builtins.bytes": _empty_bytes}
-"""The only names a graph file may ask for, and what stands in for them."""
+"""The only names that a graph file may request, and their stand-ins."""
 
 for _format, _stand_in in (("csr", _Compressed), ("csc", _CompressedColumns), ("coo", _Coordinates)):
     for _module in (_format, f"_{_format}"):
@@ -90,12 +90,14 @@ for _module in ("numpy.core.numeric", "numpy._core.numeric"):
 def read_graph_files(folder: str | os.PathLike) -> GraphFiles:
     """The graph files of a folder.
 
-    Raises DataError if a graph is missing, its vertices are not a hand's or the file asks for anything but data;
+    Raises DataError if a graph is missing, its vertices are not a hand's or the file asks for anything except data;
     DamagedFileError if a file is unreadable.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of graph files; it should hold graph_left.pkl and graph_right.pkl.")
+        raise DataError(
+            f"{folder}: the folder of graph files does not exist; it must contain graph_left.pkl and graph_right.pkl."
+        )
     graphs = {side: read_hand_graph(folder / f"graph_{side.value}.pkl") for side in Side}
     codes = _optional(folder / "v_color.pkl", (VERTICES, 3))
     upsampling = _optional(folder / "upsample.pkl", (VERTICES, graphs[Side.LEFT].sizes[-1]))
@@ -111,12 +113,13 @@ def read_hand_graph(path: str | os.PathLike) -> HandGraph:
         gather, back = (_integers(content[name], f"{path}: {name}") for name in ("graph_perm", "graph_perm_reverse"))
     except (KeyError, TypeError) as error:
         raise DamagedFileError(
-            f"{path}: not one of IntagHand's graph files (no {error}); give the folder of graph_left.pkl and graph_right.pkl."
+            f"{path}: not a graph file of IntagHand ({error} is missing); give the folder with "
+            "graph_left.pkl and graph_right.pkl."
         ) from None
     if len(levels) != ROUNDS + 1:
         raise DataError(f"{path}: has {len(levels)} levels instead of {ROUNDS + 1}; is it a graph of another network?")
     if len(back) < VERTICES or max(gather.max(), back.max()) >= len(gather) or min(gather.min(), back.min()) < 0:
-        raise DamagedFileError(f"{path}: its orders of vertices do not fit together; fetch it again.")
+        raise DamagedFileError(f"{path}: its vertex orders do not match; fetch it again.")
     used = [levels[ROUNDS - level] for level in range(USED_LEVELS)]
     laplacians = tuple(_floats(matrix, f"{path}: coarsen_graphs_L") for matrix in used)
     try:

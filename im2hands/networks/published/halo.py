@@ -1,4 +1,4 @@
-"""HALO's published state dict and ours, both ways: 196 small tensors there, one stack of 16 per layer here."""
+"""Converts between HALO's published state dict (196 small tensors) and ours (one stack of 16 per layer)."""
 
 from __future__ import annotations
 

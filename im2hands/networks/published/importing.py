@@ -1,4 +1,4 @@
-"""Published weight files to model folders of ours, and back."""
+"""Converts published weight files to our model folders and back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NETWORKS = (
     intaghand.PUBLISHED,
 )
 LISTED_KEYS = 12
-"""Keys of one kind that a report spells out before it only counts."""
+"""Number of keys of one kind that a report lists; the rest are only counted."""
 COUNTERS = ("epoch_it", "it")
-"""Notes of a published file that go back into an exported one."""
+"""Notes of a published file that are written back to an exported one."""
 
 
 def import_weights(
@@ -40,20 +40,22 @@ def import_weights(
     Raises CheckpointError if a file is refused, damaged, or has nothing for the network.
     """
     if not files:
-        raise CheckpointError(f"no weight file was given for {folder}; name at least one.")
+        raise CheckpointError(f"no weight file was given for {folder}; give at least one.")
     read = [read_published(file) for file in files]
     published = recognised(read[0], folder)
     if graphs is not None:
         if published.with_graphs is None:
-            raise CheckpointError(f"{folder}: the network {published.name} takes no graph files; leave out {graphs}.")
+            raise CheckpointError(
+                f"{folder}: the network {published.name} does not use graph files; leave out {graphs}."
+            )
         published = published.with_graphs(graphs)
     yield from report_lines(read, import_network(read, published, folder), folder)
 
 
 def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwork:
-    """The network that a folder is named after, else the one whose weights a file holds.
+    """The network that a folder is named after, otherwise the one whose weights a file contains.
 
-    Raises CheckpointError if there is none, or no single one.
+    Raises CheckpointError if there is no match or more than one.
     """
     named = [network for network in NETWORKS if network.name == Path(folder).name]
     if named:
@@ -69,8 +71,8 @@ def recognised(file: PublishedFile, folder: str | os.PathLike) -> PublishedNetwo
     best = [network for network, matches in found.items() if matches == most]
     if len(best) > 1:
         raise CheckpointError(
-            f"{file.path}: its tensors fit {' and '.join(network.name for network in best)} alike; "
-            "name the folder after the network that is meant."
+            f"{file.path}: its tensors match {' and '.join(network.name for network in best)} equally well; "
+            "name the folder after the intended network."
         )
     return best[0]
 

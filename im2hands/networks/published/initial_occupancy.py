@@ -1,4 +1,5 @@
-"""The published state dict of initial occupancy and ours, both ways, and what of HALO's and IntagHand's files it starts from.
+"""Converts between the published state dict of initial occupancy and ours, and reads its start from HALO's and IntagHand's
+files.
 
 Bone decoders are 196 small tensors per hand there, one stack of 16 per layer here; 1x1 convolutions over points are linear maps
 here.
@@ -96,7 +97,7 @@ def sources(key: str) -> tuple[str, ...]:
 
 
 def fitted(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """HALO's second hidden layers, which take no image features, with zeros for these; anything else as it is."""
+    """HALO's second hidden layers, which have no image features, with zeros for these; everything else unchanged."""
     if TAKES_FEATURES.fullmatch(key) and tensor.ndim == 2 and tensor.shape[0] == shape[0] == tensor.shape[1]:
         return F.pad(tensor, (0, shape[1] - tensor.shape[1]))
     return tensor

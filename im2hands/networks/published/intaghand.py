@@ -1,6 +1,6 @@
-"""IntagHand's published state dict and ours, both ways.
+"""Converts between IntagHand's published state dict and ours.
 
-A published file is the bare state dict, keys with or without `module.`. It does not hold the graphs that it was trained on:
+A published file is the bare state dict, keys with or without `module.`. It does not contain the graphs that it was trained on:
 they come from graph files (`graph_files`), and without the right ones the weights mean nothing.
 """
 
@@ -118,7 +118,7 @@ def network_on(files: GraphFiles, weights: Mapping[str, Tensor]) -> IntagHandNet
     codes = files.vertex_codes if files.vertex_codes is not None else weights.get("decoder.dense_coor")
     if codes is None:
         raise CheckpointError(
-            f"{files.folder / 'v_color.pkl'}: is missing, and the weights do not hold its numbers; add it."
+            f"{files.folder / 'v_color.pkl'}: is missing, and the weights do not contain its numbers; add it."
         )
     upsampling = weights.get("decoder.unsample_layer.weight", files.upsampling)
     return IntagHandNetwork(files.graphs, codes, upsampling)
@@ -137,7 +137,7 @@ def published_on(folder: str | os.PathLike) -> PublishedNetwork:
 
 def _without_graphs(_: Mapping[str, Tensor]) -> torch.nn.Module:
     raise CheckpointError(
-        f"weights of {NAME} need the graph files that they were trained with; give their folder with --graphs "
+        f"weights of {NAME} need the graph files with which they were trained; give their folder with --graphs "
         "(graph_left.pkl and graph_right.pkl)."
     )
 

@@ -1,4 +1,4 @@
-"""Keypoint refinement's published state dict and ours, both ways, and the joints as the published script writes them.
+"""Converts between the published state dict of keypoint refinement and ours, and reads the joints of the published script.
 
 Published weights know joints in MANO order, ours in STANDARD order: the rows of the identity codes change places, nothing else
 depends on the order. 1x1 convolutions over joints are linear maps here.
@@ -121,11 +121,3 @@ def written_joints(
         turned = moved @ rotation.double() + wrist.double()[:, None]
         written[side] = reorder(turned, JointOrder.STANDARD, JointOrder.MANO)
     return written
-
-
-def from_written_joints(
-    written: Float[Tensor, "batch 21 3"], wrist: Float[Tensor, "batch 3"]
-) -> Float[Tensor, "batch 21 3"]:
-    """Joints of a file of the published script in STANDARD order with the wrist in its place (world, m)."""
-    joints = reorder(written, JointOrder.MANO, JointOrder.STANDARD)
-    return joints - joints[:, :1] + wrist[:, None].to(joints.dtype)

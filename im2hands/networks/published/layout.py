@@ -1,4 +1,4 @@
-"""Key lists of published checkpoints, and what of them a file holds."""
+"""Key lists of published checkpoints, and which of the keys a file contains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PublishedLayout:
 
     @classmethod
     def named(cls, name: str) -> PublishedLayout:
-        """A layout that the package carries as `<name>.json` beside this module."""
+        """A layout stored as `<name>.json` next to this module."""
         text = resources.files("im2hands.networks.published").joinpath(f"{name}.json").read_text()
         return cls(name, {key: tuple(shape) for key, shape in json.loads(text)["tensors"]})
 
@@ -46,7 +46,8 @@ def in_published_order(
         tensor = tensor_of(key)
         if tensor is None or tensor.shape != shape:
             raise CheckpointError(
-                f"weights of {network} without {key} of shape {shape} have no published layout; only the published sizes have."
+                f"weights of {network} without {key} of shape {shape} have no published layout; "
+                "only the published sizes have one."
             )
         published[key] = tensor
     return published
@@ -73,10 +74,10 @@ class PublishedNetwork:
     name: the network's.  build: the network with random weights; sizes are read off a file's tensors.
     load: network and card of a model folder.
     from_published, to_published: our state dict from the published one, and back with its keys, order and bits.
-    sources: keys under which files, also those of other networks, may hold the tensor of a published key, best first.
+    sources: keys under which files, also those of other networks, may contain the tensor of a published key, best first.
     fitted: such a tensor brought to the published key's shape, where there is a meaningful way.
     compat: options that published weights were made for.
-    entry: name under which a published file holds the state dict; None where the file is the state dict itself.
+    entry: name under which a published file contains the state dict; None where the file is the state dict itself.
     with_graphs: the same network on the graph files of a folder, for networks that need such files to be built.
     """
 
@@ -98,7 +99,7 @@ class Overlay:
     """Weights of a file laid over a network's initial ones, and what became of every key.
 
     loaded: keys that were filled.  fitted: those of them whose shape was changed to do so.
-    initial: keys that kept their value, because the file lacks them; mismatched: because it holds another shape.
+    initial: keys that kept their value, because the file lacks them; mismatched: because it contains another shape.
     ignored: keys of the file that the network has no place for.
     """
 
@@ -153,8 +154,8 @@ def overlay(file: PublishedFile, initial: Mapping[str, Tensor], network: Publish
             fitted.append(key)
     if not loaded:
         raise CheckpointError(
-            f"{file.path}: no tensor of it has the shape that {network.name} needs, for one {next(iter(mismatched.values()))}; "
-            "is it the checkpoint of a network of other sizes?"
+            f"{file.path}: none of its tensors has the shape that {network.name} needs, e.g. "
+            f"{next(iter(mismatched.values()))}; is it the checkpoint of a network with other sizes?"
         )
     ignored = tuple(key for key in file.weights if key not in used)
     return Overlay(weights, tuple(loaded), tuple(fitted), tuple(kept), mismatched, ignored)

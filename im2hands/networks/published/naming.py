@@ -1,4 +1,4 @@
-"""How published state dicts name the blocks that several networks share, and what we call them.
+"""Names of blocks shared by several networks, in published state dicts and in ours.
 
 A table is a list of regular expressions and replacements, applied one after another from the published name to ours. The way
 back needs no second table: a network's key list (`layout.PublishedLayout`) says which published names there are.

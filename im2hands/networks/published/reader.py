@@ -1,6 +1,6 @@
-"""Reader of published `.pt` files that takes data from them and executes nothing.
+"""Reader of published `.pt` files that reads data and executes nothing.
 
-PyTorch's weights-only unpickler does the reading. Published files also hold NumPy scalars (a best validation loss, say),
+PyTorch's weights-only unpickler does the reading. Published files also contain NumPy scalars (a best validation loss, say),
 which it refuses; here the three names that such a scalar is pickled with are answered by inert stand-ins of our own.
 """
 
@@ -25,7 +25,7 @@ from im2hands.io.limits import readable_file
 from im2hands.networks.published.archive import check_archive, check_sizes
 
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state_dict", "network")
-"""Names under which training scripts file the state dict; a file may also be the state dict itself."""
+"""Names under which training scripts store the state dict; a file may also be the state dict itself."""
 SCALAR_KINDS = "biuf"
 
 
@@ -34,7 +34,7 @@ class PublishedFile:
     """Content of a published checkpoint.
 
     weights: key -> tensor, in the file's order.
-    notes: the plain numbers and texts beside them (iterations, best loss), dotted names.
+    notes: the plain numbers and texts stored with them (iterations, best loss), dotted names.
     """
 
     path: Path
@@ -46,16 +46,18 @@ class PublishedFile:
 def read_published(path: str | os.PathLike) -> PublishedFile:
     """Weights and notes of a file written by `torch.save`.
 
-    Raises CheckpointError, in one sentence, if the file is missing, damaged, wants anything executed, or holds no weights.
+    Raises CheckpointError, in one sentence, if the file is missing or damaged, would execute anything, or has no weights.
     """
     path = Path(path)
     content = safe_load(path)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__} instead of a state dict; is it a weight file?")
+        raise CheckpointError(
+            f"{path}: contains a {type(content).__name__} instead of a state dict; is it a weight file?"
+        )
     weights = next((content[name] for name in WEIGHT_ENTRIES if isinstance(content.get(name), Mapping)), content)
     tensors = {str(key): value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path}: holds no weights; is it the checkpoint of a network?")
+        raise CheckpointError(f"{path}: contains no weights; is it the checkpoint of a network?")
     check_sizes(path, tensors.items())
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
@@ -126,7 +128,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 def _refusal(path: Path, message: str) -> str:
     found = re.search(r"GLOBAL ([\w.<>]+)", message)
     if found:
-        return f"{path}: refused, because loading it would run {found.group(1)}; take weights only from files of plain data."
+        return f"{path}: refused, because loading it would run {found.group(1)}; use only weight files with plain data."
     reason = message.partition("WeightsUnpickler error:")[2] or message
     return f"{path}: refused or damaged ({_first_line(reason)}); fetch it again, or save its plain state dict."
 

@@ -1,4 +1,5 @@
-"""The published state dict of refined occupancy and ours, both ways; keys of its frozen network begin with `init_occ.`."""
+"""Converts between the published state dict of refined occupancy and ours; keys of its frozen network begin with
+`init_occ.`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from im2hands.parity.published_bends import (
 PUBLISHED = ("published", "published")
 """Clamped angles, and degenerate hands as the formulas give them."""
 LENGTHS = ("bone_lengths", "trans_biomech", "trans_halo16", "bone_to_kp")
-"""Fields that hold lengths, which the published code rounds with float32 rotations."""
+"""Fields that contain lengths, which the published code rounds with float32 rotations."""
 
 
 def run(golden: Golden, folder: GoldenFolder) -> Iterator[Comparison]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from im2hands.hands.bone_frames import PALM_UNIT
 from im2hands.hands.frames import PalmFrames, mirrored_wrist
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.initial_occupancy import EncodedImages, InitialOccupancyNetwork
 from im2hands.networks.published import initial_occupancy as published
 from im2hands.networks.two_hands import CameraBatch, HandBatch, Hands
@@ -29,7 +29,6 @@ from im2hands.parity.network_fields import (
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.losses import occupancy_loss
 
-SIDES = (Side.LEFT, Side.RIGHT)
 PRECISIONS = {"eval": torch.float32, "train": torch.float64}
 """Of the training case. Statistics of a batch of 2 amplify rounding: see the tolerances."""
 

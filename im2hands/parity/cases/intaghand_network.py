@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.attention import QueryImageAttention, SelfAttention
 from im2hands.networks.graph_blocks import GraphBlock, GraphLayer
 from im2hands.networks.hand_graphs import HandGraph, build_hand_graph
@@ -35,7 +35,6 @@ from im2hands.training.intaghand_losses import (
 )
 
 DERIVED = "decoder.dense_coor"
-SIDES = (Side.LEFT, Side.RIGHT)
 MEAN_CHANNELS = 32
 
 
@@ -72,7 +71,7 @@ def network_of(golden: Golden, graphs: Mapping[Side, HandGraph]) -> IntagHandNet
 
 
 def image_of(golden: Golden) -> Tensor:
-    """The input, fed as it is."""
+    """The input, without normalisation."""
     rng = np.random.default_rng(seed_of(golden) + 5)
     return torch.from_numpy(rng.standard_normal((2, 3, 256, 256)).astype(np.float32))
 
@@ -231,7 +230,7 @@ def _all_places(graph: HandGraph, count: int) -> np.ndarray:
 
 
 def _layout_json(golden: Golden) -> str:
-    """The file's text if its keys, shapes and derived keys are those of our layout, else ours."""
+    """The file's text if its keys, shapes and derived keys are those of our layout, otherwise ours."""
     text = bytes(golden["keys_json"]).decode()
     content = json.loads(text)
     shapes = {key: list(shape) for key, shape in published.LAYOUT.shapes.items()}

@@ -1,6 +1,6 @@
 """Golden case `intaghand_preprocess`: selection, crops, labels and training items of a made-up dataset of nine images.
 
-The hand model is the stand-in of `mano_forward`, which must lie in the same folder. Crops depend on the major version of
+The hand model is the stand-in of `mano_forward`, which must be in the same folder. Crops depend on the major version of
 OpenCV; both are compared, the one that is not installed with a wider tolerance.
 """
 
@@ -19,13 +19,13 @@ import torch
 from im2hands.datasets.frames import Frame, FrameTable, index_frames
 from im2hands.datasets.heat_maps import HEAT_MAP_SIZE, draw_heat_maps, jpeg_round_trip
 from im2hands.datasets.image_files import read_image
-from im2hands.datasets.images import SIDES, CropSettings, crop_image, hands_crop
+from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.interhand26m import HandFit, InterHand26M, hand_fit
 from im2hands.datasets.two_hand_item import Augmentation, TwoHandItem, TwoHandSample, two_hand_item
 from im2hands.geometry.cameras import Affine, Camera
 from im2hands.geometry.rotations import axis_angle_to_matrix
 from im2hands.hands.model import HandModel
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder, tolerance_of
 from im2hands.parity.cases.mano_forward import stand_in_models
 
@@ -130,7 +130,7 @@ def _hand(golden: Golden, prefix: str, item: CroppedFrame, side: Side, model: Ha
 
 
 def stand_in_maps(size: int = 256) -> np.ndarray:
-    """What stood in for mask and dense files: a rectangle per hand, as it comes back from JPEG."""
+    """Stand-ins for mask and dense files: a rectangle per hand, as decoded from JPEG."""
     image = np.zeros((size, size, 3), np.uint8)
     image[40:120, 30:100, 2] = 255
     image[100:220, 90:200, 1] = 255

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from im2hands.hands.frames import RefinementKeypoints, mirrored_wrist
 from im2hands.hands.joints import JointOrder, reorder
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
 from im2hands.networks.published import keypoint_refinement as published
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
@@ -30,8 +30,6 @@ from im2hands.parity.network_fields import (
 )
 from im2hands.parity.weights_rule import rule_weights
 from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
-
-SIDES = (Side.LEFT, Side.RIGHT)
 
 
 def network_of(golden: Golden) -> KeypointRefinementNetwork:

@@ -30,7 +30,7 @@ STEPS = {
 
 
 def stand_in_arrays(golden: Golden) -> dict[Side, dict[str, np.ndarray]]:
-    """The stand-in under MANO's keys as files would hold it: the left shape directions are not corrected."""
+    """The stand-in under MANO's keys as files would contain it: the left shape directions are not corrected."""
     right = {name: golden[f"model_{name}_q"].astype(np.float64) * step for name, step in STEPS.items()}
     parents = golden["kintree_parents"].astype(np.int64) % 2**32
     right |= {

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from im2hands.hands.frames import anchors_to_world
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.point_transformer import Neighbourhoods
 from im2hands.networks.published import refined_occupancy as published
 from im2hands.networks.refined_occupancy import OPTIONS, EncodedPair, RefinedOccupancyNetwork
 from im2hands.networks.two_hands import CameraBatch, Hands
 from im2hands.parity.case import Case, Comparison, Golden, GoldenFolder
-from im2hands.parity.cases.init_occ import SIDES, camera_of, hands_of, training_batch
+from im2hands.parity.cases.init_occ import camera_of, hands_of, training_batch
 from im2hands.parity.network_fields import (
     Backward,
     compare_image_features,

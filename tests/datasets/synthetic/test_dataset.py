@@ -16,7 +16,6 @@ import pytest
 
 from im2hands.datasets.frames import index_frames
 from im2hands.datasets.interhand26m import InterHand26M, annotated_joints, dataset_name, hand_fit
-from im2hands.datasets.synthetic.contact_sheet import contact_sheet
 from im2hands.datasets.synthetic.dataset import draw_picture, make_split, picture_tasks
 from im2hands.datasets.synthetic.gestures import ANGLE_NAMES, GesturePrior, limits_of
 from im2hands.datasets.synthetic.plan import SPLITS, Settings
@@ -324,8 +323,13 @@ def test_a_folder_of_mano_files_is_left_alone(mini, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".npz"] == []
 
 
-def test_contact_sheet_shows_crops_of_valid_frames(mini):
-    sheet = contact_sheet(mini.root, "train", images=7, columns=3, size=64)
+def test_contact_sheet_shows_crops_of_valid_frames(mini, tmp_path):
+    picture = tmp_path / "sheet.png"
+    module, sizes = "im2hands.datasets.synthetic.contact_sheet", ["--images", "7", "--columns", "3", "--size", "64"]
+    subprocess.run(
+        [sys.executable, "-m", module, "--root", str(mini.root), "--output", str(picture), *sizes], check=True
+    )
+    sheet = cv2.imread(str(picture))
     assert sheet.shape == (192, 192, 3)
     cells = sheet.reshape(3, 64, 3, 64, 3).transpose(0, 2, 1, 3, 4).reshape(9, -1)
     assert (cells.mean(1) > 5).tolist() == [True] * 7 + [False] * 2

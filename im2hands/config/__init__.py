@@ -1,0 +1,1 @@
+"""The parameters in `params.yaml`, and the presets that change them."""

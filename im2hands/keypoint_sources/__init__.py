@@ -1,1 +1,0 @@
-"""Adapters that turn keypoint files and detectors into metric keypoints of both hands."""

@@ -1,0 +1,275 @@
+"""The command `im2hands reconstruct`: a user's pictures to meshes, pictures and a JSON file each, one folder per picture.
+
+A folder appears completely or not at all, and a picture with a folder is skipped, so an interrupted run can be continued.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from im2hands.datasets.images import CropSettings, crop_image, hands_crop
+from im2hands.datasets.keypoints import aligned, implausible
+from im2hands.geometry.cameras import Camera, square_crop
+from im2hands.geometry.mesh_files import WRITABLE, write_mesh, write_scene
+from im2hands.hands.joints import WRIST
+from im2hands.hands.model import HandModel
+from im2hands.hands.model_files import builtin_hand_models, load_hand_models
+from im2hands.hands.sides import Side
+from im2hands.io.atomic import atomic_folder, require_writable, write_bytes, write_json
+from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWritableError
+from im2hands.io.parallel import ordered_stream
+from im2hands.io.progress import progress
+from im2hands.networks.image_encoder import normalise
+from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
+from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
+from im2hands.photographs.files import Photograph, number_of_photographs, photographs
+from im2hands.photographs.keypoints import keypoint_source
+from im2hands.photographs.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
+from im2hands.reconstruction.predicted_hands import placed
+from im2hands.reconstruction.refined_keypoints import refined_hands
+from im2hands.report.pictures import View, backdrop, from_the_right, over, painted, render
+
+RESULT, PREDICTED = "result.json", "intaghand"
+COLOURS = {Side.LEFT: (0.35, 0.62, 0.92), Side.RIGHT: (0.95, 0.62, 0.35)}
+PICTURE = 768
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the command; see `im2hands reconstruct --help`."""
+
+    model: Path
+    keypoints: str
+    camera: str = "auto"
+    method: str = "im2hands"
+    refine_keypoints: bool = False
+    box: str = ""
+    hand_model: Path | None = None
+    formats: tuple[str, ...] = ("glb",)
+    resolution: int = 256
+    device: str = "cpu"
+    order: str | None = None
+    unit: str | None = None
+    palm: float | None = None
+    at_once: int = 1
+
+
+def reconstruct_images(
+    images: Sequence[str | os.PathLike], output: str | os.PathLike, settings: Settings
+) -> Iterator[tuple[str, bool]]:
+    """A line per picture, and whether it was reconstructed. Raises what concerns all pictures at once."""
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output}: is a file; give a folder for the results.")
+    if settings.at_once < 1:
+        raise DataError(f"--at-once {settings.at_once}: give 1 or more.")
+    work = Work(settings)  # in any case, so that what concerns all pictures is said now
+    one = partial(_reconstruct_image, output, work) if settings.at_once == 1 else partial(_in_worker, output, settings)
+    start = partial(torch.set_num_threads, max(1, torch.get_num_threads() // settings.at_once))
+    require_writable(output)
+    lines = ordered_stream(one, photographs(images), settings.at_once, start)
+    yield from progress(lines, "reconstruct", number_of_photographs(images), "images")
+
+
+def _in_worker(output: Path, settings: Settings, photograph: Photograph) -> tuple[str, bool]:
+    return _reconstruct_image(output, _work_of(settings), photograph)
+
+
+@lru_cache(maxsize=1)
+def _work_of(settings: Settings) -> Work:
+    return Work(settings)
+
+
+def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tuple[str, bool]:
+    folder = output / photograph.name
+    if (folder / RESULT).is_file():
+        return f"{photograph.name}: already done, skipped", True
+    try:
+        begun = perf_counter()
+        hands = work(photograph)
+        with atomic_folder(folder) as temporary:
+            write_results(temporary, photograph, hands, work.settings)
+    except (DiskFullError, NotWritableError):
+        raise  # so it would be for every other picture
+    except Im2HandsError as error:
+        text = str(error)
+        named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
+        return f"im2hands: error: {named}", False
+    return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
+
+
+class Work:
+    """A picture to its hands. Everything that is the same for all pictures is read, and refused, at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        for name in settings.formats:
+            if f".{name}" not in WRITABLE:
+                raise DataError(f"--formats {name}: not a mesh format; use {', '.join(x[1:] for x in WRITABLE)}.")
+        if settings.device != "cpu" and not torch.cuda.is_available():
+            raise DataError(f"--device {settings.device}: CUDA is not available here; use cpu.")
+        self.box = None if not settings.box else _box(settings.box)
+        self.camera_of = camera_source(settings.camera)
+        self.predicted = settings.keypoints == PREDICTED
+        self.keypoints_of = None
+        if self.predicted:
+            for name in ("order", "unit", "palm"):
+                if getattr(settings, name) is not None:
+                    raise DataError(f"--{name} describes a keypoint file; leave it out with --keypoints {PREDICTED}.")
+        else:
+            self.keypoints_of = keypoint_source(
+                settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm
+            )
+        self.reconstructor = Reconstructor.from_pretrained(
+            settings.model, settings.method, settings.resolution, settings.device
+        )
+        if self.predicted:
+            self.intaghand, self.hand_models  # noqa: B018 - read now, so that what is missing is said now
+        if settings.refine_keypoints:
+            self.refinement  # noqa: B018
+
+    def __call__(self, photograph: Photograph) -> TwoHands:
+        image = photograph.read()
+        camera = self.camera_of(photograph, image.shape)
+        begun = perf_counter()
+        keypoints = self._predicted(image, camera) if self.predicted else self.keypoints_of(photograph, camera)
+        if self.settings.refine_keypoints:
+            keypoints = self._refined(image, keypoints, camera)
+        seconds = perf_counter() - begun
+        hands = self.reconstructor.reconstruct(image, keypoints, camera)
+        hands.timings["keypoints"] = seconds
+        return hands
+
+    @cached_property
+    def intaghand(self) -> IntagHandNetwork:
+        return load_intaghand(self.settings.model / "intaghand", self.settings.device)[0]
+
+    @cached_property
+    def refinement(self) -> KeypointRefinementNetwork:
+        return load_keypoint_refinement(self.settings.model / "keypoint_refinement", self.settings.device)[0]
+
+    @cached_property
+    def hand_models(self) -> dict[Side, HandModel]:
+        folder = self.settings.hand_model
+        return builtin_hand_models() if folder is None else load_hand_models(folder)
+
+    def _predicted(self, image: UInt8[np.ndarray, "rows columns 3"], camera: Camera) -> Float[np.ndarray, "2 21 3"]:
+        """IntagHand's keypoints: from the box of the hands, or from the whole picture and then from where it found them."""
+        rows, columns = image.shape[:2]
+        corners = np.array([[0.0, 0.0], [columns - 1.0, rows - 1.0]]) if self.box is None else self.box
+        settings = CropSettings()
+        affine = square_crop(corners, settings.size, 1.0 if self.box is None else settings.hand_share)
+        vertices, keypoints = self._placed(image, affine, camera)
+        if self.box is None:
+            affine, _ = hands_crop(camera, vertices, settings)
+            vertices, keypoints = self._placed(image, affine, camera)
+        return keypoints
+
+    def _placed(self, image: np.ndarray, affine: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        crop = crop_image(image, affine, CropSettings().size)
+        with torch.inference_mode():
+            prediction = self.intaghand(normalise(torch.from_numpy(crop[None])).to(self.settings.device))
+        hands = placed(prediction, 0, 0, camera.cropped(affine), self.hand_models)
+        problem = hands.reason or ((found := implausible(hands.keypoints[None])) and found[1])
+        if problem:
+            raise DataError(f"IntagHand does not find two hands in the picture: {problem}; give a --box or keypoints.")
+        return hands.vertices, hands.keypoints
+
+    def _refined(self, image: np.ndarray, keypoints: np.ndarray, camera: Camera) -> np.ndarray:
+        hands = usable(hand_inputs(keypoints))
+        if len(hands) < len(Side):
+            raise DataError("--refine-keypoints needs keypoints of both hands.")
+        crop, _, cropped = photograph_crop(image, hands, camera)
+        made = refined_hands(self.refinement, crop[None], [cropped], keypoints[None], self.settings.device)
+        refined = aligned(made, keypoints[None, :, WRIST], "wrist")
+        problem = implausible(refined)
+        if problem is not None:
+            raise DataError(f"keypoint refinement turns the keypoints into impossible hands: {problem[1]}.")
+        return refined[0]
+
+
+def write_results(folder: Path, photograph: Photograph, hands: TwoHands, settings: Settings) -> None:
+    """Meshes of each hand and of both, the overlay, the side view and the JSON file of one picture."""
+    begun = perf_counter()
+    meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
+    if not meshes:
+        reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
+        raise DataError(f"no hand surface was found ({reasons}).")
+    for suffix in settings.formats:
+        for side, mesh in meshes.items():
+            write_mesh(folder / f"{side.value}.{suffix}", mesh)
+        colours = {side.value: tuple(round(255 * x) for x in COLOURS[side]) for side in meshes}
+        write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
+    for name, picture in pictures(hands).items():
+        write_bytes(folder / f"{name}.png", cv2.imencode(".png", picture)[1].tobytes())
+    overlap, confidence = hands.penetration, hands.confidence
+    content = {
+        "image": str(photograph.file),
+        "method": hands.method,
+        "keypoint_source": settings.keypoints + (", refined" if settings.refine_keypoints else ""),
+        "camera_source": _camera_source(photograph, settings),
+        "keypoints": {side.value: _listed(hands.keypoints[side.index]) for side in Side},
+        "camera_of_crop": {
+            "K": hands.camera.intrinsics.tolist(),
+            "R": hands.camera.rotation.tolist(),
+            "t": hands.camera.translation.tolist(),
+        },
+        "crop_from_image": hands.affine.tolist(),
+        "failures": {side.value: hands.failures[side] for side in Side},
+        "confidence": {side.value: confidence[side] for side in Side},
+        "penetration": overlap and {"volume_cm3": overlap.volume_cm3, "depth_mm": overlap.depth_mm},
+        "seconds": hands.timings | {"files": perf_counter() - begun},
+        "units": "metres; world frame of the camera's R and t",
+    }
+    write_json(folder / RESULT, content)
+
+
+def _camera_source(photograph: Photograph, settings: Settings) -> str:
+    if settings.camera != AUTO:
+        return settings.camera
+    return f"auto: focal length {guessed_focal(photograph, photograph.read().shape)[1]}"
+
+
+def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
+    """Overlay on the crop, and the hands from the right of the picture; BGR."""
+    meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
+    clouds = [hands.camera.to_camera(mesh.vertices) for mesh in meshes.values()]
+    front = View(hands.camera.intrinsics, len(hands.crop)).enlarged(PICTURE / len(hands.crop))
+    turned, side_view = from_the_right(clouds, PICTURE)
+    white, drawn = np.ones((PICTURE, PICTURE, 4)), {}
+    for name, places, view, back in (
+        ("overlay", clouds, front, backdrop(hands.crop, PICTURE)),
+        ("side", turned, side_view, white),
+    ):
+        coloured = [
+            painted(place, mesh.faces, COLOURS[side])
+            for place, (side, mesh) in zip(places, meshes.items(), strict=True)
+        ]
+        picture = over(render(coloured, view), back)[..., 2::-1]
+        drawn[name] = np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+    return drawn
+
+
+def _listed(keypoints: np.ndarray) -> list | None:
+    return keypoints.tolist() if np.isfinite(keypoints).all() else None
+
+
+def _box(text: str) -> Float[np.ndarray, "2 2"]:
+    try:
+        left, top, right, bottom = map(float, text.split(","))
+    except ValueError:
+        left = top = right = bottom = 0.0
+    if not (right > left and bottom > top):
+        raise DataError(f"--box {text}: give left,top,right,bottom in pixels, with right > left and bottom > top.")
+    return np.array([[left, top], [right, bottom]])

@@ -1,0 +1,202 @@
+"""Keypoints of two hands for one or more pictures, read from any known file: `read_keypoints(path)`.
+
+Whatever the file holds (`keypoint_formats` knows the formats), what is read is in metres and STANDARD order; the frame is the
+file's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from im2hands.datasets.external_keypoints import METRES, SMALLEST_HAND
+from im2hands.datasets.keypoints import LARGEST_HAND, implausible
+from im2hands.geometry.cameras import Camera
+from im2hands.hands.joints import JointOrder, reorder
+from im2hands.hands.sides import SIDES, Side
+from im2hands.io.errors import DataError
+from im2hands.photographs.keypoint_formats import ALL_ORDERS, FORMATS, UNNAMED, Hands, of_picture, read_content
+from im2hands.photographs.landmark_files import PictureLandmarks, check_palm
+from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointFile:
+    """What a file says, by picture.
+
+    hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a missing hand.  landmarks: landmarks of files of
+    this format, instead.  format, unit, order: as stated or recognised.
+    """
+
+    path: str
+    format: str
+    hands: Mapping[str, Hands]
+    landmarks: Mapping[str, PictureLandmarks]
+    unit: str = "m"
+    order: str = "standard"
+
+    @property
+    def pictures(self) -> list[str]:
+        """Names of the pictures, in the file's order; UNNAMED if it contains one without name."""
+        return [*self.hands, *self.landmarks]
+
+    def keypoints(
+        self,
+        names: tuple[str, ...],
+        camera: Camera,
+        frame: Literal["world", "camera"] = "world",
+    ) -> Hands:
+        """Both hands (world, m) of a picture that may go by any of `names`; a file without names belongs to every picture.
+
+        frame: frame of the file's 3-D numbers.  camera: camera of the picture.
+        Raises DataError if the file does not know the picture, or its landmarks cannot be placed.
+        """
+        if frame not in ("world", "camera"):
+            raise DataError(f"{self.path}: the frame must be world or camera, not {frame!r}.")
+        pictures = self.pictures
+        name = UNNAMED if pictures == [UNNAMED] else next((name for name in names if name in pictures), None)
+        if name is None:
+            raise DataError(
+                f"{self.path}: has no entry {' or '.join(dict.fromkeys(names))}; its entries are {', '.join(pictures[:3])}"
+                f"{' ...' if len(pictures) > 3 else ''}."
+            )
+        if name in self.hands:
+            return camera.to_world(self.hands[name]) if frame == "camera" else self.hands[name]
+        try:
+            return self.landmarks[name].keypoints(camera)
+        except DataError as error:
+            raise DataError(f"{self.path}: {of_picture(name)}{error}") from None
+
+
+def read_keypoints(
+    path: str | os.PathLike,
+    format: str | None = None,
+    unit: Literal["m", "mm"] | None = None,
+    order: Literal["standard", "interhand", "mano", "biomech"] | None = None,
+) -> KeypointFile:
+    """The keypoints of a file or of a folder of `.ply` files, after checking them.
+
+    format: a name of FORMATS, recognised from the content; if given, another one is refused.
+    unit: by default recognised from the size of the hands.  order: by default what the file says (`order`), else recognised
+    from the lengths of the bones; where those are not clear, STANDARD for `json` and `ply`, refused for `array`.
+    Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, hands as large as no hand in
+    metres or millimetres, an order that is not clear, and left and right exchanged; DamagedFileError if it cannot be read.
+    """
+    for name, value, allowed in (("format", format, FORMATS), ("unit", unit, METRES), ("order", order, ALL_ORDERS)):
+        if value is not None and value not in allowed:
+            raise DataError(f"{path}: {name} {value!r} must be one of {', '.join(allowed)}.")
+    recognised, content = read_content(Path(path))
+    found = KeypointFile(str(path), recognised, **vars(content))
+    if format is not None and found.format != format:
+        raise DataError(f"{path}: its format is {found.format}, not {format}; correct the format or leave it out.")
+    if not found.landmarks and all(np.isnan(hands).all() for hands in found.hands.values()):
+        raise DataError(f"{path}: contains no keypoints; give at least one hand of one picture.")
+    if found.format != "table":
+        _check_finite(found)
+        found = _in_metres(_in_standard_order(found, order), unit)
+        _check_sides(found)
+    return found
+
+
+def with_palm(found: KeypointFile, palm: float) -> KeypointFile:
+    """The landmarks of a file with another size of the palm (m). Raises DataError for other files and for no size of a palm."""
+    if not found.landmarks:
+        raise DataError(
+            f"{found.path}: a palm size is only for landmarks, but this file has metric keypoints; leave it out."
+        )
+    check_palm(palm, f"{found.path}: ")
+    landmarks = {name: replace(picture, palm=palm) for name, picture in found.landmarks.items()}
+    return replace(found, landmarks=landmarks)
+
+
+def _given(found: KeypointFile) -> list[tuple[str, Side, Float[np.ndarray, "21 3"]]]:
+    """The hands that are there: picture, side, numbers."""
+    every = ((name, side, hands[side.index]) for name, hands in found.hands.items() for side in SIDES)
+    return [(name, side, hand) for name, side, hand in every if not np.isnan(hand).all()]
+
+
+def _check_finite(found: KeypointFile) -> None:
+    """Raises DataError for a hand of which only a part is given."""
+    for name, side, hand in _given(found):
+        bad = int((~np.isfinite(hand).all(axis=1)).sum())
+        if bad:
+            raise DataError(
+                f"{found.path}: {of_picture(name)}{bad} of 21 keypoints of the {side.value} hand are not finite; fill them in, "
+                "or write null for a missing hand."
+            )
+
+
+def _in_standard_order(found: KeypointFile, order: str | None) -> KeypointFile:
+    if order is not None and found.order and order != found.order:
+        raise DataError(f"{found.path}: its order is {found.order}, not {order}; correct one of them.")
+    order = order or found.order
+    if not order and found.hands:
+        recognised = joint_order(np.stack([hand for *_, hand in _given(found)]))
+        if recognised is None and found.format == "array":
+            raise DataError(
+                f"{found.path}: the bone lengths do not show the order of the joints; state one of "
+                f"{', '.join(ALL_ORDERS)}."
+            )
+        order = (recognised or JointOrder.STANDARD).name.lower()
+    source = ALL_ORDERS[order or "standard"]
+    hands = {name: reorder(pair, source, JointOrder.STANDARD) for name, pair in found.hands.items()}
+    return replace(found, hands=hands, order=order)
+
+
+def _in_metres(found: KeypointFile, unit: str | None) -> KeypointFile:
+    if unit is not None and found.unit and unit != found.unit:
+        raise DataError(f"{found.path}: its unit is {found.unit}, not {unit}; correct one of them.")
+    given = _given(found)
+    if not given:
+        return found
+    stated = unit or found.unit
+    together = units(np.stack([hand for *_, hand in given])) & ({stated} if stated else set(METRES))
+    if not together:
+        raise DataError(f"{found.path}: {_odd_sizes(given, stated)}")
+    unit = together.pop()
+    hands = {name: pair * METRES[unit] for name, pair in found.hands.items()}
+    problem = implausible(np.stack([hand * METRES[unit] for *_, hand in given])[:, None])
+    if problem is not None:
+        name, side, _ = given[problem[0]]
+        raise DataError(
+            f"{found.path}: {of_picture(name)}{side.value} hand: {problem[1].split(';')[0]}; correct its numbers."
+        )
+    return replace(found, hands=hands, unit=unit)
+
+
+def _odd_sizes(given: list[tuple[str, Side, np.ndarray]], stated: str) -> str:
+    """Which hand has no size of a hand, and what to do."""
+    allowed = {stated} if stated else set(METRES)
+    for name, side, hand in given:
+        if not units(hand[None]) & allowed:
+            limits = " and ".join(
+                f"{SMALLEST_HAND / x:g} to {LARGEST_HAND / x:g} in {unit}" for unit, x in METRES.items()
+            )
+            return (
+                f"{of_picture(name)}the {side.value} hand measures {np.ptp(hand, axis=0).max():.3g}; hands measure {limits}"
+                f"{f', and {stated} was stated' if stated else ''}: convert the numbers, or write landmarks with pixels."
+            )
+    return "some hands are in metres, others in millimetres; convert them to one unit."
+
+
+def _check_sides(found: KeypointFile) -> None:
+    """Raises DataError if the hands of the file as a whole bend the wrong way."""
+    given = [
+        *_given(found),
+        *(
+            (name, side, one.relative)
+            for name, picture in found.landmarks.items()
+            for side, one in picture.hands.items()
+        ),
+    ]
+    bends = np.array([bend_to_the_back(hand[None], side)[0] for _, side, hand in given])
+    known = bends[np.isfinite(bends)]
+    if known.size and known.mean() > OTHER_SIDE:
+        axis = " (or z points towards the camera instead of away from it)" if found.landmarks else ""
+        raise DataError(f"{found.path}: the hands bend backwards: left and right are swapped{axis}; swap the labels.")

@@ -1,0 +1,279 @@
+"""The formats of keypoint files: how each is recognised, and its reader. A new one is a reader and a line of FILES or ENTRIES.
+
+| format | content |
+|---|---|
+| `table` | the workflow's `data/keypoints/<source>/<split>.parquet`; pictures are named by their frame_id |
+| `json` | `left` and `right`, 21 x 3 or null: one entry, one per picture, or a list (or Parquet) with `image` or `frame_id` |
+| `interhand` | joint_3d.json of InterHand2.6M; pictures are named <capture>_<frame> |
+| `array` | NPY or JSON: 2 x 21 x 3 (left, right) or 42 x 3 (InterHand2.6M: right, left), or a stack of them, numbered from 0 |
+| `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
+| `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
+
+A reader gives the numbers as they are written; `keypoint_files` checks them and brings them to metres and STANDARD order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from im2hands.datasets.audit import Unusable
+from im2hands.datasets.external_keypoints import METRES, ORDERS
+from im2hands.datasets.frames import pair_id
+from im2hands.datasets.interhand26m import annotated_joints
+from im2hands.datasets.keypoints import KeypointTable
+from im2hands.geometry.mesh_files import read_points
+from im2hands.hands.joints import JointOrder
+from im2hands.hands.sides import SIDES, Side
+from im2hands.io.arrays import number_array, read_npy
+from im2hands.io.atomic import read_json
+from im2hands.io.errors import DataError
+from im2hands.io.limits import readable_file
+from im2hands.io.tables import file_card, read_rows
+from im2hands.photographs.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
+
+ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
+UNNAMED = ""
+"""Name of the picture of a file that holds one entry and no name."""
+NPY, PARQUET = b"\x93NUMPY", b"PAR1"
+"""First bytes of these files."""
+Hands = Float[np.ndarray, "2 21 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a file holds, as it is written there.
+
+    hands: picture -> left and right (order of `Side.index`); NaN for a hand that is not there.  landmarks: picture -> these,
+    of a detector's file, instead.  unit, order: those of the format or stated in the file, "" if not known.
+    """
+
+    hands: Mapping[str, Hands]
+    landmarks: Mapping[str, PictureLandmarks] = field(default_factory=dict)
+    unit: str = ""
+    order: str = ""
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format that has a file, or a folder of files, to itself.
+
+    recognises: whether a path that exists is one.  read: raises DataError, with the path, for what it cannot read.
+    """
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Content]
+
+
+@dataclass(frozen=True)
+class EntryFormat:
+    """A format of the objects of a JSON file, one per picture, and of the rows of a Parquet file.
+
+    recognises: whether an object is one.  read: the object's hands or landmarks; raises DataError, which begins with the second
+    argument.  unit, order: those of the format; "" if an object may state its own under these keys.
+    """
+
+    recognises: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Mapping[str, Any], str], Hands | PictureLandmarks]
+    unit: str = ""
+    order: str = ""
+
+
+def read_content(path: Path) -> tuple[str, Content]:
+    """The format of a file, a name of FORMATS, and what the file holds.
+
+    Raises DataError for a file that is missing or of no known format, DamagedFileError if it cannot be read.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: the keypoint file is missing; correct the path.")
+    for name, one in FILES.items():
+        if one.recognises(path):
+            return name, one.read(path)
+    read = read_rows if _starts_with(path, PARQUET) else read_json
+    content = read(path, "keypoint file")
+    if isinstance(content, list) and not (content and isinstance(content[0], dict)):
+        return "array", Content(_array_hands(path, content))
+    return _read_entries(path, content)
+
+
+def of_picture(name: str) -> str:
+    """Start of a message about a picture; nothing if it has no name."""
+    return f"picture {name}: " if name else ""
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    with readable_file(path, "keypoint file").open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _read_entries(path: Path, content: Any) -> tuple[str, Content]:
+    hands: dict[str, Hands] = {}
+    landmarks: dict[str, PictureLandmarks] = {}
+    kinds = set()
+    for name, entry in _entries(path, content):
+        where = f"{path}: {of_picture(name)}"
+        if name in hands or name in landmarks:
+            raise DataError(f"{where}occurs twice; keep one of them.")
+        kind = next(kind for kind, one in ENTRIES.items() if one.recognises(entry))
+        one = ENTRIES[kind]
+        read = one.read(entry, where)
+        (landmarks if isinstance(read, PictureLandmarks) else hands)[name] = read
+        unit = one.unit or _stated(entry, where, "unit", METRES)
+        kinds.add((kind, unit, one.order or _stated(entry, where, "order", ALL_ORDERS)))
+    if len(kinds) > 1:
+        raise DataError(f"{path}: its entries have different formats, orders or units; write one file for each.")
+    ((kind, unit, order),) = kinds
+    return kind, Content(hands, landmarks, unit, order)
+
+
+def _entries(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and entry of every picture of a JSON file or of the rows of a foreign table."""
+    if isinstance(content, list):
+        for number, entry in enumerate(content):
+            name = _row_name(entry) if isinstance(entry, dict) else None
+            if name is None or not _is_entry(entry):
+                raise DataError(f"{path}: entry {number} must have image or frame_id, and left and right or hands.")
+            yield name, entry
+    elif isinstance(content, dict) and _is_entry(content):
+        yield _row_name(content) or UNNAMED, content
+    elif isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
+        for name, value in content.items():
+            inner = {name: value} if _is_entry(value) else {pair_id(name, key): entry for key, entry in value.items()}
+            if not all(isinstance(entry, dict) and _is_entry(entry) for entry in inner.values()):
+                raise _unknown(path)
+            yield from inner.items()
+    else:
+        raise _unknown(path)
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return any(one.recognises(entry) for one in ENTRIES.values())
+
+
+def _row_name(entry: dict[str, Any]) -> str | None:
+    name = entry.get("image", entry.get("frame_id"))
+    return None if name is None else str(name)
+
+
+def _unknown(path: Path) -> DataError:
+    return DataError(
+        f"{path}: not a known keypoint file; expected an object with left and right (21 x 3 numbers or null) or with "
+        "hands (landmarks), or one of these per picture name."
+    )
+
+
+def _stated(entry: Mapping[str, Any], where: str, key: str, allowed: Mapping[str, Any]) -> str:
+    value = entry.get(key) or ""
+    if value not in ("", *allowed):
+        raise DataError(f"{where}{key} {value!r} must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _is_table(path: Path) -> bool:
+    return _starts_with(path, PARQUET) and bool(file_card(path, "Parquet file", "make or copy it again", foreign=True))
+
+
+def _read_table(path: Path) -> Content:
+    table = KeypointTable.read(path)
+    names = map(str, table.table["frame_id"].to_pylist())
+    return Content(dict(zip(names, table.keypoints(), strict=True)), unit="m", order="standard")
+
+
+def _read_npy(path: Path) -> Content:
+    numbers = read_npy(path, "array of numbers")
+    if numbers.dtype.kind not in "iuf":
+        raise DataError(f"{path}: contains {numbers.dtype} values, not numbers; write it again.")
+    return Content(_array_hands(path, numbers.astype(np.float64)))
+
+
+def _left_and_right(entry: Mapping[str, Any], where: str) -> Hands:
+    return np.stack([_hand(entry[side.value], side, where) for side in SIDES])
+
+
+def _hand(value: Any, side: Side, where: str) -> Float[np.ndarray, "21 3"]:
+    if value is None:
+        return np.full((21, 3), np.nan)
+    numbers = _numbers(value, where)
+    if numbers.shape not in ((21, 3), (63,)):
+        raise DataError(
+            f"{where}{side.value} is {_shape(numbers)}, not 21 x 3 numbers or null; write one keypoint per joint."
+        )
+    return numbers.reshape(21, 3)
+
+
+def _annotated(entry: Mapping[str, Any], where: str) -> Hands:
+    """InterHand2.6M's annotation; a hand with a joint that is not annotated is not there."""
+    try:
+        found = annotated_joints(entry)
+    except Unusable as unusable:
+        raise DataError(f"{where}no InterHand2.6M annotation ({unusable.finding.detail}).") from None
+    pairs = (found[side] for side in SIDES)
+    return np.stack([joints if valid.all() else np.full_like(joints, np.nan) for joints, valid in pairs])
+
+
+def _array_hands(path: Path, content: Any) -> dict[str, Hands]:
+    numbers = _numbers(content, f"{path}: ")
+    if numbers.shape[-2:] == (42, 3) and numbers.ndim in (2, 3):
+        numbers = numbers.reshape(*numbers.shape[:-2], 2, 21, 3)[..., ::-1, :, :]
+    if numbers.shape[-3:] != (2, 21, 3) or numbers.ndim not in (3, 4):
+        raise DataError(
+            f"{path}: is {_shape(numbers)}, not 2 x 21 x 3 (left, right), 42 x 3 (right, left) or a stack of one of them."
+        )
+    return {UNNAMED: numbers} if numbers.ndim == 3 else {str(place): hands for place, hands in enumerate(numbers)}
+
+
+def _ply_hands(path: Path) -> dict[str, Hands]:
+    files = sorted(path.glob("*.ply")) if path.is_dir() else [path]
+    ends = tuple(f"_{side.value}" for side in SIDES)
+    names = list(dict.fromkeys(file.stem.rpartition("_")[0] for file in files if file.stem.endswith(ends)))
+    if not names:
+        raise DataError(f"{path}: contains no joint files; name them <name>_left.ply and <name>_right.ply.")
+    folder = path if path.is_dir() else path.parent
+    hands = {name: np.stack([_ply_hand(folder / f"{name}{end}.ply") for end in ends]) for name in names}
+    return hands if path.is_dir() else {UNNAMED: hands[names[0]]}
+
+
+def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
+    if not path.exists():
+        return np.full((21, 3), np.nan)
+    points = read_points(path)
+    if points.shape != (21, 3):
+        raise DataError(f"{path}: contains {len(points)} points, not the 21 joints of a hand; is it a mesh?")
+    return points
+
+
+def _numbers(value: Any, where: str) -> np.ndarray:
+    try:
+        return value if isinstance(value, np.ndarray) else number_array(value)
+    except ValueError as error:
+        text = json.dumps(value, default=str)
+        raise DataError(
+            f"{where}{text[:40]}{' ...' if len(text) > 40 else ''} is not an array of numbers ({error}); correct it."
+        ) from None
+
+
+def _shape(numbers: np.ndarray) -> str:
+    return " x ".join(map(str, numbers.shape)) or "a single number"
+
+
+FILES = {
+    "ply": FileFormat(
+        lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
+    ),
+    "array": FileFormat(lambda path: _starts_with(path, NPY), _read_npy),
+    "table": FileFormat(_is_table, _read_table),
+}
+"""Name -> format; the first one that recognises a file reads it, what none recognises is JSON or a Parquet file."""
+ENTRIES = {
+    "landmarks": EntryFormat(is_landmarks, landmarks_of, "m", "standard"),
+    "interhand": EntryFormat(lambda entry: "world_coord" in entry, _annotated, "m", "standard"),
+    "json": EntryFormat(lambda entry: {"left", "right"} <= set(entry), _left_and_right),
+}
+"""Name -> format; the first one that recognises an object reads it."""
+FORMATS = tuple(sorted({*FILES, *ENTRIES}))

@@ -1,0 +1,48 @@
+"""Keypoints that a user gives for pictures: a file in any format of `keypoint_files`, or a keypoint table of ours.
+
+Their frame is the world that `R` and `t` of the camera start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from im2hands.datasets.keypoints import KeypointTable
+from im2hands.geometry.cameras import Camera
+from im2hands.io.errors import DataError
+from im2hands.photographs.cameras import FrameRows
+from im2hands.photographs.files import Photograph
+from im2hands.photographs.keypoint_files import read_keypoints, with_palm
+
+KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
+
+
+def keypoint_source(
+    path: str, camera: str, order: str | None = None, unit: str | None = None, palm: float | None = None
+) -> KeypointsOf:
+    """path, order, unit: as in `read_keypoints`.  palm: palm size for landmarks, m, instead of the one in the file.
+    camera: as in `camera_source`; for a keypoint table of the workflow the frame table of its split.
+    """
+    found = read_keypoints(path, unit=unit, order=order)
+    if palm is not None:
+        found = with_palm(found, palm)
+    if found.format != "table":
+        return lambda photograph, seen: found.keypoints(photograph.names, seen)
+    table = KeypointTable.read(path)
+    if Path(camera).suffix != ".parquet":
+        raise DataError(f"{path}: a keypoint table has no file names; give the split's frame table as --camera.")
+    rows = FrameRows(camera)
+    table.require_frames([rows.table[row].pair_id for row in range(len(rows.table))], camera)
+    keypoints = table.keypoints()
+
+    def of(photograph: Photograph, seen: Camera) -> np.ndarray:
+        row = rows.of(photograph)
+        if not table.usable[row]:
+            raise DataError(f"{path}: has no keypoints for {photograph.file} ({table.reasons[row]}).")
+        return keypoints[row]
+
+    return of

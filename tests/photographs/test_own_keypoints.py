@@ -1,0 +1,170 @@
+"""`im2hands reconstruct` with keypoints that networks predict or correct, and with what a user says of a keypoint file."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from im2hands.datasets.images import CropSettings
+from im2hands.geometry.cameras import square_crop
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.hands.joints import WRIST, JointOrder
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import Side
+from im2hands.photographs import command
+from im2hands.photographs.files import Photograph, exif_focal
+from im2hands.reconstruction.predicted_hands import placed
+from tests.photographs.own_photograph import Scene, result
+from tests.reconstruction.rest_prediction import prediction
+
+BOX = (40, 50, 200, 190)
+SCALES, SHIFTS = [4.0, 4.0], [[0.1, -0.1], [0.1, -0.1]]
+
+
+class AtRest:
+    """In place of IntagHand: two hands at rest in the middle of every crop; counts the crops that it is shown."""
+
+    def __init__(self) -> None:
+        self.crops: list[torch.Tensor] = []
+
+    def __call__(self, images: torch.Tensor) -> object:
+        assert images.shape == (1, 3, 256, 256)
+        self.crops.append(images)
+        return prediction(builtin_hand_models(), SCALES, SHIFTS)
+
+
+class Bent:
+    """In place of keypoint refinement: moves the tip of the left thumb by 5 mm along the picture's columns."""
+
+    def __call__(self, images: torch.Tensor, keypoints: RefinementKeypoints) -> RefinementKeypoints:
+        left = keypoints.left.clone()
+        left[:, 4, 0] += 5.0
+        return RefinementKeypoints(left, keypoints.right, keypoints.origin)
+
+
+@pytest.fixture
+def intaghand(monkeypatch) -> AtRest:
+    network = AtRest()
+    monkeypatch.setattr(command, "load_intaghand", lambda folder, device: (network, None))
+    return network
+
+
+def test_predicted_keypoints_stand_where_the_box_says(run, scene: Scene, tmp_path, intaghand):
+    code, text = run(keypoints="intaghand", box=",".join(map(str, BOX)), method="initial", model=scene.models)
+    assert code == 0, text
+    settings = CropSettings()
+    affine = square_crop(np.array([BOX[:2], BOX[2:]], float), settings.size, settings.hand_share)
+    expected = placed(
+        prediction(models := builtin_hand_models(), SCALES, SHIFTS), 0, 0, scene.seen.cropped(affine), models
+    )
+    found = result(tmp_path / "out/photograph")
+    assert found["keypoint_source"] == "intaghand"
+    for side in Side:
+        np.testing.assert_allclose(found["keypoints"][side.value], expected.keypoints[side.index], atol=1e-9)
+    assert len(intaghand.crops) == 1
+
+
+def test_without_a_box_the_network_looks_twice(run, tmp_path, intaghand):
+    code, text = run(keypoints="intaghand", method="initial")
+    assert code == 0, text
+    whole, hands = intaghand.crops
+    assert not torch.equal(whole, hands)
+
+
+def test_refined_keypoints_keep_their_wrists(run, scene: Scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "load_keypoint_refinement", lambda folder, device: (Bent(), None))
+    code, text = run(refine_keypoints=True, method="initial")
+    assert code == 0, text
+    found = result(tmp_path / "out/photograph")
+    assert found["keypoint_source"].endswith(", refined")
+    moved = {side: np.array(found["keypoints"][side]) - scene.hands[side] for side in ("left", "right")}
+    np.testing.assert_allclose(moved["left"][4], 0.005 * scene.seen.rotation[0], atol=1e-9)
+    np.testing.assert_allclose(np.delete(moved["left"], 4, axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(moved["right"], 0, atol=1e-9)
+
+
+def test_missing_networks_are_named_before_any_picture_is_read(run, monkeypatch):
+    def read(self):
+        raise AssertionError("a picture was read")
+
+    monkeypatch.setattr(Photograph, "read", cached_property(read), raising=False)
+    for options, missing in (
+        ({"keypoints": "intaghand"}, "intaghand/card.json"),
+        ({"refine_keypoints": True}, "keypoint_refinement/card.json"),
+    ):
+        code, text = run(**options)
+        assert code == 1 and missing in text
+
+
+def test_a_users_order_and_unit_are_taken_at_their_word(run, scene: Scene, tmp_path):
+    """Keypoints whose bones tell no order: without --order they would count as standard."""
+    noise = np.random.default_rng(0).normal(0, 0.012, (2, 21, 3))
+    hands = {side: np.array(scene.hands[side]) + noise[place] for place, side in enumerate(("left", "right"))}
+    mano = {side: (1e3 * points[list(JointOrder.MANO.value)]).tolist() for side, points in hands.items()}
+    file = scene.written("noisy_mano.json", mano)
+    code, text = run(keypoints=file, order="mano", unit="mm", method="initial")
+    assert code == 0, text
+    np.testing.assert_allclose(result(tmp_path / "out/photograph")["keypoints"]["left"], hands["left"], atol=1e-9)
+    code, text = run(keypoints=file, order="mano", unit="m", method="initial", output=tmp_path / "metres")
+    assert code == 1 and "m was stated" in text
+
+
+def test_a_palm_says_how_far_away_landmarks_are(run, scene: Scene, tmp_path):
+    depths = []
+    for name, palm in (("small", 0.08), ("large", 0.096)):
+        file = scene.written("landmarks.json", {"photograph.png": {"hands": scene.landmarks()}})
+        code, text = run(output=tmp_path / name, keypoints=file, palm=palm, method="initial")
+        assert code == 0, text
+        wrist = np.array(result(tmp_path / name / "photograph")["keypoints"]["left"])[WRIST]
+        depths.append(scene.seen.to_camera(wrist[None])[0, 2])
+    assert depths[1] / depths[0] == pytest.approx(1.2, abs=1e-3)
+    code, text = run(palm=0.08, output=tmp_path / "metric")
+    assert code == 1 and "leave it out" in text
+
+
+def test_several_at_once_are_the_same_as_one_by_one(run, scene: Scene, tmp_path):
+    pictures = [scene.picture(f"many_{number}.png", np.roll(scene.pixels, 3 * number, axis=1)) for number in range(3)]
+    damaged = scene.folder / "many_damaged.jpg"
+    damaged.write_bytes(b"\xff\xd8 cut short")
+    found = {}
+    for at_once in (1, 3):
+        code, text = run(*pictures[:2], damaged, pictures[2], output=tmp_path / str(at_once), at_once=at_once)
+        assert code == 1
+        assert [name for name in re.findall(r"many_\w+(?=: )", text)] == ["many_0", "many_1", "many_2"]
+        assert "many_damaged.jpg: the image cannot be used" in text
+        found[at_once] = [(tmp_path / str(at_once) / picture.stem / "left.glb").read_bytes() for picture in pictures]
+    assert found[1] == found[3]
+    code, text = run(at_once=0)
+    assert code == 1 and "1 or more" in text
+
+
+def test_the_cameras_own_focal_length_is_taken_where_none_is_given(run, scene: Scene, tmp_path):
+    """A 35 mm equivalent of 26 mm: 26 / 43.27 of the diagonal."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 26
+    marked, plain = (scene.folder / f"{name}.jpg" for name in ("marked", "plain"))
+    picture = Image.fromarray(scene.pixels[..., ::-1])
+    picture.save(marked, exif=exif)
+    picture.save(plain)
+    assert exif_focal(marked, (300, 400, 3)) == pytest.approx(500 * 26 / 43.27)
+    assert exif_focal(plain, (300, 400, 3)) is None
+    cut_short = scene.folder / "cut_short.jpg"
+    cut_short.write_bytes(marked.read_bytes()[:100])
+    assert exif_focal(cut_short, (300, 400, 3)) is None
+    file = scene.written("any_landmarks.json", {"hands": scene.landmarks()})
+    code, text = run(marked, plain, camera="auto", keypoints=file, method="initial")
+    assert code == 0, text
+    scale = result(tmp_path / "out/plain")["crop_from_image"][0][0]
+    focal = result(tmp_path / "out/plain")["camera_of_crop"]["K"][0][0] / scale
+    assert focal == pytest.approx(128 / np.tan(np.radians(30)))
+    assert "assumed" in result(tmp_path / "out/plain")["camera_source"]
+    found = result(tmp_path / "out/marked")
+    assert found["camera_source"] == "auto: focal length 218 pixels, from the picture's EXIF"
+    assert found["camera_of_crop"]["K"][0][0] / found["crop_from_image"][0][0] == pytest.approx(
+        256 * 2**0.5 * 26 / 43.27
+    )
