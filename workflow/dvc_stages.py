@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,12 @@ class Stage:
 
 
 def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
-    """All stages for the parameters in `config`, in the order of the data."""
+    """All stages for the parameters in `config`, each below those whose files it reads."""
+    table = _table(config)
+    return {name: table[name] for name in TopologicalSorter(_makers(config, table)).static_order()}
+
+
+def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
     built_in_data = config["dataset"]["root"] == SYNTHETIC
     built_in_hand = config["dataset"]["hand_model"] == BUILT_IN_HAND
     hand_model = "${dataset.hand_model}"
@@ -215,21 +221,27 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
 
 def edges(config: Mapping[str, Any]) -> list[str]:
     """`maker:user` for every stage that reads what another one makes."""
-    found = stages(config)
+    return [f"{maker}:{user}" for user, makers in _makers(config, stages(config)).items() for maker in makers]
+
+
+def _makers(config: Mapping[str, Any], table: Mapping[str, Stage]) -> dict[str, list[str]]:
+    """Stage -> the stages that make what it reads."""
     names = {"${dataset.hand_model}": config["dataset"]["hand_model"], "${dataset.root}": config["dataset"]["root"]}
-    pairs = []
-    for user, stage in found.items():
+    found: dict[str, list[str]] = {}
+    for user, stage in table.items():
         needs = stage.deps
         for written, real in names.items():
             needs = [dep.replace(written, real) for dep in needs]
-        for maker, other in found.items():
-            outs = [*other.outs, *other.metrics]
-            touches = any(
-                dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/") for dep in needs for out in outs
-            )
-            if maker != user and touches:
-                pairs.append(f"{maker}:{user}")
-    return pairs
+        found[user] = [
+            maker
+            for maker, other in table.items()
+            if maker != user and any(_touch(dep, out) for dep in needs for out in (*other.outs, *other.metrics))
+        ]
+    return found
+
+
+def _touch(dep: str, out: str) -> bool:
+    return dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/")
 
 
 def dvc_yaml(config: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import signal
 import sys
 import types
 import typing
@@ -24,6 +25,8 @@ from im2hands.io.errors import ConfigError, Im2HandsError
 
 def stage_main(main: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
     """Runs `main` with arguments of the command line; a user's mistake ends in one sentence and exit code 1."""
+    if getattr(signal.getsignal(signal.SIGINT), "during_imports", False):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parser, converters = _parser(main)
     values = vars(parser.parse_args(arguments))
     try:

@@ -140,7 +140,7 @@ def test_the_page_adds_a_hand_model(clone):
     for side, model in builtin_hand_models().items():
         np.testing.assert_allclose(models[side].template, 1.1 * model.template, rtol=1e-6)
     assert "hand_models/large/MANO_RIGHT.npz" in printed["im2hands check-data"]
-    assert "everything is there" in printed["im2hands check-data"]
+    assert "everything is in place" in printed["im2hands check-data"]
     plan = clone.plan()
     assert "write_hand_model" not in plan
     assert plan["synthesize_dataset"] == 3
