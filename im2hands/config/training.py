@@ -12,12 +12,28 @@ from im2hands.config.choices import ImageEncoderMode, OccupancyLoss, Schedule
 GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), used instead of a training; null: train"
 
 
-class HaloTraining(Section):
+class NetworkTraining(Section):
+    """What the trainings of all networks have in common: the loop."""
+
     weights: str | None = Field(description=GIVEN_WEIGHTS)
     steps: PositiveInt = Field(description="optimiser steps")
+    lr: PositiveFloat = Field(description="learning rate of Adam")
+    schedule: Schedule = Field(description="course of the learning rate over the steps")
+    weight_average: float = Field(
+        ge=0,
+        lt=1,
+        description="decay of the running mean of the weights that is kept; 0 keeps the last weights, as published",
+    )
+    validate_every: PositiveInt = Field(description="steps between validations; each also writes a checkpoint")
+    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0: no clipping")
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
+        description="auto: bf16-mixed on a GPU that supports it, otherwise 32"
+    )
+
+
+class HaloTraining(NetworkTraining):
     batch_hands: PositiveInt = Field(description="hands per step")
     points_per_hand: PositiveInt = Field(description="query points per hand and step")
-    lr: PositiveFloat = Field(description="learning rate of Adam")
     schedule: Literal["constant", "cosine"] = Field(description="course of the learning rate over the steps")
     loss: OccupancyLoss = Field(description="mse of the occupancy (published), or bce of the largest bone logit")
     initial_weights: Literal["published", "geometric"] = Field(
@@ -30,41 +46,17 @@ class HaloTraining(Section):
         le=0.5,
         description="training hands are scaled at random with this standard deviation of the logarithm; 0 is published",
     )
-    weight_average: float = Field(
-        ge=0,
-        lt=1,
-        description="decay of the running mean of the weights that is kept; 0 keeps the last weights, as published",
-    )
-    validate_every: PositiveInt = Field(description="steps between validations; each also writes a checkpoint")
     validation_points: PositiveInt = Field(description="points per hand of the validation IoU")
-    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0: no clipping")
-    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
-        description="auto: bf16-mixed on a GPU that supports it, otherwise 32"
-    )
 
 
-class ImageNetworkTraining(Section):
+class ImageNetworkTraining(NetworkTraining):
     """What the trainings of all image networks have in common."""
 
-    weights: str | None = Field(description=GIVEN_WEIGHTS)
-    steps: PositiveInt = Field(description="optimiser steps")
     batch_frames: PositiveInt = Field(description="frames, each with both hands, per step")
-    lr: PositiveFloat = Field(description="learning rate of Adam")
-    schedule: Schedule = Field(description="course of the learning rate over the steps")
     augmentation: bool = Field(
         description="IntagHand's random rotation, scaling, colour change and mirroring of frames"
     )
-    weight_average: float = Field(
-        ge=0,
-        lt=1,
-        description="decay of the running mean of the weights that is kept; 0 keeps the last weights, as published",
-    )
-    validate_every: PositiveInt = Field(description="steps between validations; each also writes a checkpoint")
     validation_frames: PositiveInt = Field(description="frames per validation, evenly spaced in the split")
-    gradient_clip: float = Field(ge=0, description="largest norm of the gradient; 0: no clipping")
-    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
-        description="auto: bf16-mixed on a GPU that supports it, otherwise 32"
-    )
 
 
 class IntagHandLossWeights(Section):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
@@ -36,20 +37,10 @@ def ordered_map(
     if workers <= 1:
         yield from progress(map(function, tasks), label, total=len(tasks), unit=unit)
         return
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([getattr(function, "func", function).__module__])
-    with ProcessPoolExecutor(workers, mp_context=server, initializer=_start_worker) as pool:
-        try:
-            yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
-        except BrokenProcessPool:
-            raise Im2HandsError(
-                f"{label}: a worker process was killed, probably because memory ran out; run again with fewer threads."
-            ) from None
-        except (KeyboardInterrupt, SystemExit):
-            _end_workers()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    died = f"{label}: a worker process was killed, probably because memory ran out; run again with fewer threads."
+    multiprocessing.get_context("forkserver").set_forkserver_preload([getattr(function, "func", function).__module__])
+    with _workers(workers, died) as pool:
+        yield from progress(pool.map(function, tasks), label, total=len(tasks), unit=unit)
 
 
 def ordered_stream(
@@ -65,19 +56,25 @@ def ordered_stream(
         yield from map(function, tasks)
         return
     waiting: deque[Future[Result]] = deque()
-    server = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=server, initializer=_start_worker, initargs=(start,)) as pool:
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(function, task))
-                if len(waiting) == workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    died = f"one of {workers} worker processes was killed, probably because memory ran out; run again with fewer."
+    with _workers(workers, died, start) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) == workers:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def _workers(count: int, died: str, start: Callable[[], object] | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with the block, however it ends. died: the sentence for a worker that was killed."""
+    server = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(count, mp_context=server, initializer=_start_worker, initargs=(start,)) as pool:
+        try:
+            yield pool
         except BrokenProcessPool:
-            raise Im2HandsError(
-                f"one of {workers} worker processes was killed, probably because memory ran out; run again with fewer."
-            ) from None
+            raise Im2HandsError(died) from None
         except (KeyboardInterrupt, SystemExit):
             _end_workers()
             raise

@@ -21,7 +21,6 @@ from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.tables import file_card
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
 from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
 from im2hands.training.curves import COLUMNS
@@ -40,7 +39,7 @@ from im2hands.training.intaghand_losses import (
 )
 from im2hands.training.intaghand_start import start_statistics
 from im2hands.training.loop import LoopSettings, NetworkTask
-from im2hands.training.run import Data, FrameInputs, Job, Recipe
+from im2hands.training.run import Data, FrameInputs, Job, Recipe, dataset_of
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,8 @@ def scaled_joint_errors(
 
 def _data(job: Job) -> Data:
     section, inputs, heat_maps = job.section, job.inputs, job.options["heat_maps"]
-    train = TwoHandFrames(inputs.train_frames, inputs.train_hands, inputs.train_images)
-    held_out = TwoHandFrames(inputs.val_frames, inputs.val_hands, inputs.val_images)
+    train = TwoHandFrames(*inputs.of("train"))
+    held_out = TwoHandFrames(*inputs.of("val"))
     validation = IntagHandValidation(held_out, section.validation_frames, heat_maps)
     ranges = AugmentationRanges(angle=section.largest_turn) if section.augmentation else None
     steps = IntagHandSteps(train, section.batch_frames, job.seed, ranges, heat_maps)
@@ -151,7 +150,7 @@ def _data(job: Job) -> Data:
             "loss_weights": {**WEIGHTS, **section.loss_weights.model_dump()},
         },
         metrics={"val_frames": len(validation.chosen)},
-        made_of={"dataset": file_card(inputs.train_frames)["provenance"]["parameters"].get("dataset", "unknown")},
+        made_of={"dataset": dataset_of(inputs.train_frames)},
     )
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from im2hands.config.choices import Behaviour
 from im2hands.config.training import KeypointRefinementTraining
 from im2hands.datasets.frame_items import FrameSet
-from im2hands.io.tables import file_card
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork
 from im2hands.training.determinism import seed_torch
@@ -24,7 +23,7 @@ from im2hands.training.frozen_encoder import FrozenEncoder, frozen_encoders, req
 from im2hands.training.keypoint_inputs import KeypointBatch, KeypointFrames, RefinementSteps, RefinementValidation
 from im2hands.training.keypoint_losses import refinement_loss, refinement_scores
 from im2hands.training.loop import LoopSettings, NetworkTask
-from im2hands.training.run import Data, FrameInputs, Job, Recipe
+from im2hands.training.run import Data, FrameInputs, Job, Recipe, dataset_of
 
 DROPOUT = {"published": 0.01, "identity": 0.0}
 """By initial weights: dropping a unit that carries a coordinate would move joints by centimetres."""
@@ -107,7 +106,7 @@ def _data(job: Job) -> Data:
     require_no_augmentation(section.image_encoder, section.augmentation, f"training.{NAME}")
     frames, held_out = (
         KeypointFrames(
-            FrameSet(*(getattr(inputs, f"{split}_{kind}") for kind in ("frames", "hands", "images"))),
+            FrameSet(*inputs.of(split)),
             getattr(inputs, f"{split}_predictions"),
             with_images=section.image_encoder == "trained",
             predicted_only=section.predicted_share == 1,
@@ -128,14 +127,14 @@ def _data(job: Job) -> Data:
             "train_frames_without_prediction": frames.without_prediction,
             "val_frames_without_prediction": held_out.without_prediction,
         },
-        made_of={"dataset": file_card(inputs.train_hands)["provenance"]["parameters"].get("dataset", "unknown")},
+        made_of={"dataset": dataset_of(inputs.train_hands)},
     )
 
 
 def _network(job: Job, data: Data) -> KeypointRefinementNetwork:
     section = job.section
     start, _ = load_intaghand(job.inputs.intaghand)
-    seed_torch(job.seed, "initial weights of keypoint refinement")  # to load IntagHand drew numbers
+    seed_torch(job.seed, "initial weights of keypoint refinement")  # loading IntagHand drew random numbers
     network = KeypointRefinementNetwork(
         start.architecture["encoder"],
         section.token_widths,

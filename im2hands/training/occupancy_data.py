@@ -29,10 +29,9 @@ def occupancy_data(job: Job, network: str, anchors: Callable[[FrameSet, str], An
     require_no_augmentation(section.image_encoder, section.augmentation, f"training.{network}")
     splits = []
     for split in ("train", "val"):
-        frames, hands, images, queries = (
-            getattr(inputs, f"{split}_{kind}") for kind in ("frames", "hands", "images", "queries")
-        )
-        seen, labelled = FrameSet(frames, hands, images), LabelledHands(queries, hands)
+        frames, hands, images = inputs.of(split)
+        seen = FrameSet(frames, hands, images)
+        labelled = LabelledHands(getattr(inputs, f"{split}_queries"), hands)
         splits.append(LabelledFrames(seen, labelled, section.image_encoder == "trained", anchors(seen, split)))
     train, val = splits
     validation = FrameValidation(val, section.validation_frames, section.validation_points)

@@ -162,7 +162,7 @@ def _network(job: Job, data: Data) -> RefinedOccupancyNetwork:
             f"{job.inputs.initial}: was trained with depth_reference {first.depth_reference} and cannot be used with another; "
             f"set options.depth_reference: {first.depth_reference} in params.yaml."
         )
-    seed_torch(job.seed, f"initial weights of {NAME}")  # again: to load the initial network drew numbers
+    seed_torch(job.seed, f"initial weights of {NAME}")  # again: loading the initial network drew random numbers
     architecture = dict(first.architecture)
     network = RefinedOccupancyNetwork(
         architecture.pop("encoder"),

@@ -65,6 +65,10 @@ class FrameInputs:
     train_images: str
     val_images: str
 
+    def of(self, split: str) -> tuple[str, str, str]:
+        """Frame table, hand table and image manifest of a split, `train` or `val`."""
+        return tuple(getattr(self, f"{split}_{kind}") for kind in ("frames", "hands", "images"))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -197,6 +201,11 @@ def code_of(recipe: Recipe, project: Path = PROJECT) -> dict[str, str]:
     """Path -> SHA-256 of every file of the project that the recipe is made of. project: the folder that contains `im2hands`."""
     start = Path(inspect.getfile(recipe.network)).resolve().relative_to(PROJECT)
     return {file: sha256_file(project / file) for file in sources(start.as_posix(), project)}
+
+
+def dataset_of(table: str | os.PathLike) -> str:
+    """The name of the dataset that a table of ours was made from, `unknown` if it does not say so."""
+    return file_card(table)["provenance"]["parameters"].get("dataset", "unknown")
 
 
 def upstream_parameters(manifest: str | os.PathLike, hands: str | os.PathLike) -> dict[str, Any]:

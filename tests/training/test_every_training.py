@@ -147,9 +147,11 @@ def test_a_loss_that_is_no_number_stops_with_advice(training, inputs, tmp_path):
     assert all(np.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
+FROZEN = [name for name, each in TRAININGS.items() if "image_encoder" in each.section]
+
+
+@pytest.mark.parametrize("training", FROZEN, indirect=True)
 def test_a_frozen_encoder_excludes_augmentation(training, inputs, tmp_path):
-    if "image_encoder" not in training.section:
-        pytest.skip("trains its own encoder, or has none")
     with pytest.raises(ConfigError, match=rf"training\.{training.recipe.name}: .*augmentation: false"):
         trained(training.recipe, training.section, inputs, tmp_path, augmentation=True)
 
