@@ -59,6 +59,7 @@ def main() -> None:
     spread.add_argument("commit")
     spread.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     spread.add_argument("--arithmetic", action=argparse.BooleanOptionalAction, default=True)
+    spread.add_argument("--add", action="store_true", help="keep the runs that the file holds")
     arguments = parser.parse_args()
     if arguments.kind == "compare":
         commits = [commit for _ in range(arguments.turns) for commit in (arguments.before, arguments.after)]
@@ -69,6 +70,8 @@ def main() -> None:
             runs += [{"commit": arguments.commit, "environment": environment} for environment in ARITHMETIC]
     file = RESULTS / f"demo_{arguments.kind}.json"
     content = {"machine": describe_machine(PACKAGES), "runs": []}
+    if arguments.kind == "spread" and arguments.add:
+        content["runs"] = json.loads(file.read_text())["runs"]
     for run in runs:
         content["runs"].append(run_of_demo(**run))
         file.write_text(json.dumps(content, indent=1) + "\n")

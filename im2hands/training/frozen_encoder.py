@@ -1,8 +1,11 @@
-"""A frozen image encoder: its maps are computed once per frame, one image at a time, and kept while there is memory."""
+"""A frozen image encoder: its maps are computed once per frame, one image at a time, and kept in a temporary file."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import torch
 from jaxtyping import Integer
@@ -24,8 +27,8 @@ class FrozenEncoder:
 
     Images are encoded one by one, so that the maps of a frame do not depend on its neighbours in a batch, nor on how many
     frames fit into the budget.
-    encoder: left in evaluation mode, without gradients.  device: where the maps are wanted; they are kept on the CPU.
-    budget_bytes: memory for kept maps; frames beyond it are encoded each time they are needed.
+    encoder: left in evaluation mode, without gradients.  device: where the maps are wanted.
+    budget_bytes: size of the file of kept maps; frames beyond it, or beyond what the disk takes, are encoded each time.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class FrozenEncoder:
         self.encoder = encoder.eval().requires_grad_(False)
         self.frames, self.device, self.maps = frames, device, maps
         self._room = budget_bytes
-        self._kept: dict[int, list[Tensor]] = {}
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (it lives as long as the encoder)
+        self._kept: dict[int, int] = {}  # frame -> its place in the file, bytes
+        self._shapes: list[torch.Size] = []
 
     def features(self, frame_index: Integer[Tensor, " frames"]) -> ImageFeatures:
         """Maps of some frames of the set (places, not frame ids); those that are not in `maps` are empty."""
@@ -55,7 +60,7 @@ class FrozenEncoder:
     @torch.no_grad()
     def _of(self, frame: int) -> list[Tensor]:
         if frame in self._kept:
-            return self._kept[frame]
+            return self._read(self._kept[frame])
         image = normalise(torch.from_numpy(self.frames.image(frame))[None]).to(self.device)
         self.encoder.eval()
         with torch.autocast(self.device.type, enabled=False):
@@ -66,11 +71,31 @@ class FrozenEncoder:
             for level in range(LEVELS)
             if level in self.maps.get(name, ())
         ]
-        size = sum(part.nbytes for part in parts)
-        if size <= self._room:
-            self._room -= size
-            self._kept[frame] = parts
+        self._keep(frame, parts)
         return parts
+
+    def _keep(self, frame: int, parts: list[Tensor]) -> None:
+        maps = torch.cat([part.flatten() for part in parts])
+        if maps.nbytes > self._room:
+            return
+        place = self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(memoryview(maps.numpy()).cast("B"))
+        except OSError:  # the disk is full
+            written = 0
+        if written < maps.nbytes:
+            self._room = 0
+            return
+        self._room -= maps.nbytes
+        self._shapes = [part.shape for part in parts]
+        self._kept[frame] = place
+
+    def _read(self, place: int) -> list[Tensor]:
+        sizes = [prod(shape) for shape in self._shapes]
+        maps = torch.empty(sum(sizes))
+        self._file.seek(place)
+        self._file.readinto(memoryview(maps.numpy()).cast("B"))
+        return [part.view(shape) for part, shape in zip(maps.split(sizes), self._shapes, strict=True)]
 
 
 def features_of(

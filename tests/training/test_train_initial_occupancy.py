@@ -5,6 +5,8 @@ Also what all trainings on frames share: batches, validation frames, the frozen 
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -129,22 +131,29 @@ def test_frames_without_query_points_are_named(two_hands):
 # ---- the frozen encoder
 
 
+class FullDisk(io.BytesIO):
+    def write(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_frozen_maps_do_not_depend_on_room_or_neighbours(two_hands):
     """Kept or made again, alone or in a batch: the same bits, and those of the encoder itself up to rounding."""
     frames, encoder = frame_set(two_hands), load_intaghand(two_hands["intaghand"])[0].image_encoder
     plenty = FrozenEncoder(encoder, frames, torch.device("cpu"))
     none, some = (FrozenEncoder(encoder, frames, torch.device("cpu"), budget_bytes=room) for room in (0, 2_000_000))
+    full_disk = FrozenEncoder(encoder, frames, torch.device("cpu"))
+    full_disk._file = FullDisk()
     asked = torch.tensor([2, 0, 3])
     first = plenty.features(asked)
     with torch.no_grad():
         direct = encoder(normalise(torch.from_numpy(np.stack([frames.image(int(frame)) for frame in asked]))))
     for name in MAPS:
         ours = getattr(first, name)[3]
-        for other in (plenty, none, some):
+        for other in (plenty, none, some, full_disk):
             assert torch.equal(getattr(other.features(asked), name)[3], ours)
             assert torch.equal(getattr(other.features(asked[1:2]), name)[3], ours[1:2])
         torch.testing.assert_close(ours, getattr(direct, name)[3], atol=1e-4, rtol=1e-4)
-    assert (len(plenty._kept), len(none._kept)) == (3, 0)
+    assert [len(each._kept) for each in (plenty, none, full_disk)] == [3, 0, 0]
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
