@@ -34,9 +34,11 @@ MAKES = {
     "sample_queries": ("data/queries",),
     "sample_evaluation_queries": ("data/queries_eval",),
     "train_halo": ("models/halo",),
+    "train_keypoint_prior": ("models/keypoint_prior",),
     "train_intaghand": ("models/intaghand",),
     "predict_keypoints": ("data/keypoints/intaghand",),
     "train_keypoint_refinement": ("models/keypoint_refinement",),
+    "apply_keypoint_prior": tuple(f"data/keypoints/{source}_prior" for source in REFINED_FROM.values()),
     "refine_keypoints": tuple(f"data/keypoints/{source}" for source in REFINED_FROM),
     "train_initial_occupancy": ("models/initial_occupancy",),
     "generate_anchors": ("data/anchors",),
@@ -117,6 +119,12 @@ ABLATIONS: dict[str, Ablation] = {
             _other("query_frame", (), ("halo", "im2hands"), **FROM_REFINED),
             _other(
                 "joint_regressors", ("train_keypoint_refinement", "refine_keypoints"), ("im2hands",), **FROM_REFINED
+            ),
+            _other(
+                "keypoint_prior",
+                ("train_keypoint_prior", "apply_keypoint_prior", "train_keypoint_refinement", "refine_keypoints"),
+                ("halo", "im2hands"),
+                **FROM_REFINED,
             ),
             _other("heat_maps", ("train_intaghand", "predict_keypoints"), ("intaghand",), sources=("intaghand",)),
         )

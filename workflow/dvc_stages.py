@@ -35,6 +35,7 @@ from workflow.paths import (
     TABLES,
     WEIGHTS,
     annotations,
+    corrected_from,
     external_sources,
     external_wrists,
     given_weights,
@@ -44,6 +45,7 @@ from workflow.paths import (
     keypoint_files,
     keypoint_sources,
     model_files,
+    networks,
     reconstructed,
     refined_from,
     results,
@@ -122,6 +124,15 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
         found["import_keypoints"] = Stage(
             ["data/frames/test.parquet", *dict.fromkeys(given)], _folders(keypoints["import_keypoints"])
         )
+    if corrected_from(config):
+        found["apply_keypoint_prior"] = Stage(
+            [
+                "data/frames/test.parquet",
+                *(f"data/keypoints/{source}/test.parquet" for source in corrected_from(config).values()),
+                *model_files("keypoint_prior"),
+            ],
+            _folders(keypoints["apply_keypoint_prior"]),
+        )
     found["refine_keypoints"] = Stage(
         [
             *_frames("test"),
@@ -138,15 +149,14 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
         found["generate_anchors"] = Stage(
             [*_frames(*splits), *model_files("initial_occupancy")], ["data/anchors"], ("gather_anchors",)
         )
-    found |= {f"train_{network}": _training(config, network) for network in TRAININGS}
+    found |= {f"train_{network}": _training(config, network) for network in networks(config)}
     for_results, made_here, made_elsewhere = (
         [f"results/{method}/{source}" for method, source in chosen(config)]
         for chosen in (results, reconstructed, imported)
     )
     measured = [f"data/keypoints/{source}/test.parquet" for source in keypoint_sources(config)]
     used = [f"data/keypoints/{source}/test.parquet" for _, source in reconstructed(config)]
-    networks = [NETWORK_OF[method] for method in dict(reconstructed(config))]
-    weights = [file for network in networks for file in model_files(network)]
+    weights = [file for method in dict(reconstructed(config)) for file in model_files(NETWORK_OF[method])]
     found["reconstruct"] = Stage(
         [
             *_frames("test"),
@@ -208,7 +218,7 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
             "results/tables/protocol_card.json",
             *(f"{folder}/metrics" for folder in for_results),
             *(f"{folder}/meshes" for folder in for_results),
-            *(f"models/{network}/{name}" for network in TRAININGS for name in ("card.json", "curves.csv")),
+            *(f"models/{network}/{name}" for network in networks(config) for name in ("card.json", "curves.csv")),
             "data/frames",
             "data/hands",
             "data/images/test",
@@ -248,7 +258,7 @@ def dvc_yaml(config: Mapping[str, Any]) -> str:
     """The text of dvc.yaml for the parameters in `config`."""
     content = {
         "stages": {name: _entry(name, stage) for name, stage in stages(config).items()},
-        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in TRAININGS],
+        "plots": [{f"models/{network}/curves.csv": {"x": "step", "y": ["train_loss"]}} for network in networks(config)],
     }
     return HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
 
@@ -271,7 +281,7 @@ def _training(config: Mapping[str, Any], network: str) -> Stage:
     """The stage that trains a network, or takes the weights that were given for it."""
     given, training = given_weights(config, network), TRAININGS[network]
     read = [file.removesuffix("/manifest.json") for file in training.files().values()]
-    starts = [file for start in training.starts_from.values() for file in model_files(start)]
+    starts = [file for start in training.starts(config).values() for file in model_files(start)]
     hand_model = ["${dataset.hand_model}"] if training.hand_model else []
     return Stage(
         [*read, *hand_model, *starts] if given is None else [f"{given}/{name}" for name in WEIGHTS],

@@ -24,6 +24,7 @@ READS: dict[str, tuple[str, ...]] = {
     "sample_evaluation_queries": ("dataset.hand_model", "sample_evaluation_queries", "options.label_rule", "seed"),
     "predict_keypoints": ("dataset.hand_model",),
     "perturb_keypoints": ("perturb_keypoints", "seed"),
+    "apply_keypoint_prior": (),
     "refine_keypoints": (),
     "evaluate_keypoints": (),
     "generate_anchors": ("generate_anchors", "seed"),

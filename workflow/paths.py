@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from im2hands.config.choices import SPLITS
+from im2hands.config.options import resolve_option
 from im2hands.io import hand_model_folder
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest
-from im2hands.networks.catalogue import METHODS
+from im2hands.networks.catalogue import METHODS, NETWORKS
 
 SYNTHETIC = "data/raw/synthetic"
 BUILT_IN_HAND = "data/hand_model"
@@ -22,8 +23,10 @@ WEIGHTS = ("model.safetensors", "card.json")
 MODEL_FILES = (*WEIGHTS, "metrics.json", "curves.csv")
 TRUE_KEYPOINTS = "model"
 PERTURBED = "perturbed_10mm"
-REFINED_FROM = {"refined": "intaghand", "perturbed_10mm_refined": PERTURBED}
-"""Keypoint source that keypoint refinement makes -> the source that it refines; those of external ones: `refined_from`."""
+REFINED_FROM = {"refined": "intaghand", f"{PERTURBED}_refined": PERTURBED}
+"""Keypoint source that keypoint refinement makes -> the source that it begins with; those of external ones: `refined_from`."""
+PRIOR = "_prior"
+"""What the keypoint prior adds to the name of a source."""
 EXTERNAL = "external_"
 """What the method and the keypoint source of another system begin with."""
 TABLES = (
@@ -122,8 +125,25 @@ def shown(config: Config) -> tuple[str, str]:
 
 
 def refined_from(config: Config) -> dict[str, str]:
-    """REFINED_FROM and the same of every external keypoint source."""
-    return REFINED_FROM | {f"{source}_refined": source for source in external_sources(config)}
+    """Source that keypoint refinement makes -> the source that it reads; the prior comes first unless its option forbids it."""
+    first = REFINED_FROM | {f"{source}_refined": source for source in external_sources(config)}
+    return {made: f"{source}{PRIOR}" if uses_prior(config) else source for made, source in first.items()}
+
+
+def networks(config: Config) -> list[str]:
+    """The networks that the workflow trains or is given: all but the prior where it is not used."""
+    return [name for name in NETWORKS if name != "keypoint_prior" or uses_prior(config)]
+
+
+def corrected_from(config: Config) -> dict[str, str]:
+    """Source that the keypoint prior makes -> the source that it corrects."""
+    read = refined_from(config).values()
+    return {source: source.removesuffix(PRIOR) for source in read if source.endswith(PRIOR)}
+
+
+def uses_prior(config: Config) -> bool:
+    """Whether the keypoint prior comes before keypoint refinement."""
+    return resolve_option(config, "keypoint_prior") == "consistent"
 
 
 def external_sources(config: Config) -> list[str]:
@@ -138,6 +158,7 @@ def keypoint_files(config: Config) -> dict[str, list[str]]:
         "predict_keypoints": [f"data/keypoints/intaghand/{split}.parquet" for split in splits],
         "perturb_keypoints": [f"data/keypoints/{PERTURBED}/test.parquet"],
         "import_keypoints": [f"data/keypoints/{source}/test.parquet" for source in external_sources(config)],
+        "apply_keypoint_prior": [f"data/keypoints/{source}/test.parquet" for source in corrected_from(config)],
         "refine_keypoints": [f"data/keypoints/{source}/test.parquet" for source in refined_from(config)],
     }
     return {stage: made for stage, made in files.items() if made}

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from im2hands.config.options import resolve_option
 
 FRAMES = {
     "frames": "data/frames/{split}.parquet",
@@ -20,14 +23,16 @@ class Training:
 
     reads: name -> file of a split; the stage takes it as `train_NAME` and `val_NAME`.
     starts_from: name -> network whose weights it starts from.  options: the named options that it has.
+    with_prior: whether it reads the weights of the keypoint prior, unless the option keypoint_prior is published.
     hand_model: whether it reads the hand model.  priority: among jobs that could run.
     memory_mb, minutes: requested from a cluster.
     """
 
-    reads: Mapping[str, str]
+    reads: Mapping[str, str] = field(default_factory=dict)
     starts_from: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     hand_model: bool = False
+    with_prior: bool = False
     priority: int = 0
     memory_mb: int = 16000
     minutes: int = 10080
@@ -39,6 +44,11 @@ class Training:
             for name, pattern in self.reads.items()
             for split in ("train", "val")
         }
+
+    def starts(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """Name -> network whose weights it reads, for these parameters."""
+        prior = self.with_prior and resolve_option(config, "keypoint_prior") == "consistent"
+        return {**self.starts_from, **({"prior": "keypoint_prior"} if prior else {})}
 
     def parameters(self, network: str) -> tuple[str, ...]:
         """The keys of params.yaml that it reads."""
@@ -53,6 +63,7 @@ TRAININGS = {
         memory_mb=8000,
         minutes=1440,
     ),
+    "keypoint_prior": Training(hand_model=True, priority=10, memory_mb=4000, minutes=1440),
     "intaghand": Training(FRAMES, options=("heat_maps",), hand_model=True, priority=50),
     "initial_occupancy": Training(
         {**FRAMES, "queries": QUERIES},
@@ -63,7 +74,8 @@ TRAININGS = {
     "keypoint_refinement": Training(
         {**FRAMES, "predictions": "data/keypoints/intaghand/{split}.parquet"},
         {"intaghand": "intaghand"},
-        ("joint_regressors",),
+        with_prior=True,
+        options=("joint_regressors", "keypoint_prior"),
         priority=20,
     ),
     "refined_occupancy": Training(

@@ -41,6 +41,9 @@ class Options(Section):
     joint_regressors: Choice = Field(
         description="heads of keypoint refinement: published uses the left hand's for both hands, consistent one per hand"
     )
+    keypoint_prior: Choice = Field(
+        description="keypoint refinement: published takes keypoints as they are, consistent after the keypoint prior"
+    )
     fps_dead_ball: Choice = Field(
         description="anchor selection: published never picks anchors within 31.6 mm of the common centre, consistent may"
     )

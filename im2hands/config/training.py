@@ -49,6 +49,16 @@ class HaloTraining(NetworkTraining):
     validation_points: PositiveInt = Field(description="points per hand of the validation IoU")
 
 
+class KeypointPriorTraining(NetworkTraining):
+    batch_pairs: PositiveInt = Field(description="hand pairs per step, drawn anew")
+    width: PositiveInt = Field(description="width of the residual network")
+    blocks: PositiveInt = Field(description="blocks of the residual network")
+    largest_error_mm: PositiveFloat = Field(
+        description="largest standard deviation of the keypoints' errors per coordinate; the actual one is drawn per hand"
+    )
+    validation_pairs: PositiveInt = Field(description="hand pairs per validation")
+
+
 class ImageNetworkTraining(NetworkTraining):
     """What the trainings of all image networks have in common."""
 
@@ -164,6 +174,9 @@ class Training(Section):
     """One section per network; its title is how messages and the report call the network."""
 
     halo: HaloTraining = Field(title="HALO", description="occupancy from keypoints, without the image (HALO)")
+    keypoint_prior: KeypointPriorTraining = Field(
+        title="Keypoint prior", description="likelier keypoints from keypoints alone"
+    )
     intaghand: IntagHandTraining = Field(title="IntagHand", description="both hands' meshes from the image (IntagHand)")
     initial_occupancy: InitialOccupancyTraining = Field(
         title="Initial occupancy", description="occupancy from keypoints and the image"

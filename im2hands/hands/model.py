@@ -187,7 +187,7 @@ class HandModel:
         turns = (rotations[:, 1:] - torch.eye(3, dtype=self.dtype, device=self.device)).flatten(1)
         rest = shaped + (turns @ self.pose_directions.reshape(-1, turns.shape[-1]).mT).unflatten(-1, (VERTICES, 3))
 
-        turned, places = _chain(rotations, joints)
+        turned, places = joint_chain(rotations, joints)
         shifts = places - (turned @ joints[..., None])[..., 0]
         skinning = torch.cat([turned, shifts[..., None]], -1)
         per_vertex = (self.skinning_weights @ skinning.flatten(2)).unflatten(-1, (3, 4))
@@ -233,7 +233,9 @@ class HandModel:
         return values
 
 
-def _chain(rotations: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
+def joint_chain(
+    rotations: Float[Tensor, "batch 16 3 3"], joints: Float[Tensor, "batch 16 3"]
+) -> tuple[Float[Tensor, "batch 16 3 3"], Float[Tensor, "batch 16 3"]]:
     """World rotation and place of every joint, the wrist turning in place; whole levels of the tree at once."""
     order = [0, *(joint for level in LEVELS for joint in level)]
     turned, places = [rotations[:, :1]], [joints[:, :1]]

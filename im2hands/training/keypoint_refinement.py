@@ -16,7 +16,10 @@ from torch import Tensor
 from im2hands.config.choices import Behaviour
 from im2hands.config.training import KeypointRefinementTraining
 from im2hands.datasets.frame_items import FrameSet
+from im2hands.hands.frames import RefinementKeypoints
+from im2hands.io.errors import ConfigError
 from im2hands.networks.intaghand import load_intaghand
+from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import NAME, KeypointRefinementNetwork
 from im2hands.training.determinism import seed_torch
 from im2hands.training.frozen_encoder import FrozenEncoder, frozen_encoders, require_no_augmentation
@@ -36,28 +39,33 @@ class KeypointRefinementInputs(FrameInputs):
     """*_frames, *_hands, *_images: frame table, hand table and image manifest of a split.
 
     *_predictions: IntagHand's keypoints of these frames.  intaghand: model folder whose image encoder is started from.
+    prior: model folder of the keypoint prior, which corrects keypoints before they are refined; needed unless the option
+    keypoint_prior is published.
     """
 
     train_predictions: str
     val_predictions: str
     intaghand: str
+    prior: str | None = None
 
 
 @dataclass(frozen=True)
 class KeypointRefinementOptions:
-    """See KeypointRefinementNetwork."""
+    """joint_regressors: see KeypointRefinementNetwork.  keypoint_prior: consistent corrects keypoints by the prior first."""
 
     joint_regressors: Behaviour = "consistent"
+    keypoint_prior: Behaviour = "consistent"
 
 
 class RefinementTask(NetworkTask):
     """Keypoint refinement in training.
 
     frozen: maps of the training and of the validation frames if the encoder is frozen.  predicted_share: part of predictions
-    among the training inputs.
+    among the training inputs.  prior: corrects the keypoints before the network sees them.
     Scores: `val_loss`, the loss of predictions and of perturbed keypoints mixed in that proportion (mm²), by which the best
     weights are chosen (with predictions alone the published choice; perturbed ones alone where there is no prediction); mean
-    joint distances relative to the middle base (mm) before and after refinement, `val_in_jpe` and `val_jpe` of predictions,
+    joint distances relative to the middle base (mm) before (as the network sees them) and after refinement,
+    `val_in_jpe` and `val_jpe` of predictions,
     `val_perturbed_in_jpe` and `val_perturbed_jpe` of perturbed keypoints.
     """
 
@@ -71,18 +79,21 @@ class RefinementTask(NetworkTask):
         settings: LoopSettings,
         predicted_share: float,
         frozen: tuple[FrozenEncoder, FrozenEncoder] | None = None,
+        prior: KeypointPriorNetwork | None = None,
     ) -> None:
         super().__init__(network, settings)
         self._share, self._frozen = predicted_share, frozen
+        self._prior = (prior,)  # in a tuple, so that its weights are none of this module's
 
     def loss(self, batch: KeypointBatch) -> Tensor:
-        return refinement_loss(self.network.refine(self._image_map(batch), batch.given["mixture"]), batch.true)
+        given = self._corrected(batch.given["mixture"])
+        return refinement_loss(self.network.refine(self._image_map(batch), given), batch.true)
 
     def scores(self, batch: KeypointBatch) -> dict[str, Float[Tensor, " frames"]]:
         image = self._image_map(batch)
         of = {
             kind: refinement_scores(self.network.refine(image, given), given, batch.true)
-            for kind, given in batch.given.items()
+            for kind, given in ((kind, self._corrected(given)) for kind, given in batch.given.items())
         }
         predicted, perturbed = of["predicted"], of["perturbed"]
         mixed = self._share * predicted["joint_err"] + (1 - self._share) * perturbed["joint_err"]
@@ -93,6 +104,18 @@ class RefinementTask(NetworkTask):
             "val_perturbed_jpe": perturbed["jpe"],
             "val_perturbed_in_jpe": perturbed["in_jpe"],
         }
+
+    @torch.no_grad()
+    def _corrected(self, given: RefinementKeypoints) -> RefinementKeypoints:
+        """The prior's keypoints, every hand moved so that its wrist is where it was."""
+        prior = self._prior[0]
+        if prior is None:
+            return given
+        keypoints = torch.stack(given.in_camera(), dim=1)
+        centre = keypoints.mean(dim=(1, 2), keepdim=True)
+        likely = prior((keypoints - centre).float()).keypoints.to(keypoints)
+        likely = likely - likely[:, :, :1] + keypoints[:, :, :1]
+        return RefinementKeypoints.of(*likely.unbind(1))
 
     def _image_map(self, batch: KeypointBatch) -> Float[Tensor, "frames channels 64 64"]:
         if self._frozen is None:
@@ -149,7 +172,18 @@ def _network(job: Job, data: Data) -> KeypointRefinementNetwork:
 
 def _task(job: Job, data: Data, network: KeypointRefinementNetwork, settings: LoopSettings) -> RefinementTask:
     frozen = frozen_encoders(job.section.image_encoder, network.image_encoder, data.sets, job.device, MAPS)
-    return RefinementTask(network, settings, job.section.predicted_share, frozen)
+    return RefinementTask(network, settings, job.section.predicted_share, frozen, _prior_of(job))
+
+
+def _prior_of(job: Job) -> KeypointPriorNetwork | None:
+    if job.options["keypoint_prior"] == "published":
+        return None
+    if job.inputs.prior is None:
+        raise ConfigError(
+            "train_keypoint_refinement: give the keypoint prior (--prior models/keypoint_prior), or set options.keypoint_prior "
+            "to published."
+        )
+    return load_keypoint_prior(job.inputs.prior, job.device)[0]
 
 
 KEYPOINT_REFINEMENT = Recipe(

@@ -172,7 +172,7 @@ def files_of(inputs: Any) -> dict[str, Path]:
 
     The folder of the hand model is left out: what is trained on are hands that were made of it.
     """
-    paths = {role: Path(path) for role, path in vars(inputs).items()}
+    paths = {role: Path(path) for role, path in vars(inputs).items() if path is not None}
     files = {role: path / WEIGHTS if (path / WEIGHTS).is_file() else path for role, path in paths.items()}
     return {role: file for role, file in files.items() if not file.is_dir()}
 

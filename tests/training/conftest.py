@@ -20,7 +20,7 @@ from tests.training import trained as small
 from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
 from tests.training.trained import balls_inputs, trained
 from tests.training.two_hand_frames import make_split
-from tests.training.untrained import write_halo, write_intaghand
+from tests.training.untrained import write_halo, write_intaghand, write_prior
 
 POINTS = {"near_surface": 1024, "uniform_cube": 512, "uniform_hand": 1024}
 
@@ -101,6 +101,7 @@ def two_hands(hand_model, tmp_path_factory) -> dict[str, Path]:
     """Everything that the trainings on photographs read, by the names of their inputs: 4 training and 2 validation frames."""
     folder = tmp_path_factory.mktemp("two_hands")
     found = {"hand_model": hand_model, "intaghand": write_intaghand(folder / "intaghand")}
+    found["prior"] = write_prior(folder / "prior")
     for split, poses in (("train", 2), ("val", 1)):
         data = make_split(folder, split, poses, maps=True)
         queries = write_queries(data)

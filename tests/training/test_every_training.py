@@ -26,6 +26,7 @@ from im2hands.training.initial_occupancy import INITIAL_OCCUPANCY
 from im2hands.training.intaghand import INTAGHAND
 from im2hands.training.intaghand_items import IntagHandSteps
 from im2hands.training.keypoint_inputs import RefinementSteps
+from im2hands.training.keypoint_prior import KEYPOINT_PRIOR, PriorSteps
 from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT
 from im2hands.training.refined_occupancy import REFINED_OCCUPANCY
 from im2hands.training.run import PROJECT, Recipe, code_of
@@ -47,6 +48,7 @@ class Training:
 
 TRAININGS = {
     "halo": Training(HALO, small.HALO, TrainingSteps, (4, 17), "im2hands/datasets/queries.py"),
+    "keypoint_prior": Training(KEYPOINT_PRIOR, small.KEYPOINT_PRIOR, PriorSteps, code="im2hands/hands/skeleton.py"),
     "intaghand": Training(INTAGHAND, small.INTAGHAND, IntagHandSteps, (2,), "im2hands/hands/joints.py"),
     "initial_occupancy": Training(INITIAL_OCCUPANCY, small.INITIAL_OCCUPANCY, FrameSteps),
     "keypoint_refinement": Training(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, RefinementSteps),

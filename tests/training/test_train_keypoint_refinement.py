@@ -12,11 +12,13 @@ import torch
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.hands.frames import RefinementKeypoints
-from im2hands.io.errors import DataError, Im2HandsError
+from im2hands.io.errors import ConfigError, DataError, Im2HandsError
 from im2hands.networks.intaghand import load_intaghand
+from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
 from im2hands.training.keypoint_inputs import KeypointFrames, RefinementSteps, RefinementValidation
-from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT
+from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT, RefinementTask
+from im2hands.training.loop import LoopSettings
 from tests.training import trained as small
 from tests.training.stopping import interrupted_at
 from tests.training.trained import curves, outputs, trained
@@ -31,12 +33,15 @@ def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
 
 @pytest.fixture(scope="module")
 def files(splits, two_hands) -> dict[str, Path]:
-    return splits["train"].inputs() | splits["val"].inputs() | {"intaghand": two_hands["intaghand"]}
+    return (
+        splits["train"].inputs() | splits["val"].inputs() | {name: two_hands[name] for name in ("intaghand", "prior")}
+    )
 
 
 def run(files, folder: Path, **changes) -> dict:
-    """Trains in `folder` for 5 steps, validating every 2."""
-    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **changes)
+    """Trains in `folder` for 5 steps, validating every 2; without the prior, unless said."""
+    options = {"keypoint_prior": "published"} | changes
+    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **options)
 
 
 def keypoint_frames(data: TwoHandSplit, with_images: bool = False) -> KeypointFrames:
@@ -134,8 +139,8 @@ def test_outputs(finished):
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
-    assert card["compat"] == {"joint_regressors": "consistent"}
-    assert {"intaghand", "train_predictions", "val_images"} < set(card["data"])
+    assert card["compat"] == {"joint_regressors": "consistent", "keypoint_prior": "consistent"}
+    assert {"intaghand", "prior", "train_predictions", "val_images"} < set(card["data"])
     assert card["metrics"] == metrics
     scores = {"val_loss", "val_jpe", "val_in_jpe", "val_perturbed_jpe", "val_perturbed_in_jpe"}
     assert set(metrics) == scores | {
@@ -166,6 +171,28 @@ def test_scores_before_the_first_step_are_those_of_the_given_keypoints(files, tm
     assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
     assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
     assert 5 < metrics["val_in_jpe"] < 25 < 2 * metrics["val_perturbed_in_jpe"]
+
+
+def test_the_prior_comes_first(splits, files, tmp_path):
+    """The network is shown the prior's hands, on the wrists of the given ones; NaN, no prediction, stays NaN."""
+    metrics = run(files, tmp_path, steps=1, lr=1e-12, keypoint_prior="consistent")
+    validation = RefinementValidation(keypoint_frames(splits["val"]), 3, seed=1)[0]
+    prior, errors = load_keypoint_prior(files["prior"])[0], []
+    given, true = (torch.from_numpy(hands_in_camera(of)) for of in (validation.given["perturbed"], validation.true))
+    likely = prior(given.float()).keypoints.double()
+    errors = (likely - likely[:, :, 9:10]) - (true - true[:, :, 9:10])
+    assert metrics["val_perturbed_in_jpe"] == pytest.approx(1000 * errors.norm(dim=-1).mean().item(), rel=1e-4)
+    assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
+    task = RefinementTask(None, LoopSettings(1, 1, 1e-3), 0.5, prior=prior)
+    nothing = RefinementKeypoints.of(torch.full((1, 21, 3), torch.nan), torch.full((1, 21, 3), torch.nan))
+    assert torch.stack(task._corrected(nothing).in_camera()).isnan().all()
+    shown = torch.from_numpy(hands_in_camera(task._corrected(validation.given["perturbed"])))
+    torch.testing.assert_close(shown[:, :, 0], given[:, :, 0], atol=1e-9, rtol=0)
+
+
+def test_without_a_prior_it_says_how_to_go_on(files, tmp_path):
+    with pytest.raises(ConfigError, match=r"--prior models/keypoint_prior.*options\.keypoint_prior to published"):
+        run(files, tmp_path, keypoint_prior="consistent", prior=None)
 
 
 def test_noise_is_refined_away_on_a_tiny_set(files, tmp_path):

@@ -35,6 +35,14 @@ HALO = LOOP | {
     "loss": "mse",
     "initial_weights": "geometric",
 }
+KEYPOINT_PRIOR = LOOP | {
+    "batch_pairs": 4,
+    "width": 16,
+    "blocks": 1,
+    "largest_error_mm": 20.0,
+    "validation_pairs": 8,
+    "gradient_clip": 1.0,
+}
 IMAGES = LOOP | {"batch_frames": 2, "validation_frames": 2, "augmentation": False}
 INTAGHAND = IMAGES | {
     "steps": 3,
@@ -97,7 +105,7 @@ def trained(
         return {field.name: changes.pop(field.name) for field in fields(kind) if field.name in changes}
 
     options, others, run = (taken(kind) for kind in (recipe.options, recipe.inputs, Run))
-    paths = {name: str(path) for name, path in {**inputs, **others}.items()}
+    paths = {name: path and str(path) for name, path in {**inputs, **others}.items()}
     return train(
         recipe,
         recipe.section(**{**section, **changes}),

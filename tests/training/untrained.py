@@ -16,6 +16,8 @@ from im2hands.networks.hand_graphs import build_hand_graph
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.intaghand import NAME as INTAGHAND
 from im2hands.networks.intaghand import IntagHandNetwork
+from im2hands.networks.keypoint_prior import NAME as KEYPOINT_PRIOR
+from im2hands.networks.keypoint_prior import KeypointPriorNetwork
 from im2hands.networks.model_folder import ModelCard, write_model
 from im2hands.networks.refined_occupancy import NAME as REFINED_OCCUPANCY
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork
@@ -35,6 +37,13 @@ def write_intaghand(folder: Path) -> Path:
     graphs = {side: build_hand_graph(np.asarray(model.faces)) for side, model in builtin_hand_models().items()}
     network = IntagHandNetwork(graphs, torch.rand(778, 3), encoder="resnet10_narrow", widths=(8, 8, 8, 8))
     return write_network(folder, INTAGHAND, network)
+
+
+def write_prior(folder: Path) -> Path:
+    torch.manual_seed(0)
+    network = KeypointPriorNetwork(width=16, blocks=1)
+    network.start_from(builtin_hand_models())
+    return write_network(folder, KEYPOINT_PRIOR, network)
 
 
 def write_refined(folder: Path, initial: Path, moved: float = 0.0) -> Path:

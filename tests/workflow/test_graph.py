@@ -26,9 +26,11 @@ PLAN = {
     "sample_evaluation_queries": 2,
     "gather_evaluation_queries": 2,
     "train_halo": 1,
+    "train_keypoint_prior": 1,
     "train_intaghand": 1,
     "predict_keypoints": 3,
     "perturb_keypoints": 1,
+    "apply_keypoint_prior": 2,
     "train_keypoint_refinement": 1,
     "refine_keypoints": 2,
     "train_initial_occupancy": 1,
@@ -36,7 +38,7 @@ PLAN = {
     "gather_anchors": 2,
     "train_refined_occupancy": 1,
     "reconstruct": 7,
-    "evaluate_keypoints": 4,
+    "evaluate_keypoints": 6,
     "evaluate": 7,
     "make_tables": 1,
     "make_report": 1,
@@ -52,6 +54,14 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
     checkout.change("sample_queries.shards.train", 5)
     checkout.change("reconstruct.shards", 3)
     assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 21, "evaluate": 21}
+
+
+def test_published_refinement_takes_keypoints_as_they_are(empty, tmp_path):
+    """Without the prior, which is then neither trained nor applied."""
+    checkout = empty.copy(tmp_path / "copy")
+    checkout.change("options.keypoint_prior", "published")
+    left = {rule: count for rule, count in PLAN.items() if "keypoint_prior" not in rule}
+    assert checkout.plan() == left | {"evaluate_keypoints": 4}
 
 
 def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
@@ -78,7 +88,7 @@ def test_own_dataset_replaces_the_synthetic_one(empty, tmp_path):
 def test_given_weights_take_the_place_of_a_training(empty, tmp_path):
     """Nothing is trained, and nothing is made that only a training needs."""
     checkout = empty.copy(tmp_path / "copy")
-    networks = ("halo", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
+    networks = ("halo", "keypoint_prior", "intaghand", "initial_occupancy", "keypoint_refinement", "refined_occupancy")
     for network in networks:
         folder = checkout.path / "given" / network
         folder.mkdir(parents=True)

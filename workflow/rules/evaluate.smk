@@ -78,7 +78,10 @@ rule make_tables:
         models=lambda wildcards: " ".join(
             f"{method}=models/{paths.NETWORK_OF[method]}" for method in dict(paths.reconstructed(config))
         ),
-        refined=" ".join(f"{source}={origin}" for source, origin in paths.refined_from(config).items()),
+        refined=" ".join(
+            f"{source}={origin}"
+            for source, origin in (paths.corrected_from(config) | paths.refined_from(config)).items()
+        ),
         arguments=parameters("make_tables"),
     message:
         "make the result tables"
@@ -99,8 +102,8 @@ rule make_report:
         hand_audits=expand("data/hands/audit_{split}.parquet", split=SPLITS),
         images="data/images/test/manifest.json",
         hand_model=paths.hand_model_files(config),
-        cards=expand("models/{network}/card.json", network=list(TRAININGS)),
-        curves=expand("models/{network}/curves.csv", network=list(TRAININGS)),
+        cards=expand("models/{network}/card.json", network=paths.networks(config)),
+        curves=expand("models/{network}/curves.csv", network=paths.networks(config)),
         code=sources("stages/make_report.py"),
     output:
         report=report("results/report.html", caption="../report/report.rst", category="Results"),
@@ -113,7 +116,7 @@ rule make_report:
     params:
         method=lambda wildcards: paths.shown(config)[0],
         source=lambda wildcards: paths.shown(config)[1],
-        models=expand("models/{network}", network=list(TRAININGS)),
+        models=expand("models/{network}", network=paths.networks(config)),
         graph=edges(config),
         arguments=parameters("make_report"),
     message:

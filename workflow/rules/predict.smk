@@ -53,6 +53,33 @@ rule perturb_keypoints:
         "{params.arguments} > {log} 2>&1"
 
 
+rule apply_keypoint_prior:
+    input:
+        frames="data/frames/{split}.parquet",
+        keypoints="data/keypoints/{source}/{split}.parquet",
+        model_files=paths.model_files("keypoint_prior"),
+        code=sources("stages/apply_keypoint_prior.py"),
+    output:
+        keypoints=f"data/keypoints/{{source}}{paths.PRIOR}/{{split}}.parquet",
+    log:
+        "logs/apply_keypoint_prior/{source}.{split}.log",
+    benchmark:
+        "logs/benchmarks/apply_keypoint_prior/{source}.{split}.tsv"
+    wildcard_constraints:
+        source="|".join(paths.corrected_from(config).values()) or "none",
+    resources:
+        mem_mb=2000,
+    params:
+        files=named_files,
+        arguments=parameters("apply_keypoint_prior"),
+    message:
+        "correct {wildcards.source} keypoints with the prior: {wildcards.split}"
+    shell:
+        "python -m stages.apply_keypoint_prior {params.files} --model models/keypoint_prior "
+        "--source {wildcards.source}_prior --split {wildcards.split} --output {output.keypoints} "
+        "{params.arguments} > {log} 2>&1"
+
+
 rule refine_keypoints:
     input:
         frames="data/frames/{split}.parquet",

@@ -20,7 +20,10 @@ TRACKED |= {
         rules.sample_evaluation_queries.output.shard,
         rules.gather_evaluation_queries.output.manifest,
     ),
-    **{f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES) for network in TRAININGS},
+    **{
+        f"train_{network}": expand("models/{n}/{name}", n=network, name=paths.MODEL_FILES)
+        for network in paths.networks(config)
+    },
     **paths.keypoint_files(config),
     "reconstruct": [
         file for pattern in rules.reconstruct.output for file in result_shards(pattern, paths.reconstructed(config))

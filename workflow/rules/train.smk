@@ -1,7 +1,8 @@
 # Trainings, one rule each: `train_<network>` resumes from checkpoints/<network>/ after a kill, and writes its model once it is
 # finished. What they read: workflow/trainings.py.
 
-for network, training in TRAININGS.items():
+for network in paths.networks(config):
+    training = TRAININGS[network]
     if paths.is_trained(config, network):
 
         rule:
@@ -9,7 +10,7 @@ for network, training in TRAININGS.items():
                 f"train_{network}"
             input:
                 **training.files(),
-                **{f"{role}_files": paths.model_files(start) for role, start in training.starts_from.items()},
+                **{f"{role}_files": paths.model_files(start) for role, start in training.starts(config).items()},
                 hand_model_files=paths.hand_model_files(config) if training.hand_model else [],
                 code=sources(f"stages/train_{network}.py"),
             output:
@@ -30,7 +31,7 @@ for network, training in TRAININGS.items():
                 runtime=training.minutes,
             params:
                 files=named_files,
-                starts=" ".join(f"--{role} models/{start}" for role, start in training.starts_from.items()),
+                starts=" ".join(f"--{role} models/{start}" for role, start in training.starts(config).items()),
                 arguments=parameters(f"train_{network}"),
                 network=network,
             message:
