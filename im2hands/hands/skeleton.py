@@ -55,6 +55,15 @@ class HandSkeleton(nn.Module):
 
         rotations: of every joint relative to its parent, mean pose included, right-hand space.  translation: added last.
         """
+        return self.pose(rotations, shape, translation)[0]
+
+    def pose(
+        self,
+        rotations: Float[Tensor, "pairs 2 16 3 3"],
+        shape: Float[Tensor, "pairs 2 10"],
+        translation: Float[Tensor, "pairs 2 3"],
+    ) -> tuple[Float[Tensor, "pairs 2 21 3"], Float[Tensor, "pairs 2 16 3 3"]]:
+        """`keypoints`, and the rotation of every joint (MANO order) relative to the frame of the result."""
         pairs = len(rotations)
         joints = self.joints + torch.einsum("hjcs,phs->phjc", self.joint_shapes, shape)
         turns = (rotations[:, :, 1:] - torch.eye(3, dtype=rotations.dtype, device=rotations.device)).flatten(2)
@@ -66,7 +75,7 @@ class HandSkeleton(nn.Module):
         tip_turns = torch.einsum("htj,phjab->phtab", self.tip_weights, turned)
         tips = (tip_turns @ tips[..., None])[..., 0] + torch.einsum("htj,phja->phta", self.tip_weights, shifts)
         keypoints = reorder(torch.cat([places, tips], 2), JointOrder.MANO, JointOrder.STANDARD)
-        return keypoints + translation[:, :, None]
+        return keypoints + translation[:, :, None], turned
 
     def rest_wrists(self, shape: Float[Tensor, "pairs 10"]) -> Float[Tensor, "pairs 2 3"]:
         """The wrists that the roots turn about: both hands of this shape, right-hand space, metres."""
