@@ -20,6 +20,7 @@ from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
+SHIPPED = Path(__file__).parents[1] / "weights"
 OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
 """Entries of a card that contain names and values."""
 
@@ -48,6 +49,11 @@ class ModelCard:
     data: Mapping[str, str] = field(default_factory=dict)
     compat: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def built_in(network: str) -> Path:
+    """The folder of a network's weights that come with the package."""
+    return SHIPPED / network
 
 
 def software_versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,11 +32,14 @@ from im2hands.io.parallel import ordered_stream
 from im2hands.io.progress import progress
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
+from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
 from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
 from im2hands.photographs.files import Photograph, number_of_photographs, photographs
 from im2hands.photographs.keypoints import keypoint_source
+from im2hands.photographs.landmark_files import GivenHands
 from im2hands.photographs.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
+from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
 from im2hands.report.pictures import View, backdrop, from_the_right, over, painted, render
@@ -97,9 +101,9 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
         return f"{photograph.name}: already done, skipped", True
     try:
         begun = perf_counter()
-        hands = work(photograph)
+        hands, given = work(photograph)
         with atomic_folder(folder) as temporary:
-            write_results(temporary, photograph, hands, work.settings)
+            write_results(temporary, photograph, hands, given, work.settings)
     except (DiskFullError, NotWritableError):
         raise  # so it would be for every other picture
     except Im2HandsError as error:
@@ -139,25 +143,30 @@ class Work:
         if settings.refine_keypoints:
             self.refinement  # noqa: B018
 
-    def __call__(self, photograph: Photograph) -> TwoHands:
+    def __call__(self, photograph: Photograph) -> tuple[TwoHands, GivenHands]:
+        """The hands, and what they were made of."""
         image = photograph.read()
         camera = self.camera_of(photograph, image.shape)
         begun = perf_counter()
-        keypoints = self._predicted(image, camera) if self.predicted else self.keypoints_of(photograph, camera)
+        given = GivenHands(self._predicted(image, camera)) if self.predicted else self.keypoints_of(photograph, camera)
+        keypoints = given.keypoints
         if self.settings.refine_keypoints:
             keypoints = self._refined(image, keypoints, camera)
         seconds = perf_counter() - begun
         hands = self.reconstructor.reconstruct(image, keypoints, camera)
         hands.timings["keypoints"] = seconds
-        return hands
+        return hands, given
 
     @cached_property
     def intaghand(self) -> IntagHandNetwork:
         return load_intaghand(self.settings.model / "intaghand", self.settings.device)[0]
 
     @cached_property
-    def refinement(self) -> KeypointRefinementNetwork:
-        return load_keypoint_refinement(self.settings.model / "keypoint_refinement", self.settings.device)[0]
+    def refinement(self) -> tuple[KeypointRefinementNetwork, KeypointPriorNetwork | None]:
+        """Keypoint refinement, and the prior that comes before it if it was trained so."""
+        network, card = load_keypoint_refinement(self.settings.model / "keypoint_refinement", self.settings.device)
+        after_prior = card.compat.get("keypoint_prior") == "consistent"
+        return network, load_keypoint_prior(self.settings.model / "keypoint_prior")[0] if after_prior else None
 
     @cached_property
     def hand_models(self) -> dict[Side, HandModel]:
@@ -187,11 +196,13 @@ class Work:
         return hands.vertices, hands.keypoints
 
     def _refined(self, image: np.ndarray, keypoints: np.ndarray, camera: Camera) -> np.ndarray:
-        hands = usable(hand_inputs(keypoints))
-        if len(hands) < len(Side):
+        network, prior = self.refinement
+        if len(usable(hand_inputs(keypoints))) < len(Side):
             raise DataError("--refine-keypoints needs keypoints of both hands.")
-        crop, _, cropped = photograph_crop(image, hands, camera)
-        made = refined_hands(self.refinement, crop[None], [cropped], keypoints[None], self.settings.device)
+        if prior is not None:
+            keypoints = likely_hands(prior, keypoints[None])[0]
+        crop, _, cropped = photograph_crop(image, usable(hand_inputs(keypoints)), camera)
+        made = refined_hands(network, crop[None], [cropped], keypoints[None], self.settings.device)
         refined = aligned(made, keypoints[None, :, WRIST], "wrist")
         problem = implausible(refined)
         if problem is not None:
@@ -199,7 +210,7 @@ class Work:
         return refined[0]
 
 
-def write_results(folder: Path, photograph: Photograph, hands: TwoHands, settings: Settings) -> None:
+def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: GivenHands, settings: Settings) -> None:
     """Meshes of each hand and of both, the overlay, the side view and the JSON file of one picture."""
     begun = perf_counter()
     meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
@@ -226,6 +237,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, setting
             "t": hands.camera.translation.tolist(),
         },
         "crop_from_image": hands.affine.tolist(),
+        "uncertainty": {side.value: _uncertainty(given, side) for side in Side},
         "failures": {side.value: hands.failures[side] for side in Side},
         "confidence": {side.value: confidence[side] for side in Side},
         "penetration": overlap and {"volume_cm3": overlap.volume_cm3, "depth_mm": overlap.depth_mm},
@@ -259,6 +271,18 @@ def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
         picture = over(render(coloured, view), back)[..., 2::-1]
         drawn[name] = np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8)
     return drawn
+
+
+def _uncertainty(given: GivenHands, side: Side) -> dict[str, Any] | None:
+    """Standard deviations of the joints about the wrist, and the distance from the camera with its 90 % interval."""
+    if given.sigma is None or np.isnan(given.sigma[side.index]).any():
+        return None
+    distance, low, high = given.distance[side.index]
+    return {
+        "joint_sigma_mm": [round(1000 * float(one), 2) for one in given.sigma[side.index]],
+        "distance_m": round(float(distance), 4),
+        "distance_90_m": [round(float(low), 4), round(float(high), 4)],
+    }
 
 
 def _listed(keypoints: np.ndarray) -> list | None:

@@ -22,7 +22,7 @@ from im2hands.hands.joints import JointOrder, reorder
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_formats import ALL_ORDERS, FORMATS, UNNAMED, Hands, of_picture, read_content
-from im2hands.photographs.landmark_files import PictureLandmarks, check_palm
+from im2hands.photographs.landmark_files import GivenHands, PictureLandmarks, check_palm
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
 
 
@@ -52,7 +52,16 @@ class KeypointFile:
         camera: Camera,
         frame: Literal["world", "camera"] = "world",
     ) -> Hands:
-        """Both hands (world, m) of a picture that may go by any of `names`; a file without names belongs to every picture.
+        """Both hands (world, m) of a picture, see `given`."""
+        return self.given(names, camera, frame).keypoints
+
+    def given(
+        self,
+        names: tuple[str, ...],
+        camera: Camera,
+        frame: Literal["world", "camera"] = "world",
+    ) -> GivenHands:
+        """What the file says of a picture that may go by any of `names`; a file without names belongs to every picture.
 
         frame: frame of the file's 3-D numbers.  camera: camera of the picture.
         Raises DataError if the file does not know the picture, or its landmarks cannot be placed.
@@ -67,9 +76,9 @@ class KeypointFile:
                 f"{' ...' if len(pictures) > 3 else ''}."
             )
         if name in self.hands:
-            return camera.to_world(self.hands[name]) if frame == "camera" else self.hands[name]
+            return GivenHands(camera.to_world(self.hands[name]) if frame == "camera" else self.hands[name])
         try:
-            return self.landmarks[name].keypoints(camera)
+            return self.landmarks[name].placed(camera)
         except DataError as error:
             raise DataError(f"{self.path}: {of_picture(name)}{error}") from None
 
@@ -193,6 +202,7 @@ def _check_sides(found: KeypointFile) -> None:
             (name, side, one.relative)
             for name, picture in found.landmarks.items()
             for side, one in picture.hands.items()
+            if one.relative is not None
         ),
     ]
     bends = np.array([bend_to_the_back(hand[None], side)[0] for _, side, hand in given])

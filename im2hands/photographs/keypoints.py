@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.geometry.cameras import Camera
 from im2hands.io.errors import DataError
 from im2hands.photographs.cameras import FrameRows
 from im2hands.photographs.files import Photograph
 from im2hands.photographs.keypoint_files import read_keypoints, with_palm
+from im2hands.photographs.landmark_files import GivenHands
 
-KeypointsOf = Callable[[Photograph, Camera], Float[np.ndarray, "2 21 3"]]
+KeypointsOf = Callable[[Photograph, Camera], GivenHands]
 
 
 def keypoint_source(
@@ -31,7 +29,7 @@ def keypoint_source(
     if palm is not None:
         found = with_palm(found, palm)
     if found.format != "table":
-        return lambda photograph, seen: found.keypoints(photograph.names, seen)
+        return lambda photograph, seen: found.given(photograph.names, seen)
     table = KeypointTable.read(path)
     if Path(camera).suffix != ".parquet":
         raise DataError(f"{path}: a keypoint table has no file names; give the split's frame table as --camera.")
@@ -39,10 +37,10 @@ def keypoint_source(
     table.require_frames([rows.table[row].pair_id for row in range(len(rows.table))], camera)
     keypoints = table.keypoints()
 
-    def of(photograph: Photograph, seen: Camera) -> np.ndarray:
+    def of(photograph: Photograph, seen: Camera) -> GivenHands:
         row = rows.of(photograph)
         if not table.usable[row]:
             raise DataError(f"{path}: has no keypoints for {photograph.file} ({table.reasons[row]}).")
-        return keypoints[row]
+        return GivenHands(keypoints[row])
 
     return of

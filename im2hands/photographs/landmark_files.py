@@ -20,8 +20,21 @@ from im2hands.io.errors import DataError
 from im2hands.photographs.landmarks import Axes, Landmarks, keypoints_from_landmarks
 
 SHAPES = {"pixels": (21, 2), "relative": (21, 3)}
+"""What a hand may have; only `pixels` must be there."""
 PALMS = (0.04, 0.15)
 """Sizes of palms, m, from a small child's to more than any."""
+
+
+@dataclass(frozen=True, eq=False)
+class GivenHands:
+    """What a user's file says of a picture.
+
+    keypoints: world, m; NaN for a hand that is not there.  sigma, distance: as of `pixel_hands.PixelHands`, where known.
+    """
+
+    keypoints: Float[np.ndarray, "2 21 3"]
+    sigma: Float[np.ndarray, "2 21"] | None = None
+    distance: Float[np.ndarray, "2 3"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +45,19 @@ class PictureLandmarks:
     palm: float | None
     axes: Axes
 
-    def keypoints(self, camera: Camera) -> Float[np.ndarray, "2 21 3"]:
-        """World, m; NaN for a hand that is not there. Raises DataError if a hand cannot be placed before the camera."""
-        return keypoints_from_landmarks(self.hands, camera, self.palm, self.axes)
+    @property
+    def pixels_alone(self) -> bool:
+        """Whether a hand has no relative landmarks; then all hands are found from their pixels."""
+        return any(one.relative is None for one in self.hands.values())
+
+    def placed(self, camera: Camera) -> GivenHands:
+        """The hands (world, m). Raises DataError if a hand cannot be placed before the camera."""
+        if self.pixels_alone:
+            from im2hands.photographs.pixel_hands import hands_from_pixels
+
+            found = hands_from_pixels({side: one.pixels for side, one in self.hands.items()}, camera, self.palm)
+            return GivenHands(found.keypoints, found.sigma, found.distance)
+        return GivenHands(keypoints_from_landmarks(self.hands, camera, self.palm, self.axes))
 
 
 def is_landmarks(entry: Mapping[str, Any]) -> bool:
@@ -61,15 +84,21 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
         raise DataError(f"{where}axes must be one of {', '.join(get_args(Axes))}, not {axes!r}.")
     found: dict[Side, Landmarks] = {}
     for number, hand in enumerate(entry["hands"]):
-        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or not set(SHAPES) <= set(hand):
-            raise DataError(f"{where}hand {number} must have side (left or right), pixels and relative.")
+        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or "pixels" not in hand:
+            raise DataError(
+                f"{where}hand {number} must have side (left or right), pixels and, where it is known, relative."
+            )
         side = Side(hand["side"])
         if side in found:
             raise DataError(
                 f"{where}two hands are labelled {side.value}; label one of them {side.other.value}, or leave it out."
             )
-        numbers = {key: _numbers(hand[key], shape, f"{where}{side.value} hand: {key}") for key, shape in SHAPES.items()}
-        if not np.isfinite(numbers["relative"]).all():
+        numbers = {
+            key: _numbers(hand[key], shape, f"{where}{side.value} hand: {key}")
+            for key, shape in SHAPES.items()
+            if hand.get(key) is not None
+        }
+        if not np.isfinite(numbers.get("relative", 0.0)).all():
             raise DataError(
                 f"{where}{side.value} hand: relative contains numbers that are not finite; leave the hand out."
             )

@@ -40,11 +40,11 @@ class Landmarks:
     """What a detector says of one hand.
 
     pixels: in the picture, (0, 0) the centre of its first pixel; NaN for landmarks that it does not see.
-    relative: x right, y down, z away from the camera; any unit and origin.
+    relative: x right, y down, z away from the camera; any unit and origin.  None for a detector that knows pixels alone.
     """
 
     pixels: Float[np.ndarray, "21 2"]
-    relative: Float[np.ndarray, "21 3"]
+    relative: Float[np.ndarray, "21 3"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,22 @@ from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST, JointOrder
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
+from im2hands.networks.keypoint_prior import load_keypoint_prior
+from im2hands.networks.model_folder import ModelCard
 from im2hands.photographs import command
 from im2hands.photographs.files import Photograph, exif_focal
+from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.predicted_hands import placed
 from tests.photographs.own_photograph import Scene, result
 from tests.reconstruction.rest_prediction import prediction
+from tests.training.untrained import write_prior
 
 BOX = (40, 50, 200, 190)
 SCALES, SHIFTS = [4.0, 4.0], [[0.1, -0.1], [0.1, -0.1]]
+
+
+def card(keypoint_prior: str) -> ModelCard:
+    return ModelCard("keypoint_refinement", {}, {}, "", "", compat={"keypoint_prior": keypoint_prior})
 
 
 class AtRest:
@@ -77,7 +85,7 @@ def test_without_a_box_the_network_looks_twice(run, tmp_path, intaghand):
 
 
 def test_refined_keypoints_keep_their_wrists(run, scene: Scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "load_keypoint_refinement", lambda folder, device: (Bent(), None))
+    monkeypatch.setattr(command, "load_keypoint_refinement", lambda folder, device: (Bent(), card("published")))
     code, text = run(refine_keypoints=True, method="initial")
     assert code == 0, text
     found = result(tmp_path / "out/photograph")
@@ -86,6 +94,42 @@ def test_refined_keypoints_keep_their_wrists(run, scene: Scene, tmp_path, monkey
     np.testing.assert_allclose(moved["left"][4], 0.005 * scene.seen.rotation[0], atol=1e-9)
     np.testing.assert_allclose(np.delete(moved["left"], 4, axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(moved["right"], 0, atol=1e-9)
+
+
+def test_the_prior_comes_before_refinement_that_was_trained_after_it(run, scene: Scene, tmp_path, monkeypatch):
+    """Its hands are refined where it put them; a model folder without it is named."""
+    monkeypatch.setattr(command, "load_keypoint_refinement", lambda folder, device: (Bent(), card("consistent")))
+    code, text = run(refine_keypoints=True, method="initial", output=tmp_path / "without")
+    assert code == 1 and "keypoint_prior/card.json" in text
+    prior = write_prior(tmp_path / "keypoint_prior")
+    monkeypatch.setattr(command, "load_keypoint_prior", lambda folder: load_keypoint_prior(prior))
+    code, text = run(refine_keypoints=True, method="initial")
+    assert code == 0, text
+    given = np.stack([scene.hands[side] for side in ("left", "right")])
+    likely = likely_hands(load_keypoint_prior(prior)[0], given[None])[0]
+    found = result(tmp_path / "out/photograph")["keypoints"]
+    moved = np.stack([found["left"], found["right"]]) - likely
+    np.testing.assert_allclose(moved[0, 4], 0.005 * scene.seen.rotation[0], atol=1e-9)
+    np.testing.assert_allclose(np.delete(moved[0], 4, axis=0), 0, atol=1e-9)
+    assert np.abs(likely - given).max() > 0.001
+
+
+def test_pixels_alone_are_enough(run, scene: Scene, tmp_path):
+    """Hands lie on the pixels; result.json says how certain they are, for 3-D keypoints it does not."""
+    hands = [{name: hand[name] for name in ("side", "pixels")} for hand in scene.landmarks()]
+    file = scene.written("pixels.json", {"photograph.png": {"hands": hands}})
+    code, text = run(keypoints=file, method="initial")
+    assert code == 0, text
+    found = result(tmp_path / "out/photograph")
+    for hand in hands:
+        seen = scene.seen.project(np.array(found["keypoints"][hand["side"]]))
+        assert np.linalg.norm(seen - hand["pixels"], axis=1).mean() < 2
+        uncertainty = found["uncertainty"][hand["side"]]
+        low, high = uncertainty["distance_90_m"]
+        assert low < uncertainty["distance_m"] < high < 1.5 * low
+        assert uncertainty["joint_sigma_mm"][0] == 0 and 0.5 < max(uncertainty["joint_sigma_mm"]) < 50
+    code, text = run(method="initial", output=tmp_path / "metric")
+    assert code == 0 and result(tmp_path / "metric/photograph")["uncertainty"] == {"left": None, "right": None}
 
 
 def test_missing_networks_are_named_before_any_picture_is_read(run, monkeypatch):
