@@ -50,6 +50,7 @@ from workflow.paths import (
     refined_from,
     results,
     splits_of,
+    start_files,
 )
 from workflow.trainings import TRAININGS
 
@@ -284,7 +285,9 @@ def _training(config: Mapping[str, Any], network: str) -> Stage:
     starts = [file for start in training.starts(config).values() for file in model_files(start)]
     hand_model = ["${dataset.hand_model}"] if training.hand_model else []
     return Stage(
-        [*read, *hand_model, *starts] if given is None else [f"{given}/{name}" for name in WEIGHTS],
+        [*read, *hand_model, *starts, *start_files(config, network)]
+        if given is None
+        else [f"{given}/{name}" for name in WEIGHTS],
         [f"models/{network}/{name}" for name in MODEL_FILES if name != "metrics.json"],
         file=None if given is None else "use_given_weights",
         metrics=[f"models/{network}/metrics.json"],

@@ -175,6 +175,13 @@ def model_files(network: str) -> list[str]:
     return [f"models/{network}/{name}" for name in WEIGHTS]
 
 
+def start_files(config: Config, network: str) -> list[str]:
+    """The weights that `start` in params.yaml names for a training, if any."""
+    start = config["training"][network].get("start", "scratch")
+    folder = f"im2hands/weights/{network}" if start == "builtin" else start
+    return [] if start == "scratch" else [f"{folder}/{name}" for name in WEIGHTS]
+
+
 def is_trained(config: Config, network: str) -> bool:
     """Whether the DAG trains a network, or takes weights that were given in params.yaml."""
     return given_weights(config, network) is None

@@ -51,6 +51,9 @@ class HaloTraining(NetworkTraining):
 
 class KeypointPriorTraining(NetworkTraining):
     batch_pairs: PositiveInt = Field(description="hand pairs per step, drawn anew")
+    start: str = Field(
+        description="weights to start from: builtin (those of the package), scratch, or the folder of a trained prior"
+    )
     width: PositiveInt = Field(description="width of the residual network")
     blocks: PositiveInt = Field(description="blocks of the residual network")
     largest_error_mm: PositiveFloat = Field(

@@ -48,7 +48,7 @@ PROTOCOLS = {
 network sees of keypoints that were moved onto the true wrist."""
 ROOTS = {"wrist": WRIST, "knuckle": MIDDLE_BASE}
 AIMS_AT: dict[str, Truth] = {"model": "model", "refined": "model"}
-"""Sources whose keypoints are, or are trained to be, model joints, as all perturbed ones are.
+"""Sources whose keypoints are, or are trained to be, model joints, as all perturbed ones and those of the prior are.
 Others aim at regressed joints."""
 
 ERROR_COLUMNS = [f"{truth}_{protocol}_mm" for truth in TRUTHS for protocol in PROTOCOLS]
@@ -81,7 +81,7 @@ defined (no keypoints, or no bone to scale by) are null."""
 
 def aimed_truth(source: str) -> Truth:
     """The truth that keypoints of a source are meant to be."""
-    if source.startswith("perturbed"):
+    if source.startswith("perturbed") or source.endswith("_prior"):
         return "model"
     return AIMS_AT.get(source, "regressed")
 

@@ -41,7 +41,7 @@ POINTS = 512
 BONE_RADIUS = 0.008
 """Metres: how far from the bones anchors of a hand without a surface are."""
 FRAMES_PER_TASK = 8
-POINTS_PER_CALL = 65536
+POINTS_PER_CALL = 16384
 NO_POINTS = QueryPoints(np.zeros((0, 3), np.float32), np.zeros(0, bool))
 
 

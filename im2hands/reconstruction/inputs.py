@@ -26,7 +26,7 @@ from im2hands.reconstruction.surfaces import HandInput, View
 TRUE_KEYPOINTS = "keypoints_model"
 """Column of the hand table: the source `model`, see docs/conventions.md."""
 COLUMNS = ["wrist", "palm_rotation", TRUE_KEYPOINTS]
-POINTS_PER_CALL = 65536
+POINTS_PER_CALL = 16384
 NO_VIEW = Reason.NO_PHOTOGRAPH.value
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from im2hands.io.atomic import read_json
 from im2hands.networks.catalogue import TITLES
 from im2hands.report.curves import read_log
 from im2hands.report.facts import number
@@ -59,17 +60,24 @@ def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
 def _of_refinement(keypoints: pd.DataFrame) -> Iterator[Check]:
     after, before = "MPJPE, knuckle (mm)", "before: MPJPE, knuckle (mm)"
     for _, row in keypoints[keypoints["refined from"].str.startswith("perturbed")].iterrows():
+        part = "The keypoint prior" if row["keypoints"].endswith("_prior") else "Keypoint refinement"
         yield Check(
-            f"Keypoint refinement lowers the error of {row['refined from']} (MPJPE about the middle knuckle)",
+            f"{part} lowers the error of {row['refined from']} (MPJPE about the middle knuckle)",
             f"{number(row[after], 1)} mm after {number(row[before], 1)} mm",
             bool(row[after] < row[before]),
         )
 
 
+def started_from_weights(folder: Path) -> bool:
+    """Whether a network was trained already when its training began, so that its loss need not fall."""
+    card = read_json(folder / "card.json", "model card") if (folder / "card.json").is_file() else {}
+    return card.get("parameters", {}).get("start", "scratch") != "scratch"
+
+
 def _of_trainings(models: Sequence[str | os.PathLike]) -> Iterator[Check]:
     for folder in map(Path, models):
         log = read_log(folder / "curves.csv")
-        if "train_loss" not in log:
+        if "train_loss" not in log or started_from_weights(folder):
             continue
         losses = log["train_loss"].dropna()
         count = max(1, round(PART * len(losses)))

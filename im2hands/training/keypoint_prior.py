@@ -7,6 +7,7 @@ pairs that are drawn once, with the same kinds of errors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +20,10 @@ from im2hands.datasets.keypoint_errors import with_errors
 from im2hands.datasets.synthetic.hand_crowd import CrowdSampler, HandCrowd
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
-from im2hands.io.hashing import digest, seed_of
-from im2hands.networks.keypoint_prior import NAME, KeypointPriorNetwork, LikelyHands
+from im2hands.io.errors import ConfigError
+from im2hands.io.hashing import digest, seed_of, sha256_file
+from im2hands.networks.keypoint_prior import NAME, KeypointPriorNetwork, LikelyHands, load_keypoint_prior
+from im2hands.networks.model_folder import WEIGHTS, built_in
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.run import Data, Job, Recipe
 
@@ -145,12 +148,15 @@ def _about(keypoints: Float[Tensor, "pairs 2 21 3"], joint: int | None) -> Float
 
 def _data(job: Job) -> Data:
     section, models = job.section, load_hand_models(job.inputs.hand_model)
-    sampler = CrowdSampler(models)
+    sampler, start = CrowdSampler(models), start_folder(section)
     return Data(
         PriorSteps(sampler, section.batch_pairs, section.largest_error_mm, job.seed),
         PriorValidation(sampler, section.validation_pairs, section.largest_error_mm, job.seed),
         sets=(models, models),
-        used={"hand_model": _digest(sampler)},
+        used={
+            "hand_model": _digest(sampler),
+            **({} if start is None else {"start_sha256": sha256_file(start / WEIGHTS)}),
+        },
         made_of={"dataset": f"hands drawn from {_name_of(sampler)}"},
     )
 
@@ -165,9 +171,26 @@ def _digest(sampler: CrowdSampler) -> str:
 
 
 def _network(job: Job, data: Data) -> KeypointPriorNetwork:
-    network = KeypointPriorNetwork(job.section.width, job.section.blocks)
+    section = job.section
+    network = KeypointPriorNetwork(section.width, section.blocks)
+    folder = start_folder(section)
+    if folder is not None:
+        given, _ = load_keypoint_prior(folder)
+        if given.architecture != network.architecture:
+            raise ConfigError(
+                f"training.keypoint_prior: {folder} has width {given.architecture['width']} and "
+                f"{given.architecture['blocks']} blocks; set width and blocks to these, or start to scratch."
+            )
+        network.load_state_dict(given.state_dict())
     network.start_from(data.sets[0])
     return network
+
+
+def start_folder(section: KeypointPriorTraining) -> Path | None:
+    """The folder of the weights that training starts from, if any."""
+    if section.start == "scratch":
+        return None
+    return built_in(NAME) if section.start == "builtin" else Path(section.start)
 
 
 def _task(job: Job, data: Data, network: KeypointPriorNetwork, settings: LoopSettings) -> PriorTask:

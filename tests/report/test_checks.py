@@ -1,5 +1,7 @@
 """The expectations of the report are judged by the run's own numbers."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -26,7 +28,8 @@ def keypoints(after: float, before: float) -> pd.DataFrame:
     columns = ("keypoints", "refined from", "MPJPE, knuckle (mm)", "before: MPJPE, knuckle (mm)")
     rows = [
         ("perturbed_10mm", "", before, float("nan")),
-        ("perturbed_10mm_refined", "perturbed_10mm", after, before),
+        ("perturbed_10mm_prior", "perturbed_10mm", 7.0, before),
+        ("perturbed_10mm_refined", "perturbed_10mm_prior", after, before),
         ("refined", "intaghand", 50.0, 40.0),
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -34,16 +37,25 @@ def keypoints(after: float, before: float) -> pd.DataFrame:
 
 def test_numbers_decide(models):
     found = checks(shapes(halo=76.0, initial=73.5, im2hands=70.0), keypoints(9.0, 12.0), models)
-    assert [one.met for one in found] == [True, True, False, True, True, False]
+    assert [one.met for one in found] == [True, True, False, True, True, True, False]
     assert found[2].found == "70.0 % after 73.5 %"
-    assert found[3].found == "9.0 mm after 12.0 mm"
+    assert found[3].expectation.startswith("The keypoint prior lowers the error of perturbed_10mm ")
+    assert found[4].expectation.startswith("Keypoint refinement lowers the error of perturbed_10mm_prior ")
+    assert found[4].found == "9.0 mm after 12.0 mm"
     assert not checks(shapes(halo=74.9), keypoints(12.0, 12.0), [])[0].met
-    assert not checks(shapes(halo=74.9), keypoints(12.0, 12.0), [])[1].met
+    assert not checks(shapes(halo=74.9), keypoints(12.0, 12.0), [])[2].met
 
 
 def test_nothing_is_said_of_what_was_not_run(models):
     found = checks(shapes(initial=60.0), keypoints(1.0, 2.0).iloc[:1], models[:1])
     assert [one.expectation for one in found] == ["HALO: the training loss falls"]
+
+
+@pytest.mark.parametrize(("start", "judged"), [("builtin", False), ("scratch", True)])
+def test_a_loss_need_not_fall_from_weights_that_were_trained(models, start, judged):
+    (models[1] / "card.json").write_text(json.dumps({"parameters": {"start": start}}))
+    found = checks(shapes(), keypoints(1.0, 2.0).iloc[:1], models[1:])
+    assert [one.met for one in found] == ([False] if judged else [])
 
 
 def test_an_undefined_number_meets_nothing(models):

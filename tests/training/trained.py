@@ -37,6 +37,7 @@ HALO = LOOP | {
 }
 KEYPOINT_PRIOR = LOOP | {
     "batch_pairs": 4,
+    "start": "scratch",
     "width": 16,
     "blocks": 1,
     "largest_error_mm": 20.0,

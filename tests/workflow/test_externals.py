@@ -31,7 +31,13 @@ def finished_with_externals(tmp_path_factory):
 
 def test_plan_with_external_systems(with_externals):
     """Two keypoint files, two refinements of them, two folders of meshes, halo with one source instead of three."""
-    changed = {"import_keypoints": 2, "import_meshes": 2, "refine_keypoints": 4, "evaluate_keypoints": 8}
+    changed = {
+        "import_keypoints": 2,
+        "import_meshes": 2,
+        "apply_keypoint_prior": 4,
+        "refine_keypoints": 4,
+        "evaluate_keypoints": 12,
+    }
     assert with_externals.plan() == PLAN | changed | {"reconstruct": 6, "evaluate": 8}
 
 

@@ -21,7 +21,7 @@ def recorded(output: str) -> list[str]:
 
 def test_run_is_recorded_and_leaves_nothing_to_do(finished_once):
     checkout, output = finished_once
-    assert len(recorded(output)) == 21
+    assert len(recorded(output)) == 23
     assert output.count("inherit their licences") == 1
     assert f"Report: {checkout.path / 'results/report.html'}" in output
     assert "Data and pipelines are up to date" in checkout.dvc("status")
@@ -133,7 +133,7 @@ def test_folders_that_are_links_are_recorded_after_the_remedy(finished, tmp_path
     remedy = "dvc config core.no_scm true; python -m workflow.record"
     assert remedy in done.stdout
     finished.dvc("config", "core.no_scm", "true")
-    assert len(recorded(finished.run(*command).stdout)) == 21
+    assert len(recorded(finished.run(*command).stdout)) == 23
     assert finished.plan() == {}
     assert "up to date" in finished.dvc("status")
 
@@ -163,7 +163,7 @@ def test_record_by_hand(finished):
     (locks / "0.input.lock").touch()
     assert "snakemake --unlock" in finished.run(*command, check=False).stdout
     (locks / "0.input.lock").unlink()
-    assert len(recorded(finished.run(*command).stdout)) == 21
+    assert len(recorded(finished.run(*command).stdout)) == 23
     assert "up to date" in finished.dvc("status")
     (finished.path / "results/report.html").unlink()
     done = finished.run(*command, check=False)

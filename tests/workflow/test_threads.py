@@ -54,6 +54,7 @@ def test_small_steps_take_one_thread_and_image_encoders_leave_cores_to_others(mo
     asked = {name: threads.training_threads(FakeWorkflow(8), section) for name, section in PARAMS.training}
     assert asked == {
         "halo": 1,
+        "keypoint_prior": 1,
         "intaghand": 4,
         "initial_occupancy": 1,
         "keypoint_refinement": 1,

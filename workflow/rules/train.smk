@@ -11,6 +11,7 @@ for network in paths.networks(config):
             input:
                 **training.files(),
                 **{f"{role}_files": paths.model_files(start) for role, start in training.starts(config).items()},
+                start_files=paths.start_files(config, network),
                 hand_model_files=paths.hand_model_files(config) if training.hand_model else [],
                 code=sources(f"stages/train_{network}.py"),
             output:
