@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,16 +32,18 @@ Image = UInt8[np.ndarray, "rows columns 3"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture that is read on demand. name: name of its results.  file: its source file."""
+    """A picture that is read on demand. name: name of its results.  file: its source file.  number: of a video's frame."""
 
     name: str
     file: Path
     read: Callable[[], Image]
+    number: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What a camera or keypoint file may call it."""
-        return self.file.name, self.file.stem, self.name
+        of_frame = () if self.number is None else (str(self.number), f"{self.file.stem}_{self.number:012d}")
+        return self.file.name, self.file.stem, self.name, *of_frame
 
 
 def photographs(paths: Sequence[str | os.PathLike]) -> Iterator[Photograph]:
@@ -53,7 +55,7 @@ def photographs(paths: Sequence[str | os.PathLike]) -> Iterator[Photograph]:
     for photograph in _all(paths):
         count = seen[photograph.name] = seen.get(photograph.name, 0) + 1
         name = photograph.name if count == 1 else f"{photograph.name}-{count}"
-        yield Photograph(name, photograph.file, photograph.read)
+        yield replace(photograph, name=name)
 
 
 def number_of_photographs(paths: Sequence[str | os.PathLike]) -> int:
@@ -141,7 +143,7 @@ def _video(path: Path) -> Iterator[Photograph]:
             if not found:
                 break
             rgb = np.ascontiguousarray(image[..., ::-1])
-            yield Photograph(f"{path.stem}-{number:06d}", path, partial(np.asarray, rgb))
+            yield Photograph(f"{path.stem}-{number:06d}", path, partial(np.asarray, rgb), number)
             number += 1
     finally:
         video.release()

@@ -8,6 +8,7 @@
 | `array` | NPY or JSON: 2 x 21 x 3 (left, right) or 42 x 3 (InterHand2.6M: right, left), or a stack of them, numbered from 0 |
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
+| `openpose`, `wholebody` | 2-D keypoints of body pose detectors, see `pixel_files` |
 
 A reader gives the numbers as they are written; `keypoint_files` checks them and brings them to metres and STANDARD order.
 """
@@ -37,6 +38,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_rows
 from im2hands.photographs.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
+from im2hands.photographs.pixel_files import is_instance, is_openpose, of_instances, read_openpose
 
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
 UNNAMED = ""
@@ -97,6 +99,8 @@ def read_content(path: Path) -> tuple[str, Content]:
             return name, one.read(path)
     read = read_rows if _starts_with(path, PARQUET) else read_json
     content = read(path, "keypoint file")
+    if isinstance(content, list) and content and all(map(is_instance, content)):
+        content = {"instances": content}
     if isinstance(content, list) and not (content and isinstance(content[0], dict)):
         return "array", Content(_array_hands(path, content))
     return _read_entries(path, content)
@@ -263,6 +267,7 @@ def _shape(numbers: np.ndarray) -> str:
 
 
 FILES = {
+    "openpose": FileFormat(is_openpose, lambda path: Content({}, read_openpose(path), "m", "standard")),
     "ply": FileFormat(
         lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
     ),
@@ -271,6 +276,7 @@ FILES = {
 }
 """Name -> format; the first one that recognises a file reads it, what none recognises is JSON or a Parquet file."""
 ENTRIES = {
+    "wholebody": EntryFormat(lambda entry: isinstance(entry.get("instances"), list), of_instances, "m", "standard"),
     "landmarks": EntryFormat(is_landmarks, landmarks_of, "m", "standard"),
     "interhand": EntryFormat(lambda entry: "world_coord" in entry, _annotated, "m", "standard"),
     "json": EntryFormat(lambda entry: {"left", "right"} <= set(entry), _left_and_right),
