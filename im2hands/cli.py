@@ -80,14 +80,19 @@ def doctor(
 
 @app.command()
 def reconstruct(
-    images: Annotated[list[Path], typer.Argument(help="images, folders of images, or videos")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="folder for the results; every image gets a folder in it")
     ],
     keypoints: Annotated[str, typer.Option(help="keypoint file (.json, .parquet), or `intaghand` to predict them")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="images, folders of images, or videos; without any, HALO makes meshes of the keypoints alone"
+        ),
+    ] = None,
     model: Annotated[Path, typer.Option(help="folder that contains one folder per network")] = Path("models"),
     camera: Annotated[str, typer.Option(help="auto, focal=<pixels>, a .json file or a frame table")] = "auto",
-    method: Annotated[str, typer.Option(help="im2hands or initial")] = "im2hands",
+    method: Annotated[str, typer.Option(help="im2hands or initial; halo if no image is given")] = "im2hands",
     refine_keypoints: Annotated[
         bool, typer.Option("--refine-keypoints", help="refine the keypoints with the photograph")
     ] = False,
@@ -105,8 +110,9 @@ def reconstruct(
     ] = None,
     at_once: Annotated[int, typer.Option(help="photographs to process at the same time, one process each")] = 1,
 ) -> None:
-    """Reconstruct both hands of your own photographs; exit code 1 if one of them could not be used."""
+    """Reconstruct both hands of your own photographs, or of keypoints alone; exit code 1 if one could not be used."""
     from im2hands.photographs.command import Settings, reconstruct_images
+    from im2hands.photographs.keypoint_meshes import reconstruct_keypoints
 
     settings = Settings(
         model,
@@ -125,7 +131,8 @@ def reconstruct(
         at_once,
     )
     failed = 0
-    for line, good in reconstruct_images(images, output, settings):
+    lines = reconstruct_images(images, output, settings) if images else reconstruct_keypoints(output, settings)
+    for line, good in lines:
         typer.echo(line, err=not good)
         failed += not good
     if failed:

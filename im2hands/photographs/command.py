@@ -6,7 +6,7 @@ A folder appears completely or not at all, and a picture with a folder is skippe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import aligned, implausible
 from im2hands.geometry.cameras import Camera, square_crop
+from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import WRITABLE, write_mesh, write_scene
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
@@ -113,16 +114,21 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
     return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
 
 
+def check_settings(settings: Settings) -> None:
+    """Raises DataError for an unknown mesh format, and for a device that is not there."""
+    for name in settings.formats:
+        if f".{name}" not in WRITABLE:
+            raise DataError(f"--formats {name}: not a mesh format; use {', '.join(x[1:] for x in WRITABLE)}.")
+    if settings.device != "cpu" and not torch.cuda.is_available():
+        raise DataError(f"--device {settings.device}: CUDA is not available here; use cpu.")
+
+
 class Work:
     """A picture to its hands. Everything that is the same for all pictures is read, and refused, at once."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        for name in settings.formats:
-            if f".{name}" not in WRITABLE:
-                raise DataError(f"--formats {name}: not a mesh format; use {', '.join(x[1:] for x in WRITABLE)}.")
-        if settings.device != "cpu" and not torch.cuda.is_available():
-            raise DataError(f"--device {settings.device}: CUDA is not available here; use cpu.")
+        check_settings(settings)
         self.box = None if not settings.box else _box(settings.box)
         self.camera_of = camera_source(settings.camera)
         self.predicted = settings.keypoints == PREDICTED
@@ -217,11 +223,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: 
     if not meshes:
         reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
         raise DataError(f"no hand surface was found ({reasons}).")
-    for suffix in settings.formats:
-        for side, mesh in meshes.items():
-            write_mesh(folder / f"{side.value}.{suffix}", mesh)
-        colours = {side.value: tuple(round(255 * x) for x in COLOURS[side]) for side in meshes}
-        write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
+    write_meshes(folder, meshes, settings.formats)
     for name, picture in pictures(hands).items():
         write_bytes(folder / f"{name}.png", cv2.imencode(".png", picture)[1].tobytes())
     overlap, confidence = hands.penetration, hands.confidence
@@ -245,6 +247,15 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: 
         "units": "metres; world frame of the camera's R and t",
     }
     write_json(folder / RESULT, content)
+
+
+def write_meshes(folder: Path, meshes: Mapping[Side, Mesh], formats: Sequence[str]) -> None:
+    """Each hand, and both together in their colours, in every format."""
+    colours = {side.value: tuple(round(255 * x) for x in COLOURS[side]) for side in meshes}
+    for suffix in formats:
+        for side, mesh in meshes.items():
+            write_mesh(folder / f"{side.value}.{suffix}", mesh)
+        write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
 
 
 def _camera_source(photograph: Photograph, settings: Settings) -> str:
