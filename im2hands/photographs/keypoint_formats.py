@@ -38,7 +38,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_rows
 from im2hands.photographs.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
-from im2hands.photographs.pixel_files import is_instance, is_openpose, of_instances, read_openpose
+from im2hands.photographs.pixel_files import is_instance, is_openpose, is_openpose_folder, of_instances, read_openpose
 
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
 UNNAMED = ""
@@ -99,6 +99,8 @@ def read_content(path: Path) -> tuple[str, Content]:
             return name, one.read(path)
     read = read_rows if _starts_with(path, PARQUET) else read_json
     content = read(path, "keypoint file")
+    if is_openpose(content):
+        return "openpose", FILES["openpose"].read(path)
     if isinstance(content, list) and content and all(map(is_instance, content)):
         content = {"instances": content}
     if isinstance(content, list) and not (content and isinstance(content[0], dict)):
@@ -267,7 +269,7 @@ def _shape(numbers: np.ndarray) -> str:
 
 
 FILES = {
-    "openpose": FileFormat(is_openpose, lambda path: Content({}, read_openpose(path), "m", "standard")),
+    "openpose": FileFormat(is_openpose_folder, lambda path: Content({}, read_openpose(path), "m", "standard")),
     "ply": FileFormat(
         lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
     ),

@@ -33,15 +33,20 @@ LARGEST_NORMALISED = 2.0
 Pixels = Float[np.ndarray, "21 2"]
 
 
-def is_openpose(path: Path) -> bool:
-    """Whether a path is a file of OpenPose or a folder of them."""
-    if path.is_dir():
-        return next(path.glob(f"*{OPENPOSE_FILE}"), None) is not None
-    return path.name.endswith(OPENPOSE_FILE)
+def is_openpose_folder(path: Path) -> bool:
+    """Whether a path is a folder of OpenPose's files."""
+    return path.is_dir() and next(path.glob(f"*{OPENPOSE_FILE}"), None) is not None
+
+
+def is_openpose(content: Any) -> bool:
+    """Whether the content of a JSON file is OpenPose's."""
+    return isinstance(content, dict) and isinstance(content.get("people"), list)
 
 
 def read_openpose(path: Path) -> dict[str, PictureLandmarks]:
     """Picture -> its hands, of a file or a folder; pictures without hands are left out.
+
+    A file's picture is in its name; a file of another name holds one picture without name.
 
     Raises DataError if no picture has a hand, and as `of_people`.
     """
@@ -49,11 +54,11 @@ def read_openpose(path: Path) -> dict[str, PictureLandmarks]:
     found = {}
     for file in files:
         content = read_json(file, "keypoint file")
-        if not isinstance(content, dict) or not isinstance(content.get("people"), list):
+        if not is_openpose(content):
             raise DataError(f"{file}: has no list `people`, so OpenPose did not write it; rename or remove it.")
         hands = of_people(content, f"{file}: ")
         if hands is not None:
-            found[file.name.removesuffix(OPENPOSE_FILE)] = hands
+            found[file.name.removesuffix(OPENPOSE_FILE) if file.name.endswith(OPENPOSE_FILE) else ""] = hands
     if not found:
         raise DataError(
             f"{path}: no hand with at least {FEWEST} joints; run OpenPose with --hand, and look at its pictures."

@@ -69,6 +69,18 @@ def test_openpose_folder(tmp_path):
     assert_same(pixels_of(found, "b"), {Side.LEFT: PIXELS[Side.LEFT]})
 
 
+def test_one_file_of_openpose(tmp_path):
+    """By its name the picture's, whatever else may end in `_keypoints.json`; by another name any picture's."""
+    content = {"people": [openpose_person(PIXELS)]}
+    assert read_keypoints(write(tmp_path / "a_keypoints.json", content)).pictures == ["a"]
+    assert read_keypoints(write(tmp_path / "hands.json", content)).pictures == [""]
+    hands = {side.value: None if side is Side.LEFT else (PIXELS[side] @ np.eye(2, 3)).tolist() for side in SIDES}
+    assert read_keypoints(write(tmp_path / "my_keypoints.json", hands), order="standard").format == "json"
+    write(tmp_path / "b_keypoints.json", content)
+    with pytest.raises(DataError, match=r"my_keypoints\.json: has no list `people`"):
+        read_keypoints(tmp_path)
+
+
 def test_a_bystander_without_hands_does_not_count(tmp_path):
     people = [openpose_person({}), openpose_person(PIXELS), openpose_person(PIXELS, tuple(range(18)))]
     found = read_keypoints(write(tmp_path / "a_keypoints.json", {"people": people}))
@@ -98,7 +110,6 @@ def test_whole_bodies(tmp_path, joints):
         ({"people": [{"hand_left_keypoints_2d": [1.0] * 60}]}, "has 60 numbers, not 21 x"),
         ({"people": [{"hand_left_keypoints_2d": [None] * 63}]}, "hand_left_keypoints_2d must be"),
         ({"people": [openpose_person({})]}, "no hand with at least 6 joints; run OpenPose with --hand"),
-        ({"left": [], "right": []}, "has no list `people`"),
     ],
 )
 def test_what_openpose_did_not_write_so(tmp_path, content, sentence):
