@@ -28,6 +28,19 @@ def networks_are_read_once():
         yield
 
 
+def ended(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code of `im2hands reconstruct` with these words, and what it wrote."""
+    monkeypatch.setattr(sys, "argv", ["im2hands", "reconstruct", *words])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    written = capsys.readouterr()
+    text = written.out + written.err + (code if isinstance(code, str) else "")
+    return (1 if isinstance(code, str) else int(code or 0)), text
+
+
 @pytest.fixture
 def run(scene, networks_are_read_once, tmp_path, monkeypatch, capsys):
     """Runs the command; returns exit code and what it wrote."""
@@ -40,14 +53,6 @@ def run(scene, networks_are_read_once, tmp_path, monkeypatch, capsys):
             if value is not True:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         words += [f"--{name.replace('_', '-')}" for name in flags]
-        monkeypatch.setattr(sys, "argv", ["im2hands", "reconstruct", *words, "-o", str(output)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        written = capsys.readouterr()
-        text = written.out + written.err + (code if isinstance(code, str) else "")
-        return (1 if isinstance(code, str) else int(code or 0)), text
+        return ended([*words, "-o", str(output)], monkeypatch, capsys)
 
     return run

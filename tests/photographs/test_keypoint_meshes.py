@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-from im2hands.cli import main
 from im2hands.datasets.occupancy_items import LabelledHands
 from im2hands.photographs import keypoint_meshes
 from im2hands.photographs.keypoint_meshes import folder_name
+from tests.photographs.conftest import ended
 from tests.photographs.own_photograph import Scene, result
 from tests.training.occupancy_frames import write_queries
 from tests.training.untrained import write_halo
@@ -32,15 +31,7 @@ def make(models, tmp_path, monkeypatch, capsys):
 
     def run(keypoints: Path | str, *more: str, output: Path = tmp_path / "out") -> tuple[int, str]:
         words = ["--keypoints", str(keypoints), "--model", str(models), "--resolution", "32", "-o", str(output)]
-        monkeypatch.setattr(sys, "argv", ["im2hands", "reconstruct", *words, *more])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        written = capsys.readouterr()
-        text = written.out + written.err + (code if isinstance(code, str) else "")
-        return (1 if isinstance(code, str) else int(code or 0)), text
+        return ended([*words, *more], monkeypatch, capsys)
 
     return run
 

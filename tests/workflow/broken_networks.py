@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from im2hands.networks.halo import load_halo
 from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.intaghand import load_intaghand
+from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
 from im2hands.networks.model_folder import write_model
 from im2hands.networks.refined_occupancy import load_refined_occupancy
 
 LOADERS: dict[str, Callable[[Path], tuple[nn.Module, object]]] = {
     "halo": load_halo,
+    "keypoint_prior": load_keypoint_prior,
     "intaghand": load_intaghand,
     "initial_occupancy": load_initial_occupancy,
     "keypoint_refinement": load_keypoint_refinement,
