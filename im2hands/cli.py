@@ -109,6 +109,12 @@ def reconstruct(
         float | None, typer.Option(help="mean distance of the finger bases from the wrist in metres, for landmarks")
     ] = None,
     at_once: Annotated[int, typer.Option(help="photographs to process at the same time, one process each")] = 1,
+    all_parts: Annotated[
+        bool, typer.Option("--all-parts", help="keep loose parts of a hand's surface, not the largest alone")
+    ] = False,
+    swap_sides: Annotated[
+        bool, typer.Option("--swap-sides", help="the keypoint file calls left what is right, as of a mirrored picture")
+    ] = False,
 ) -> None:
     """Reconstruct both hands of your own photographs, or of keypoints alone; exit code 1 if one could not be used."""
     from im2hands.photographs.command import Settings, reconstruct_images
@@ -129,6 +135,8 @@ def reconstruct(
         unit,
         palm,
         at_once,
+        all_parts,
+        swap_sides,
     )
     failed = 0
     lines = reconstruct_images(images, output, settings) if images else reconstruct_keypoints(output, settings)

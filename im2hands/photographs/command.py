@@ -48,6 +48,8 @@ from im2hands.report.pictures import View, backdrop, from_the_right, over, paint
 RESULT, PREDICTED = "result.json", "intaghand"
 COLOURS = {Side.LEFT: (0.35, 0.62, 0.92), Side.RIGHT: (0.95, 0.62, 0.35)}
 PICTURE = 768
+FAR_APART = 0.4
+"""Metres between the nearest joints of two hands from where on they are hardly one person's in one scene of interest."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class Settings:
     unit: str | None = None
     palm: float | None = None
     at_once: int = 1
+    all_parts: bool = False
+    swap_sides: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A picture's hands, what they were made of, and the shape of the picture."""
+
+    hands: TwoHands
+    given: GivenHands
+    shape: tuple[int, ...]
 
 
 def reconstruct_images(
@@ -102,16 +115,17 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
         return f"{photograph.name}: already done, skipped", True
     try:
         begun = perf_counter()
-        hands, given = work(photograph)
+        made = work(photograph)
         with atomic_folder(folder) as temporary:
-            write_results(temporary, photograph, hands, given, work.settings)
+            write_results(temporary, photograph, made, work.settings)
     except (DiskFullError, NotWritableError):
         raise  # so it would be for every other picture
     except Im2HandsError as error:
         text = str(error)
         named = text if str(photograph.file) in text else f"{photograph.file}: {text}"
         return f"im2hands: error: {named}", False
-    return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s)", True
+    said = "".join(f"; {warning}" for warning in warnings_of(photograph, made, work.settings))
+    return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s){said}", True
 
 
 def check_settings(settings: Settings) -> None:
@@ -139,18 +153,17 @@ class Work:
                     raise DataError(f"--{name} describes a keypoint file; leave it out with --keypoints {PREDICTED}.")
         else:
             self.keypoints_of = keypoint_source(
-                settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm
+                settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm, settings.swap_sides
             )
         self.reconstructor = Reconstructor.from_pretrained(
-            settings.model, settings.method, settings.resolution, settings.device
+            settings.model, settings.method, settings.resolution, settings.device, one_part=not settings.all_parts
         )
         if self.predicted:
             self.intaghand, self.hand_models  # noqa: B018 - read now, so that what is missing is said now
         if settings.refine_keypoints:
             self.refinement  # noqa: B018
 
-    def __call__(self, photograph: Photograph) -> tuple[TwoHands, GivenHands]:
-        """The hands, and what they were made of."""
+    def __call__(self, photograph: Photograph) -> Made:
         image = photograph.read()
         camera = self.camera_of(photograph, image.shape)
         begun = perf_counter()
@@ -161,7 +174,7 @@ class Work:
         seconds = perf_counter() - begun
         hands = self.reconstructor.reconstruct(image, keypoints, camera)
         hands.timings["keypoints"] = seconds
-        return hands, given
+        return Made(hands, given, image.shape)
 
     @cached_property
     def intaghand(self) -> IntagHandNetwork:
@@ -216,9 +229,10 @@ class Work:
         return refined[0]
 
 
-def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: GivenHands, settings: Settings) -> None:
+def write_results(folder: Path, photograph: Photograph, made: Made, settings: Settings) -> None:
     """Meshes of each hand and of both, the overlay, the side view and the JSON file of one picture."""
     begun = perf_counter()
+    hands, given = made.hands, made.given
     meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
     if not meshes:
         reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
@@ -231,7 +245,7 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: 
         "image": str(photograph.file),
         "method": hands.method,
         "keypoint_source": settings.keypoints + (", refined" if settings.refine_keypoints else ""),
-        "camera_source": _camera_source(photograph, settings),
+        "camera_source": _camera_source(photograph, made, settings),
         "keypoints": {side.value: _listed(hands.keypoints[side.index]) for side in Side},
         "camera_of_crop": {
             "K": hands.camera.intrinsics.tolist(),
@@ -239,6 +253,8 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: 
             "t": hands.camera.translation.tolist(),
         },
         "crop_from_image": hands.affine.tolist(),
+        "warnings": warnings_of(photograph, made, settings),
+        "removed": {side.value: vars(hands.removed[side]) for side in Side},
         "uncertainty": {side.value: _uncertainty(given, side) for side in Side},
         "failures": {side.value: hands.failures[side] for side in Side},
         "confidence": {side.value: confidence[side] for side in Side},
@@ -247,6 +263,24 @@ def write_results(folder: Path, photograph: Photograph, hands: TwoHands, given: 
         "units": "metres; world frame of the camera's R and t",
     }
     write_json(folder / RESULT, content)
+
+
+def warnings_of(photograph: Photograph, made: Made, settings: Settings) -> list[str]:
+    """What a user should know before trusting the result."""
+    hands, given, found = made.hands, made.given, []
+    there = [side for side in Side if np.isfinite(given.keypoints[side.index]).all()]
+    if len(there) == 1 and settings.method != hands.method:
+        found.append(f"only the {there[0].value} hand has keypoints: made with the initial field")
+    if len(there) == len(Side):
+        left, right = given.keypoints
+        apart = np.linalg.norm(left[:, None] - right[None], axis=-1).min()
+        if apart > FAR_APART:
+            found.append(f"the hands are {apart:.2f} m apart: do they belong to one person?")
+    if settings.camera == AUTO and (given.sigma is not None or settings.keypoints == PREDICTED):
+        focal, source = guessed_focal(photograph, made.shape)
+        if "assumed" in source:
+            found.append(f"the focal length ({focal:.0f} pixels) is assumed: the distance of the hands is not known")
+    return found
 
 
 def write_meshes(folder: Path, meshes: Mapping[Side, Mesh], formats: Sequence[str]) -> None:
@@ -258,10 +292,10 @@ def write_meshes(folder: Path, meshes: Mapping[Side, Mesh], formats: Sequence[st
         write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
 
 
-def _camera_source(photograph: Photograph, settings: Settings) -> str:
+def _camera_source(photograph: Photograph, made: Made, settings: Settings) -> str:
     if settings.camera != AUTO:
         return settings.camera
-    return f"auto: focal length {guessed_focal(photograph, photograph.read().shape)[1]}"
+    return f"auto: focal length {guessed_focal(photograph, made.shape)[1]}"
 
 
 def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,7 @@ class KeypointFile:
     """What a file says, by picture.
 
     hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a missing hand.  landmarks: landmarks of files of
-    this format, instead.  format, unit, order: as stated or recognised.
+    this format, instead.  format, unit, order: as stated or recognised.  refused: pictures that cannot be used, and why.
     """
 
     path: str
@@ -40,11 +40,12 @@ class KeypointFile:
     landmarks: Mapping[str, PictureLandmarks]
     unit: str = "m"
     order: str = "standard"
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pictures(self) -> list[str]:
         """Names of the pictures, in the file's order; UNNAMED if it contains one without name."""
-        return [*self.hands, *self.landmarks]
+        return [*self.hands, *self.landmarks, *self.refused]
 
     def keypoints(
         self,
@@ -75,6 +76,8 @@ class KeypointFile:
                 f"{self.path}: has no entry {' or '.join(dict.fromkeys(names))}; its entries are {', '.join(pictures[:3])}"
                 f"{' ...' if len(pictures) > 3 else ''}."
             )
+        if name in self.refused:
+            raise DataError(self.refused[name])
         if name in self.hands:
             return GivenHands(camera.to_world(self.hands[name]) if frame == "camera" else self.hands[name])
         try:
@@ -88,12 +91,14 @@ def read_keypoints(
     format: str | None = None,
     unit: Literal["m", "mm"] | None = None,
     order: Literal["standard", "interhand", "mano", "biomech"] | None = None,
+    swap_sides: bool = False,
 ) -> KeypointFile:
     """The keypoints of a file or of a folder of `.ply` files, after checking them.
 
     format: a name of FORMATS, recognised from the content; if given, another one is refused.
     unit: by default recognised from the size of the hands.  order: by default what the file says (`order`), else recognised
     from the lengths of the bones; where those are not clear, STANDARD for `json` and `ply`, refused for `array`.
+    swap_sides: for files that call left what is right, as detectors do that take pictures for mirrored.
     Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, hands as large as no hand in
     metres or millimetres, an order that is not clear, and left and right exchanged; DamagedFileError if it cannot be read.
     """
@@ -102,15 +107,25 @@ def read_keypoints(
             raise DataError(f"{path}: {name} {value!r} must be one of {', '.join(allowed)}.")
     recognised, content = read_content(Path(path))
     found = KeypointFile(str(path), recognised, **vars(content))
+    if swap_sides:
+        found = _with_sides_swapped(found)
     if format is not None and found.format != format:
         raise DataError(f"{path}: its format is {found.format}, not {format}; correct the format or leave it out.")
     if not found.landmarks and all(np.isnan(hands).all() for hands in found.hands.values()):
         raise DataError(f"{path}: contains no keypoints; give at least one hand of one picture.")
     if found.format != "table":
-        _check_finite(found)
+        found = _without_partial_hands(found)
         found = _in_metres(_in_standard_order(found, order), unit)
         _check_sides(found)
     return found
+
+
+def _with_sides_swapped(found: KeypointFile) -> KeypointFile:
+    landmarks = {
+        name: replace(picture, hands={side.other: one for side, one in picture.hands.items()})
+        for name, picture in found.landmarks.items()
+    }
+    return replace(found, hands={name: pair[::-1] for name, pair in found.hands.items()}, landmarks=landmarks)
 
 
 def with_palm(found: KeypointFile, palm: float) -> KeypointFile:
@@ -130,15 +145,20 @@ def _given(found: KeypointFile) -> list[tuple[str, Side, Float[np.ndarray, "21 3
     return [(name, side, hand) for name, side, hand in every if not np.isnan(hand).all()]
 
 
-def _check_finite(found: KeypointFile) -> None:
-    """Raises DataError for a hand of which only a part is given."""
+def _without_partial_hands(found: KeypointFile) -> KeypointFile:
+    """Pictures with a hand of which only a part is given are refused; raises DataError if no other is left."""
+    refused = dict(found.refused)
     for name, side, hand in _given(found):
         bad = int((~np.isfinite(hand).all(axis=1)).sum())
         if bad:
-            raise DataError(
+            refused[name] = (
                 f"{found.path}: {of_picture(name)}{bad} of 21 keypoints of the {side.value} hand are not finite; fill them in, "
                 "or write null for a missing hand."
             )
+    hands = {name: pair for name, pair in found.hands.items() if name not in refused}
+    if refused and not hands and not found.landmarks:
+        raise DataError(next(iter(refused.values())))
+    return replace(found, hands=hands, refused=refused)
 
 
 def _in_standard_order(found: KeypointFile, order: str | None) -> KeypointFile:
@@ -209,4 +229,7 @@ def _check_sides(found: KeypointFile) -> None:
     known = bends[np.isfinite(bends)]
     if known.size and known.mean() > OTHER_SIDE:
         axis = " (or z points towards the camera instead of away from it)" if found.landmarks else ""
-        raise DataError(f"{found.path}: the hands bend backwards: left and right are swapped{axis}; swap the labels.")
+        raise DataError(
+            f"{found.path}: the hands bend backwards: left and right are swapped{axis}; swap the labels, or read them so "
+            "(--swap-sides, swap_sides=True)."
+        )

@@ -54,12 +54,14 @@ class Content:
 
     hands: picture -> left and right (order of `Side.index`); NaN for a hand that is not there.  landmarks: picture -> these,
     of a detector's file, instead.  unit, order: those of the format or stated in the file, "" if not known.
+    refused: picture -> why it cannot be used, a sentence with the path; never all of them.
     """
 
     hands: Mapping[str, Hands]
     landmarks: Mapping[str, PictureLandmarks] = field(default_factory=dict)
     unit: str = ""
     order: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,21 +123,28 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 def _read_entries(path: Path, content: Any) -> tuple[str, Content]:
     hands: dict[str, Hands] = {}
     landmarks: dict[str, PictureLandmarks] = {}
+    refused: dict[str, DataError] = {}
     kinds = set()
     for name, entry in _entries(path, content):
         where = f"{path}: {of_picture(name)}"
-        if name in hands or name in landmarks:
+        if name in hands or name in landmarks or name in refused:
             raise DataError(f"{where}occurs twice; keep one of them.")
         kind = next(kind for kind, one in ENTRIES.items() if one.recognises(entry))
         one = ENTRIES[kind]
-        read = one.read(entry, where)
+        try:
+            read = one.read(entry, where)
+        except DataError as error:
+            refused[name] = error
+            continue
         (landmarks if isinstance(read, PictureLandmarks) else hands)[name] = read
         unit = one.unit or _stated(entry, where, "unit", METRES)
         kinds.add((kind, unit, one.order or _stated(entry, where, "order", ALL_ORDERS)))
+    if refused and not kinds:
+        raise next(iter(refused.values()))
     if len(kinds) > 1:
         raise DataError(f"{path}: its entries have different formats, orders or units; write one file for each.")
     ((kind, unit, order),) = kinds
-    return kind, Content(hands, landmarks, unit, order)
+    return kind, Content(hands, landmarks, unit, order, {name: str(error) for name, error in refused.items()})
 
 
 def _entries(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:

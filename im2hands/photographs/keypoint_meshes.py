@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from im2hands.evaluation.penetration import penetration
+from im2hands.geometry.components import Removed, largest_component
 from im2hands.geometry.isosurface import subdivision
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.sides import SIDES, Side
@@ -25,7 +26,7 @@ from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
 from im2hands.photographs.reconstructor import hand_inputs
 from im2hands.reconstruction.failures import Reason
 from im2hands.reconstruction.inputs import HaloFields
-from im2hands.reconstruction.surfaces import Extraction, reconstruct_hands
+from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruct_hands
 from im2hands.report.pictures import from_the_right, over, painted, render
 
 METHOD = "halo"
@@ -54,7 +55,7 @@ def reconstruct_keypoints(output: str | os.PathLike, settings: Settings) -> Iter
 def _metric_keypoints(settings: Settings) -> KeypointFile:
     if not Path(settings.keypoints).exists():
         raise DataError(f"{settings.keypoints}: no such keypoint file; without pictures, keypoints come from a file.")
-    found = read_keypoints(settings.keypoints, unit=settings.unit, order=settings.order)
+    found = read_keypoints(settings.keypoints, unit=settings.unit, order=settings.order, swap_sides=settings.swap_sides)
     if found.landmarks:
         raise DataError(f"{found.path}: pixels need the camera of their picture; give the pictures too.")
     return found
@@ -73,18 +74,20 @@ def _reconstruct_entry(
         return f"{folder.name}: already done, skipped", True
     begun = perf_counter()
     try:
+        if name in found.refused:
+            raise DataError(found.refused[name])
         hands = hand_inputs(found.hands[name])
         extraction = Extraction("default", settings.resolution, METHODS[METHOD].threshold)
         made = {one.side: one for one in reconstruct_hands(fields, hands, extraction)}
         failures = {side: made[side].failure if side in made else Reason.NO_KEYPOINTS.value for side in SIDES}
-        meshes = {side: one.mesh for side, one in made.items() if one.mesh is not None and not one.mesh.is_empty}
+        meshes, removed = _parts(made, settings.all_parts)
         if not meshes:
             reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in failures.items())
             raise DataError(f"no hand surface was found ({reasons}).")
         with atomic_folder(folder) as temporary:
             write_meshes(temporary, meshes, settings.formats)
             write_bytes(temporary / "side.png", cv2.imencode(".png", _side_view(meshes))[1].tobytes())
-            write_json(temporary / RESULT, _content(found, name, meshes, failures, perf_counter() - begun))
+            write_json(temporary / RESULT, _content(found, name, meshes, removed, failures, perf_counter() - begun))
     except (DiskFullError, NotWritableError):
         raise  # so it would be for every other entry
     except Im2HandsError as error:
@@ -94,8 +97,24 @@ def _reconstruct_entry(
     return f"{folder.name}: {folder} ({perf_counter() - begun:.1f} s)", True
 
 
+def _parts(made: dict[Side, HandSurface], all_parts: bool) -> tuple[dict[Side, Mesh], dict[Side, Removed]]:
+    """The surfaces that there are, each its largest connected part unless all are wanted, and what was left out."""
+    meshes = {side: one.mesh for side, one in made.items() if one.mesh is not None and not one.mesh.is_empty}
+    if all_parts:
+        return meshes, {}
+    largest = {side: largest_component(mesh) for side, mesh in meshes.items()}
+    return {side: mesh for side, (mesh, _) in largest.items()}, {
+        side: removed for side, (_, removed) in largest.items()
+    }
+
+
 def _content(
-    found: KeypointFile, name: str, meshes: dict[Side, Mesh], failures: dict[Side, str | None], seconds: float
+    found: KeypointFile,
+    name: str,
+    meshes: dict[Side, Mesh],
+    removed: dict[Side, Removed],
+    failures: dict[Side, str | None],
+    seconds: float,
 ) -> dict:
     overlap = penetration(*(meshes[side] for side in SIDES)) if len(meshes) == len(SIDES) else None
     keypoints = found.hands[name]
@@ -108,6 +127,7 @@ def _content(
             for side in SIDES
         },
         "failures": {side.value: failures[side] for side in SIDES},
+        "removed": {side.value: vars(removed.get(side, Removed())) for side in SIDES},
         "penetration": overlap and {"volume_cm3": overlap.volume_cm3, "depth_mm": overlap.depth_mm},
         "seconds": {"surfaces": seconds},
         "units": "metres; the frame of the keypoints",

@@ -20,12 +20,17 @@ KeypointsOf = Callable[[Photograph, Camera], GivenHands]
 
 
 def keypoint_source(
-    path: str, camera: str, order: str | None = None, unit: str | None = None, palm: float | None = None
+    path: str,
+    camera: str,
+    order: str | None = None,
+    unit: str | None = None,
+    palm: float | None = None,
+    swap_sides: bool = False,
 ) -> KeypointsOf:
-    """path, order, unit: as in `read_keypoints`.  palm: palm size for landmarks, m, instead of the one in the file.
+    """path, order, unit, swap_sides: as in `read_keypoints`.  palm: palm size for landmarks, m, instead of the one in the file.
     camera: as in `camera_source`; for a keypoint table of the workflow the frame table of its split.
     """
-    found = read_keypoints(path, unit=unit, order=order)
+    found = read_keypoints(path, unit=unit, order=order, swap_sides=swap_sides)
     if palm is not None:
         found = with_palm(found, palm)
     if found.format != "table":

@@ -24,6 +24,7 @@ from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import implausible
 from im2hands.evaluation.penetration import Penetration, penetration
 from im2hands.geometry.cameras import Affine, Camera
+from im2hands.geometry.components import Removed, largest_component
 from im2hands.geometry.isosurface import FULL, subdivision
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.frames import PalmFrame
@@ -55,13 +56,15 @@ class TwoHands:
     """What a photograph gave.
 
     meshes: world, m; None where a hand was not given or cannot be reconstructed, empty where its field has no surface;
-    `failures` says why (see `reconstruction.failures`).  keypoints: as given (world, m); NaN for a hand that was not given.
+    `failures` says why (see `reconstruction.failures`).  removed: loose parts that were left out.
+    keypoints: as given (world, m); NaN for a hand that was not given.
     camera: camera of the crop.  crop: RGB.  affine: photograph -> crop pixels.  timings: seconds of each part.
     method: `im2hands`, or `initial` also where refined occupancy was requested but only one hand is seen.
     """
 
     meshes: dict[Side, Mesh | None]
     failures: dict[Side, str | None]
+    removed: dict[Side, Removed]
     keypoints: Float[np.ndarray, "2 21 3"]
     camera: Camera
     crop: UInt8[np.ndarray, "size size 3"]
@@ -131,13 +134,17 @@ class TwoHands:
 
 @dataclass(frozen=True, eq=False)
 class Reconstructor:
-    """A network with the settings of its surfaces. extraction, anchors: see their classes. seed: seed for drawing the
-    anchors."""
+    """A network with the settings of its surfaces.
+
+    extraction, anchors: see their classes.  seed: seed for drawing the anchors.  one_part: whether a hand is its largest
+    connected part alone.
+    """
 
     network: InitialOccupancyNetwork | RefinedOccupancyNetwork
     extraction: Extraction
     anchors: AnchorSettings
     seed: int = 0
+    one_part: bool = False
 
     @classmethod
     def from_pretrained(
@@ -147,10 +154,11 @@ class Reconstructor:
         resolution: int = 256,
         device: str = "cpu",
         seed: int = 0,
+        one_part: bool = False,
     ) -> Reconstructor:
         """models: folder with the folder of each network, as the workflow writes it.
 
-        resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.
+        resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.  one_part: see the class.
         Raises DataError if the network is missing, CheckpointError if the folder contains another one.
         """
         if method not in get_args(ImageMethod):
@@ -160,7 +168,8 @@ class Reconstructor:
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
         network, _ = load(Path(models, METHODS[method].network), device)
-        return cls(network, Extraction("default", resolution, METHODS[method].threshold), AnchorSettings(), seed)
+        extraction = Extraction("default", resolution, METHODS[method].threshold)
+        return cls(network, extraction, AnchorSettings(), seed, one_part)
 
     def reconstruct(
         self,
@@ -212,13 +221,16 @@ class Reconstructor:
         surfaces = reconstruct_hands(lambda _: ImagedField(network, imaged), hands, extraction)
         finished = perf_counter()
         made = {hand.side: hand for hand in surfaces}
+        whole = {side: made[side].mesh if side in made else None for side in SIDES}
+        largest = {side: largest_component(mesh or Mesh()) for side, mesh in whole.items()}
+        taken = {side: mesh and largest[side][0] for side, mesh in whole.items()} if self.one_part else whole
         keypoints = np.full((len(SIDES), 21, 3), np.nan)
         for hand in hands:
             keypoints[hand.frame.side.index] = hand.keypoints
         return TwoHands(
-            meshes={side: made[side].mesh if side in made else None for side in SIDES}
-            | {hand.side: Mesh() for hand in surfaces if hand.failure == FULL},
+            meshes=taken | {hand.side: Mesh() for hand in surfaces if hand.failure == FULL},
             failures={side: made[side].failure if side in made else Reason.NO_KEYPOINTS.value for side in SIDES},
+            removed={side: largest[side][1] if self.one_part else Removed() for side in SIDES},
             keypoints=keypoints,
             camera=camera,
             crop=crop,

@@ -167,6 +167,40 @@ def test_landmarks_become_hands(tmp_path):
     assert np.isnan(only[0]).all()
 
 
+def test_a_picture_that_cannot_be_used_stops_no_other(tmp_path):
+    """No hand, a side twice, a joint that is not a number: refused by name when they are asked for."""
+    twice = landmark_entry()
+    twice["hands"][0]["side"] = twice["hands"][1]["side"]
+    content = {"good.jpg": landmark_entry(), "none.jpg": {"hands": []}, "twice.jpg": twice}
+    found = read_keypoints(written(tmp_path / "k.json", content))
+    assert np.isfinite(found.keypoints(("good.jpg",), CAMERA)).all()
+    half = {**entry(), "left": [*HANDS[0].tolist()[:20], [float("nan")] * 3]}
+    metric = read_keypoints(written(tmp_path / "m.json", {"good": entry(), "half": half}))
+    np.testing.assert_array_equal(metric.keypoints(("good",), CAMERA), HANDS)
+    for file, name, sentence in (
+        (found, "none.jpg", r"k\.json: picture none\.jpg: there is no hand"),
+        (found, "twice.jpg", r"picture twice\.jpg: two hands are labelled"),
+        (metric, "half", r"m\.json: picture half: 1 of 21 keypoints of the left hand are not finite"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            file.keypoints((name,), CAMERA)
+
+
+def test_sides_may_be_swapped(tmp_path):
+    """A mirrored detector's labels, in landmarks and in metric keypoints."""
+    landmarks = landmark_entry()
+    for hand in landmarks["hands"]:
+        hand["side"] = "left" if hand["side"] == "right" else "right"
+    wrong = written(tmp_path / "landmarks.json", landmarks | {"palm": palm_size(HANDS[1])})
+    with pytest.raises(DataError, match=r"--swap-sides, swap_sides=True"):
+        read_keypoints(wrong)
+    np.testing.assert_allclose(
+        read_keypoints(wrong, swap_sides=True).keypoints(("any",), CAMERA)[1], HANDS[1], atol=1e-6
+    )
+    metric = written(tmp_path / "metric.json", {"left": entry()["right"], "right": entry()["left"]})
+    np.testing.assert_array_equal(read_keypoints(metric, swap_sides=True).keypoints(("any",), CAMERA), HANDS)
+
+
 def change(**changes: object) -> dict:
     return {**entry(), **changes}
 

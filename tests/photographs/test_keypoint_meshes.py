@@ -57,12 +57,14 @@ def test_meshes_lie_about_the_keypoints(make, scene: Scene, tmp_path):
 
 
 def test_one_bad_entry_does_not_stop_the_others(make, scene: Scene, tmp_path):
-    """A hand without a palm, alone in its entry, and an entry with one hand."""
+    """A hand without a palm, alone in its entry; an entry with one hand; one with a joint that is not a number."""
     flat = np.linspace([0, 0, 0.5], [0.15, 0, 0.5], 21).tolist()
     content = {"good.png": scene.hands, "flat.png": {"left": flat, "right": None}, "one": {**scene.hands, "left": None}}
-    code, text = make(scene.written("three.json", content))
+    content["half"] = {**scene.hands, "left": [*scene.hands["left"][:20], [float("nan")] * 3]}
+    code, text = make(scene.written("four.json", content))
     assert code == 1
     assert "entry flat.png: " in text
+    assert "picture half: 1 of 21 keypoints of the left hand are not finite" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good", "one"}
     assert result(tmp_path / "out/one")["failures"]["left"] == "no keypoints"
 

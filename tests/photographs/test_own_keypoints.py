@@ -12,6 +12,7 @@ from PIL import Image
 
 from im2hands.datasets.images import CropSettings
 from im2hands.geometry.cameras import square_crop
+from im2hands.geometry.mesh_files import read_mesh
 from im2hands.hands.frames import RefinementKeypoints
 from im2hands.hands.joints import WRIST, JointOrder
 from im2hands.hands.model_files import builtin_hand_models
@@ -130,6 +131,49 @@ def test_pixels_alone_are_enough(run, scene: Scene, tmp_path):
         assert uncertainty["joint_sigma_mm"][0] == 0 and 0.5 < max(uncertainty["joint_sigma_mm"]) < 50
     code, text = run(method="initial", output=tmp_path / "metric")
     assert code == 0 and result(tmp_path / "metric/photograph")["uncertainty"] == {"left": None, "right": None}
+
+
+def test_what_a_user_should_know_is_said(run, scene: Scene, tmp_path):
+    """On the screen and in result.json: one hand, hands far apart, a focal length that nobody knows; else nothing."""
+    pixels = [{name: hand[name] for name in ("side", "pixels")} for hand in scene.landmarks()]
+    far = {**scene.hands, "right": (np.array(scene.hands["right"]) + scene.seen.rotation[2] * 0.6).tolist()}
+    cases = (
+        (scene.keypoints, {}, None),
+        (
+            scene.written("one.json", {**scene.hands, "left": None}),
+            {"method": "im2hands"},
+            "only the right hand has keypoints",
+        ),
+        (scene.written("far.json", far), {}, "m apart: do they belong to one person?"),
+        (
+            scene.written("pixels.json", {"hands": pixels}),
+            {"camera": "auto"},
+            "is assumed: the distance of the hands is not known",
+        ),
+    )
+    for number, (keypoints, options, sentence) in enumerate(cases):
+        output = tmp_path / str(number)
+        code, text = run(keypoints=keypoints, output=output, **({"method": "initial"} | options))
+        assert code == 0, text
+        said = result(output / "photograph")["warnings"]
+        assert said == [] if sentence is None else (len(said) == 1 and sentence in said[0] and sentence in text)
+
+
+def test_loose_parts_are_left_out_and_counted(run, scene: Scene, tmp_path):
+    """With --all-parts they stay; the counts are those of the mesh files."""
+    counts = {}
+    for name, options in (("one", {}), ("all", {"all_parts": True})):
+        code, text = run(method="initial", output=tmp_path / name, **options)
+        assert code == 0, text
+        folder = tmp_path / name / "photograph"
+        counts[name] = {side: len(read_mesh(folder / f"{side}.glb").vertices) for side in ("left", "right")}
+        removed = result(folder)["removed"]
+        nothing = {"parts": 0, "vertices": 0}
+        assert name == "one" or removed == {"left": nothing, "right": nothing}
+        if name == "one":
+            left_out = {side: removed[side]["vertices"] for side in removed}
+    assert {side: counts["one"][side] + left_out[side] for side in left_out} == counts["all"]
+    assert min(left_out.values()) > 0
 
 
 def test_missing_networks_are_named_before_any_picture_is_read(run, monkeypatch):
