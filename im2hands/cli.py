@@ -112,6 +112,10 @@ def reconstruct(
     all_parts: Annotated[
         bool, typer.Option("--all-parts", help="keep loose parts of a hand's surface, not the largest alone")
     ] = False,
+    noise_mm: Annotated[
+        float | None,
+        typer.Option(help="standard deviation of 3-D keypoints per coordinate in mm; the keypoint prior corrects them"),
+    ] = None,
     swap_sides: Annotated[
         bool, typer.Option("--swap-sides", help="the keypoint file calls left what is right, as of a mirrored picture")
     ] = False,
@@ -137,6 +141,7 @@ def reconstruct(
         at_once,
         all_parts,
         swap_sides,
+        noise_mm,
     )
     failed = 0
     lines = reconstruct_images(images, output, settings) if images else reconstruct_keypoints(output, settings)

@@ -39,6 +39,7 @@ from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
 from im2hands.photographs.files import Photograph, number_of_photographs, photographs
 from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
+from im2hands.photographs.pixel_hands import check_noise, corrected
 from im2hands.photographs.reconstructor import Reconstructor, TwoHands, hand_inputs, photograph_crop, usable
 from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.predicted_hands import placed
@@ -72,6 +73,13 @@ class Settings:
     at_once: int = 1
     all_parts: bool = False
     swap_sides: bool = False
+    noise_mm: float | None = None
+
+
+def keypoint_history(settings: Settings) -> str:
+    """Where the keypoints come from, and what was done to them."""
+    noise = "" if settings.noise_mm is None else f", corrected by the prior for {settings.noise_mm:g} mm"
+    return settings.keypoints + noise + (", refined" if settings.refine_keypoints else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +137,11 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises DataError for an unknown mesh format, and for a device that is not there."""
+    """Raises DataError for an unknown mesh format, a noise that is none, and a device that is not there."""
     for name in settings.formats:
         if f".{name}" not in WRITABLE:
             raise DataError(f"--formats {name}: not a mesh format; use {', '.join(x[1:] for x in WRITABLE)}.")
+    check_noise(settings.noise_mm)
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise DataError(f"--device {settings.device}: CUDA is not available here; use cpu.")
 
@@ -169,6 +178,10 @@ class Work:
         begun = perf_counter()
         given = GivenHands(self._predicted(image, camera)) if self.predicted else self.keypoints_of(photograph, camera)
         keypoints = given.keypoints
+        if self.settings.noise_mm is not None:
+            if given.sigma is not None:
+                raise DataError("--noise-mm is for 3-D keypoints; hands that come from pixels need no correction.")
+            keypoints = corrected(keypoints, self.settings.noise_mm)
         if self.settings.refine_keypoints:
             keypoints = self._refined(image, keypoints, camera)
         seconds = perf_counter() - begun
@@ -244,7 +257,7 @@ def write_results(folder: Path, photograph: Photograph, made: Made, settings: Se
     content = {
         "image": str(photograph.file),
         "method": hands.method,
-        "keypoint_source": settings.keypoints + (", refined" if settings.refine_keypoints else ""),
+        "keypoint_source": keypoint_history(settings),
         "camera_source": _camera_source(photograph, made, settings),
         "keypoints": {side.value: _listed(hands.keypoints[side.index]) for side in Side},
         "camera_of_crop": {

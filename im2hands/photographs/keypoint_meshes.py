@@ -9,6 +9,7 @@ from time import perf_counter
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
 from im2hands.evaluation.penetration import penetration
 from im2hands.geometry.components import Removed, largest_component
@@ -20,9 +21,18 @@ from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWrita
 from im2hands.io.progress import progress
 from im2hands.networks.catalogue import METHODS
 from im2hands.networks.halo import load_halo
-from im2hands.photographs.command import COLOURS, PICTURE, RESULT, Settings, check_settings, write_meshes
+from im2hands.photographs.command import (
+    COLOURS,
+    PICTURE,
+    RESULT,
+    Settings,
+    check_settings,
+    keypoint_history,
+    write_meshes,
+)
 from im2hands.photographs.files import IMAGES
 from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
+from im2hands.photographs.pixel_hands import corrected
 from im2hands.photographs.reconstructor import hand_inputs
 from im2hands.reconstruction.failures import Reason
 from im2hands.reconstruction.inputs import HaloFields
@@ -76,7 +86,10 @@ def _reconstruct_entry(
     try:
         if name in found.refused:
             raise DataError(found.refused[name])
-        hands = hand_inputs(found.hands[name])
+        keypoints = found.hands[name]
+        if settings.noise_mm is not None:
+            keypoints = corrected(keypoints, settings.noise_mm)
+        hands = hand_inputs(keypoints)
         extraction = Extraction("default", settings.resolution, METHODS[METHOD].threshold)
         made = {one.side: one for one in reconstruct_hands(fields, hands, extraction)}
         failures = {side: made[side].failure if side in made else Reason.NO_KEYPOINTS.value for side in SIDES}
@@ -87,7 +100,9 @@ def _reconstruct_entry(
         with atomic_folder(folder) as temporary:
             write_meshes(temporary, meshes, settings.formats)
             write_bytes(temporary / "side.png", cv2.imencode(".png", _side_view(meshes))[1].tobytes())
-            write_json(temporary / RESULT, _content(found, name, meshes, removed, failures, perf_counter() - begun))
+            write_json(
+                temporary / RESULT, _content(keypoints, settings, meshes, removed, failures, perf_counter() - begun)
+            )
     except (DiskFullError, NotWritableError):
         raise  # so it would be for every other entry
     except Im2HandsError as error:
@@ -109,19 +124,18 @@ def _parts(made: dict[Side, HandSurface], all_parts: bool) -> tuple[dict[Side, M
 
 
 def _content(
-    found: KeypointFile,
-    name: str,
+    keypoints: Float[np.ndarray, "2 21 3"],
+    settings: Settings,
     meshes: dict[Side, Mesh],
     removed: dict[Side, Removed],
     failures: dict[Side, str | None],
     seconds: float,
 ) -> dict:
     overlap = penetration(*(meshes[side] for side in SIDES)) if len(meshes) == len(SIDES) else None
-    keypoints = found.hands[name]
     return {
         "image": None,
         "method": METHOD,
-        "keypoint_source": found.path,
+        "keypoint_source": keypoint_history(settings),
         "keypoints": {
             side.value: keypoints[side.index].tolist() if np.isfinite(keypoints[side.index]).all() else None
             for side in SIDES

@@ -26,6 +26,7 @@ from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint
 from im2hands.networks.model_folder import built_in
 from im2hands.photographs.hand_fit import POINTS, Evidence, HandFit
 from im2hands.photographs.landmarks import FEWEST, palm_size
+from im2hands.reconstruction.likely_keypoints import likely_hands
 
 SPREAD = 0.17
 """Metres: size in the picture plane that a hand is first taken for."""
@@ -34,6 +35,7 @@ FLAT_SIGMA = 0.03
 SIGMA_SHARE, SIGMA_PX = 0.02, 1.0
 """Standard deviation of a detector's pixels: share of the hand's extent in the picture, and at least so many pixels."""
 RANGE_90 = 1.645
+MOST_NOISE_MM = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,18 @@ def _result(
         distance[hand] = middle + RANGE_90 * deviation * np.array([0.0, -1.0, 1.0])
         world[hand] = camera.to_world(scale * keypoints[hand])
     return PixelHands(world, sigma, distance)
+
+
+def corrected(keypoints: Float[np.ndarray, "2 21 3"], noise_mm: float) -> Float[np.ndarray, "2 21 3"]:
+    """Keypoints (m) with errors of this standard deviation per coordinate, corrected by the prior; a missing hand stays so."""
+    likely = likely_hands(_prior(), keypoints[None], noise_mm / 1000)[0]
+    return np.where(np.isfinite(keypoints), likely, np.nan)
+
+
+def check_noise(noise_mm: float | None) -> None:
+    """Raises DataError for what is no standard deviation of a hand's keypoints."""
+    if noise_mm is not None and not 0 < noise_mm <= MOST_NOISE_MM:
+        raise DataError(f"--noise-mm {noise_mm:g}: give a standard deviation from 0 to {MOST_NOISE_MM:g} mm.")
 
 
 @cache

@@ -31,9 +31,13 @@ def likely_keypoints(
 
 @torch.no_grad()
 def likely_hands(
-    network: KeypointPriorNetwork, keypoints: Float[np.ndarray, "frames 2 21 3"]
+    network: KeypointPriorNetwork, keypoints: Float[np.ndarray, "frames 2 21 3"], sigma: float | None = None
 ) -> Float[np.ndarray, "frames 2 21 3"]:
-    """The network's hands for keypoints in any one frame (m); computed in single precision about each pair's centre."""
+    """The network's hands for keypoints in any one frame (m); computed in single precision about each pair's centre.
+
+    sigma: standard deviation of the keypoints per coordinate (m), if it is known.
+    """
     centre = np.nanmean(keypoints, axis=(1, 2), keepdims=True)
-    found = network(torch.from_numpy(keypoints - centre).float())
+    told = None if sigma is None else torch.full(keypoints.shape[:-1], sigma)
+    found = network(torch.from_numpy(keypoints - centre).float(), told)
     return found.keypoints.double().numpy() + centre

@@ -133,6 +133,28 @@ def test_pixels_alone_are_enough(run, scene: Scene, tmp_path):
     assert code == 0 and result(tmp_path / "metric/photograph")["uncertainty"] == {"left": None, "right": None}
 
 
+def test_noisy_keypoints_are_corrected_if_the_user_says_how_noisy(run, scene: Scene, tmp_path):
+    """10 mm of noise: nearer to the truth about the wrist than what was given; pixels alone need no such number."""
+    true = np.stack([scene.hands[side] for side in ("left", "right")])
+    noisy = true + np.random.default_rng(3).normal(0, 0.01, true.shape)
+    file = scene.written("noisy.json", {"left": noisy[0].tolist(), "right": noisy[1].tolist(), "order": "standard"})
+    code, text = run(keypoints=file, noise_mm=10, method="initial")
+    assert code == 0, text
+    found = result(tmp_path / "out/photograph")
+    assert found["keypoint_source"] == f"{file}, corrected by the prior for 10 mm"
+    corrected = np.stack([found["keypoints"][side] for side in ("left", "right")])
+    before, after = (np.linalg.norm(hands - true, axis=-1).mean() for hands in (noisy, corrected))
+    assert after < 0.75 * before
+    hands = [{name: hand[name] for name in ("side", "pixels")} for hand in scene.landmarks()]
+    pixels = scene.written("only_pixels.json", {"hands": hands})
+    for options, sentence in (
+        ({"keypoints": pixels, "noise_mm": 5}, "--noise-mm is for 3-D keypoints"),
+        ({"noise_mm": -1}, "--noise-mm -1: give a standard deviation from 0 to 50 mm"),
+    ):
+        code, text = run(method="initial", output=tmp_path / "bad", **options)
+        assert code == 1 and sentence in text
+
+
 def test_what_a_user_should_know_is_said(run, scene: Scene, tmp_path):
     """On the screen and in result.json: one hand, hands far apart, a focal length that nobody knows; else nothing."""
     pixels = [{name: hand[name] for name in ("side", "pixels")} for hand in scene.landmarks()]
