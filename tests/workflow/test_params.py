@@ -171,7 +171,7 @@ def one_leaf_of_every_watched_key() -> list[tuple[str, Any]]:
     """Without another dataset, other results and given weights, which are other graphs: see test_graph.py."""
     kept = {}
     for key, value in leaves(shipped()):
-        if key.startswith(("dataset.", "results.")) or key.endswith(".weights") or is_idle(key):
+        if key.startswith(("dataset.", "results.")) or key.endswith((".weights", ".start")) or is_idle(key):
             continue
         for watched in {watched for stage in READS for watched in READS[stage]}:
             if is_below(key, watched):
