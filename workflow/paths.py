@@ -176,10 +176,15 @@ def model_files(network: str) -> list[str]:
 
 
 def start_files(config: Config, network: str) -> list[str]:
-    """The weights that `start` in params.yaml names for a training, if any."""
-    start = config["training"][network].get("start", "scratch")
-    folder = f"im2hands/weights/{network}" if start == "builtin" else start
-    return [] if start == "scratch" else [f"{folder}/{name}" for name in WEIGHTS]
+    """The weights that a training with the key `start` in params.yaml may start from.
+
+    With `scratch` these are the package's all the same, so that dvc.yaml does not depend on it.
+    """
+    start = config["training"][network].get("start")
+    if start is None:
+        return []
+    folder = f"im2hands/weights/{network}" if start in ("builtin", "scratch") else start
+    return [f"{folder}/{name}" for name in WEIGHTS]
 
 
 def is_trained(config: Config, network: str) -> bool:
