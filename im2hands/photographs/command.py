@@ -36,7 +36,7 @@ from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
 from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
-from im2hands.photographs.files import Photograph, number_of_photographs, photographs
+from im2hands.photographs.files import Photograph, exif_focal, number_of_photographs, photographs
 from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
 from im2hands.photographs.pixel_hands import check_noise, corrected
@@ -50,7 +50,7 @@ RESULT, PREDICTED = "result.json", "intaghand"
 COLOURS = {Side.LEFT: (0.35, 0.62, 0.92), Side.RIGHT: (0.95, 0.62, 0.35)}
 PICTURE = 768
 FAR_APART = 0.4
-"""Metres between the nearest joints of two hands from where on they are hardly one person's in one scene of interest."""
+"""Metres between the nearest joints of two hands; hands further apart may be those of two people."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ def warnings_of(photograph: Photograph, made: Made, settings: Settings) -> list[
         if apart > FAR_APART:
             found.append(f"the hands are {apart:.2f} m apart: do they belong to one person?")
     if settings.camera == AUTO and (given.sigma is not None or settings.keypoints == PREDICTED):
-        focal, source = guessed_focal(photograph, made.shape)
-        if "assumed" in source:
+        focal, _ = guessed_focal(photograph, made.shape)
+        if exif_focal(photograph.file, made.shape) is None:
             found.append(f"the focal length ({focal:.0f} pixels) is assumed: the distance of the hands is not known")
     return found
 

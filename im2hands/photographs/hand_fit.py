@@ -61,6 +61,14 @@ class Evidence:
     relative_sigma: Float[Tensor, "pairs 2 21"] | None = None
     turned: bool = False
 
+    def seen_hands(self) -> Bool[Tensor, "pairs 2"]:
+        """Of which hands anything is known; one that nobody saw must not push the other one away."""
+        seen = torch.zeros(len(self.intrinsics), 2, dtype=torch.bool)
+        for given in (self.pixels, self.points, self.relative):
+            if given is not None:
+                seen |= given.isfinite().flatten(2).any(2)
+        return seen
+
 
 @dataclass(frozen=True)
 class FittedHands:
@@ -171,7 +179,7 @@ class HandFit:
         normal = state.shape.new_zeros(pairs, PARAMETERS, PARAMETERS)
         gradient, cost = state.shape.new_zeros(pairs, PARAMETERS), state.shape.new_zeros(pairs)
         keypoints, jacobian = self._keypoints(state)
-        for residual, slope, robust in self._blocks(evidence, state, keypoints, jacobian):
+        for residual, slope, robust in self._blocks(evidence, keypoints, jacobian):
             squares = residual.square().sum(-1)
             weight = 1 / (1 + squares / CAUCHY**2) if robust else torch.ones_like(squares)
             cost = cost + 0.5 * (CAUCHY**2 * (squares / CAUCHY**2).log1p() if robust else squares).sum(-1)
@@ -191,7 +199,7 @@ class HandFit:
         return normal, gradient, cost + 0.5 * (state.shape / SHAPE_DEVIATION).square().sum(-1)
 
     def _blocks(
-        self, evidence: Evidence, state: _State, keypoints: Tensor, jacobian: Tensor
+        self, evidence: Evidence, keypoints: Tensor, jacobian: Tensor
     ) -> Iterator[tuple[Float[Tensor, "pairs joints axes"], Float[Tensor, "pairs joints axes 112"], bool]]:
         """Residuals in standard deviations, their derivatives, and whether wrong ones are to count less."""
         points, slopes = keypoints.flatten(1, 2), jacobian.unflatten(1, (2 * POINTS, 3))
@@ -214,7 +222,9 @@ class HandFit:
                     ),
                     True,
                 )
-        yield *_contact_residual(keypoints, slopes), False
+        residual, slope = _contact_residual(keypoints, slopes)
+        both = evidence.seen_hands().all(1)
+        yield both[:, None, None] * residual, both[:, None, None, None] * slope, False
 
     def _keypoints(self, state: _State) -> tuple[Float[Tensor, "pairs 2 21 3"], Float[Tensor, "pairs 126 112"]]:
         """Keypoints in the camera frame and their derivatives; finger tips move as parts of their last joint."""

@@ -96,7 +96,7 @@ def test_the_gradient_is_that_of_the_cost(fit, crowd, kind):
         "points": {"points": given, "point_sigma": sigma(crowd, 0.005)},
         "relative": {"relative": 2 * given + 1, "relative_sigma": sigma(crowd, 0.05)},
         "turned": {"relative": 2 * given + 1, "relative_sigma": sigma(crowd, 0.05), "turned": True},
-        "contact": {},
+        "contact": {"points": crowd.keypoints.double(), "point_sigma": sigma(crowd, 10.0)},
     }
     evidence, state = Evidence(intrinsics(crowd), **of_kind[kind]), state_of(crowd)
     if kind == "contact":
@@ -188,6 +188,18 @@ def test_hands_are_kept_from_running_through_each_other(fit, crowd):
     ):
         nearest.append(torch.cdist(keypoints[:, 0], keypoints[:, 1]).flatten(1).amin(1))
     assert nearest[1].mean() > 1.5 * nearest[0].mean()
+
+
+def test_a_hand_that_nobody_saw_does_not_push_the_other(fit, crowd):
+    """Wherever the unseen hand starts, also within the seen one."""
+    points = crowd.keypoints.double().clone()
+    points[:, 1] = torch.nan
+    evidence, start = Evidence(intrinsics(crowd), points=points, point_sigma=sigma(crowd, 0.005)), disturbed(crowd)
+    inside = start.translation.clone()
+    inside[:, 1] += crowd.keypoints[:, 0].mean(1) - crowd.keypoints[:, 1].mean(1)
+    moved = LikelyHands(None, None, start.rotations, start.shape, inside)
+    apart, within = (fit.fit(evidence, one).keypoints[:, 0] for one in (start, moved))
+    torch.testing.assert_close(apart, within, atol=1e-6, rtol=0)
 
 
 def test_pairs_do_not_depend_on_their_neighbours(fit, crowd):
