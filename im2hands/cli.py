@@ -97,7 +97,9 @@ def reconstruct(
         bool, typer.Option("--refine-keypoints", help="refine the keypoints with the photograph")
     ] = False,
     box: Annotated[str, typer.Option(help="left,top,right,bottom of both hands in pixels, for `intaghand`")] = "",
-    hand_model: Annotated[Path | None, typer.Option(help="hand model folder, for `intaghand`")] = None,
+    hand_model: Annotated[
+        Path | None, typer.Option(help="hand model folder, for `intaghand` and for keypoint files of MANO's parameters")
+    ] = None,
     formats: Annotated[str, typer.Option(help="mesh formats, separated by commas: glb,obj,ply")] = "glb",
     resolution: Annotated[int, typer.Option(help="cells along a side of the searched box")] = 256,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
@@ -146,6 +148,44 @@ def reconstruct(
     failed = 0
     lines = reconstruct_images(images, output, settings) if images else reconstruct_keypoints(output, settings)
     for line, good in lines:
+        typer.echo(line, err=not good)
+        failed += not good
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("convert-keypoints")
+def convert_keypoints(
+    source: Annotated[Path, typer.Argument(help="keypoint file or folder of any known format")],
+    target: Annotated[Path, typer.Argument(help="file to write, or a new folder for formats of one file per picture")],
+    to: Annotated[str, typer.Option(help="format to write: see docs/keypoint-formats.md")],
+    format: Annotated[
+        str | None, typer.Option("--from", help="format of the source, if it is not seen in it (bare arrays)")
+    ] = None,
+    side: Annotated[
+        str | None, typer.Option(help="left or right, for a source of single hands that does not say it")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="write only the left or the right hands")] = None,
+    hand_model: Annotated[
+        str | None, typer.Option(help="hand model folder for a source of MANO's parameters, or `built-in`")
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="focal=<pixels> or a camera file, between pixels and hands in space")
+    ] = None,
+    size: Annotated[str, typer.Option(help="width,height of the pictures in pixels")] = "",
+    unit: Annotated[str | None, typer.Option(help="unit of the source: m or mm")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="joint order of the source: standard, mano, interhand, biomech")
+    ] = None,
+    swap_sides: Annotated[bool, typer.Option("--swap-sides", help="the source calls left what is right")] = False,
+) -> None:
+    """Write keypoints of one format in another, and say what is lost; exit code 1 if a picture could not be used."""
+    from im2hands.photographs.keypoint_conversion import Conversion, picture_size
+    from im2hands.photographs.keypoint_conversion import convert_keypoints as convert
+
+    settings = Conversion(to, format, side, only, hand_model, camera, picture_size(size), unit, order, swap_sides)
+    failed = 0
+    for line, good in convert(source, target, settings):
         typer.echo(line, err=not good)
         failed += not good
     if failed:

@@ -61,7 +61,13 @@ def load_pickle(path: str | os.PathLike, allowed: Mapping[str, Callable | type],
     Raises DataError for a missing file or a refused global (it is named), DamagedFileError for anything unreadable.
     """
     path = Path(path)
-    content = read_content(path, "pickle file", LARGEST_PICKLE, "correct the path or fetch the file")
+    return pickled(
+        read_content(path, "pickle file", LARGEST_PICKLE, "correct the path or fetch the file"), path, allowed, encoding
+    )
+
+
+def pickled(content: bytes, path: Path, allowed: Mapping[str, Callable | type], encoding: str = "latin1") -> Any:
+    """As `load_pickle`, of bytes that were read. path: file that is named in messages."""
 
     class Restricted(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:

@@ -162,7 +162,13 @@ class Work:
                     raise DataError(f"--{name} describes a keypoint file; leave it out with --keypoints {PREDICTED}.")
         else:
             self.keypoints_of = keypoint_source(
-                settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm, settings.swap_sides
+                settings.keypoints,
+                settings.camera,
+                settings.order,
+                settings.unit,
+                settings.palm,
+                settings.swap_sides,
+                settings.hand_model,
             )
         self.reconstructor = Reconstructor.from_pretrained(
             settings.model, settings.method, settings.resolution, settings.device, one_part=not settings.all_parts
@@ -176,7 +182,12 @@ class Work:
         image = photograph.read()
         camera = self.camera_of(photograph, image.shape)
         begun = perf_counter()
-        given = GivenHands(self._predicted(image, camera)) if self.predicted else self.keypoints_of(photograph, camera)
+        rows, columns = image.shape[:2]
+        given = (
+            GivenHands(self._predicted(image, camera))
+            if self.predicted
+            else self.keypoints_of(photograph, camera, (columns, rows))
+        )
         keypoints = given.keypoints
         if self.settings.noise_mm is not None:
             if given.sigma is not None:

@@ -19,11 +19,21 @@ from im2hands.datasets.external_keypoints import METRES, SMALLEST_HAND
 from im2hands.datasets.keypoints import LARGEST_HAND, implausible
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import JointOrder, reorder
+from im2hands.hands.model import HandModel
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_formats import ALL_ORDERS, FORMATS, UNNAMED, Hands, of_picture, read_content
+from im2hands.photographs.keypoint_layouts.look_alikes import (
+    looks_like_pixels,
+    odd_unit,
+    wrong_axes,
+    wrong_order,
+    wrong_sides,
+)
+from im2hands.photographs.keypoint_layouts.mano_files import posed
+from im2hands.photographs.keypoint_layouts.one_hand import with_side
 from im2hands.photographs.landmark_files import GivenHands, PictureLandmarks, check_palm
-from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back, joint_order, units
+from im2hands.photographs.plausible_hands import joint_order, units
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +42,7 @@ class KeypointFile:
 
     hands: left and right (order of `Side.index`), m, STANDARD order; NaN for a missing hand.  landmarks: landmarks of files of
     this format, instead.  format, unit, order: as stated or recognised.  refused: pictures that cannot be used, and why.
+    notes: what a user should know of the numbers.
     """
 
     path: str
@@ -41,11 +52,16 @@ class KeypointFile:
     unit: str = "m"
     order: str = "standard"
     refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> list[str]:
         """Names of the pictures, in the file's order; UNNAMED if it contains one without name."""
         return [*self.hands, *self.landmarks, *self.refused]
+
+    def of(self, name: str) -> Hands | PictureLandmarks:
+        """What the file says of a picture that is not refused."""
+        return self.hands[name] if name in self.hands else self.landmarks[name]
 
     def keypoints(
         self,
@@ -61,10 +77,11 @@ class KeypointFile:
         names: tuple[str, ...],
         camera: Camera,
         frame: Literal["world", "camera"] = "world",
+        size: tuple[int, int] | None = None,
     ) -> GivenHands:
         """What the file says of a picture that may go by any of `names`; a file without names belongs to every picture.
 
-        frame: frame of the file's 3-D numbers.  camera: camera of the picture.
+        frame: frame of the file's 3-D numbers.  camera: camera of the picture.  size: its width and height, px.
         Raises DataError if the file does not know the picture, or its landmarks cannot be placed.
         """
         if frame not in ("world", "camera"):
@@ -81,7 +98,7 @@ class KeypointFile:
         if name in self.hands:
             return GivenHands(camera.to_world(self.hands[name]) if frame == "camera" else self.hands[name])
         try:
-            return self.landmarks[name].placed(camera)
+            return self.landmarks[name].placed(camera, size)
         except DataError as error:
             raise DataError(f"{self.path}: {of_picture(name)}{error}") from None
 
@@ -92,31 +109,47 @@ def read_keypoints(
     unit: Literal["m", "mm"] | None = None,
     order: Literal["standard", "interhand", "mano", "biomech"] | None = None,
     swap_sides: bool = False,
+    side: Literal["left", "right"] | None = None,
+    hand_models: Mapping[Side, HandModel] | None = None,
 ) -> KeypointFile:
-    """The keypoints of a file or of a folder of `.ply` files, after checking them.
+    """The keypoints of a file, or of a folder of files, of any format, after checking them.
 
-    format: a name of FORMATS, recognised from the content; if given, another one is refused.
+    format: a name of FORMATS, recognised from the content; if given, another one is refused, and a bare array is read as one of
+    `keypoint_layouts.arrays.ARRAYS`.
     unit: by default recognised from the size of the hands.  order: by default what the file says (`order`), else recognised
     from the lengths of the bones; where those are not clear, STANDARD for `json` and `ply`, refused for `array`.
     swap_sides: for files that call left what is right, as detectors do that take pictures for mirrored.
-    Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, hands as large as no hand in
-    metres or millimetres, an order that is not clear, and left and right exchanged; DamagedFileError if it cannot be read.
+    side: of files with one hand per picture that do not say which; by default recognised from the way it bends.
+    hand_models: for files of MANO's parameters.
+    Raises DataError for a missing file, wrong counts, numbers that are not finite, no hand at all, and whatever only looks like
+    a format (see `keypoint_layouts.look_alikes`); DamagedFileError if it cannot be read.
     """
-    for name, value, allowed in (("format", format, FORMATS), ("unit", unit, METRES), ("order", order, ALL_ORDERS)):
+    for name, value, allowed in (
+        ("format", format, FORMATS),
+        ("unit", unit, METRES),
+        ("order", order, ALL_ORDERS),
+        ("side", side, [one.value for one in SIDES]),
+    ):
         if value is not None and value not in allowed:
             raise DataError(f"{path}: {name} {value!r} must be one of {', '.join(allowed)}.")
-    recognised, content = read_content(Path(path))
-    found = KeypointFile(str(path), recognised, **vars(content))
+    said = None if side is None else Side(side)
+    recognised, content = read_content(Path(path), format, said)
+    if format is not None and recognised != format:
+        raise DataError(f"{path}: its format is {recognised}, not {format}; correct the format or leave it out.")
+    content = posed(content, hand_models, str(path), said)
+    content = with_side(content, said, str(path), recognised)
+    facts = {name: value for name, value in vars(content).items() if name not in ("parameters", "one_hand")}
+    found = KeypointFile(str(path), recognised, **facts)
     if swap_sides:
         found = _with_sides_swapped(found)
-    if format is not None and found.format != format:
-        raise DataError(f"{path}: its format is {found.format}, not {format}; correct the format or leave it out.")
     if not found.landmarks and all(np.isnan(hands).all() for hands in found.hands.values()):
+        if found.refused:
+            raise DataError(next(iter(found.refused.values())))
         raise DataError(f"{path}: contains no keypoints; give at least one hand of one picture.")
     if found.format != "table":
         found = _without_partial_hands(found)
         found = _in_metres(_in_standard_order(found, order), unit)
-        _check_sides(found)
+        _check_look_alikes(found)
     return found
 
 
@@ -185,9 +218,14 @@ def _in_metres(found: KeypointFile, unit: str | None) -> KeypointFile:
     if not given:
         return found
     stated = unit or found.unit
+    if any(looks_like_pixels(hand) for *_, hand in given):
+        name, side, hand = next(one for one in given if looks_like_pixels(one[2]))
+        raise DataError(
+            f"{found.path}: {of_picture(name)}{side.value} hand{odd_unit(found.format, stated, hand).replace(';', ':', 1)}."
+        )
     together = units(np.stack([hand for *_, hand in given])) & ({stated} if stated else set(METRES))
     if not together:
-        raise DataError(f"{found.path}: {_odd_sizes(given, stated)}")
+        raise DataError(f"{found.path}: {_odd_sizes(found.format, given, stated)}")
     unit = together.pop()
     hands = {name: pair * METRES[unit] for name, pair in found.hands.items()}
     problem = implausible(np.stack([hand * METRES[unit] for *_, hand in given])[:, None])
@@ -199,7 +237,7 @@ def _in_metres(found: KeypointFile, unit: str | None) -> KeypointFile:
     return replace(found, hands=hands, unit=unit)
 
 
-def _odd_sizes(given: list[tuple[str, Side, np.ndarray]], stated: str) -> str:
+def _odd_sizes(format: str, given: list[tuple[str, Side, np.ndarray]], stated: str) -> str:
     """Which hand has no size of a hand, and what to do."""
     allowed = {stated} if stated else set(METRES)
     for name, side, hand in given:
@@ -209,27 +247,22 @@ def _odd_sizes(given: list[tuple[str, Side, np.ndarray]], stated: str) -> str:
             )
             return (
                 f"{of_picture(name)}the {side.value} hand measures {np.ptp(hand, axis=0).max():.3g}; hands measure {limits}"
-                f"{f', and {stated} was stated' if stated else ''}: convert the numbers, or write landmarks with pixels."
+                f"{f', and {stated} was stated' if stated else ''}{odd_unit(format, stated, hand)}: convert the numbers, or "
+                "write landmarks with pixels."
             )
     return "some hands are in metres, others in millimetres; convert them to one unit."
 
 
-def _check_sides(found: KeypointFile) -> None:
-    """Raises DataError if the hands of the file as a whole bend the wrong way."""
-    given = [
-        *_given(found),
-        *(
-            (name, side, one.relative)
-            for name, picture in found.landmarks.items()
-            for side, one in picture.hands.items()
-            if one.relative is not None
-        ),
+def _check_look_alikes(found: KeypointFile) -> None:
+    """Raises DataError if the hands of the file as a whole are not what its format says."""
+    given = _given(found)
+    relative = [
+        (name, side, one.relative)
+        for name, picture in found.landmarks.items()
+        for side, one in picture.hands.items()
+        if one.relative is not None
     ]
-    bends = np.array([bend_to_the_back(hand[None], side)[0] for _, side, hand in given])
-    known = bends[np.isfinite(bends)]
-    if known.size and known.mean() > OTHER_SIDE:
-        axis = " (or z points towards the camera instead of away from it)" if found.landmarks else ""
-        raise DataError(
-            f"{found.path}: the hands bend backwards: left and right are swapped{axis}; swap the labels, or read them so "
-            "(--swap-sides, swap_sides=True)."
-        )
+    problem = (wrong_order(found.format, given) or wrong_axes(found.format, given)) if given else None
+    problem = problem or wrong_sides(found.format, [*given, *relative], bool(found.landmarks))
+    if problem is not None:
+        raise DataError(f"{found.path}: {problem}")

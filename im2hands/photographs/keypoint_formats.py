@@ -1,4 +1,4 @@
-"""The formats of keypoint files: how each is recognised, and its reader. A new one is a reader and a line of FILES or ENTRIES.
+"""The formats of keypoint files: how each is recognised, and its reader.
 
 | format | content |
 |---|---|
@@ -9,15 +9,17 @@
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
 | `openpose`, `wholebody` | 2-D keypoints of body pose detectors, see `pixel_files` |
+| others | datasets, detectors and headsets, see `keypoint_layouts.table` |
 
-A reader gives the numbers as they are written; `keypoint_files` checks them and brings them to metres and STANDARD order.
+A new one is a reader and a line of FILES (a file, or a folder, to itself), of DOCUMENTS (the whole content of a JSON, pickle,
+NPZ or NPY file) or of ENTRIES (an object per picture), and a line of `keypoint_layouts.table`. A reader gives the numbers as
+they are written; `keypoint_files` checks them and brings them to metres and STANDARD order.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +34,28 @@ from im2hands.datasets.keypoints import KeypointTable
 from im2hands.geometry.mesh_files import read_points
 from im2hands.hands.joints import JointOrder
 from im2hands.hands.sides import SIDES, Side
-from im2hands.io.arrays import number_array, read_npy
-from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
-from im2hands.io.limits import readable_file
-from im2hands.io.tables import file_card, read_rows
+from im2hands.io.tables import file_card
+from im2hands.photographs.keypoint_layouts import dataset_files, tool_files
+from im2hands.photographs.keypoint_layouts.arrays import read_array
+from im2hands.photographs.keypoint_layouts.coco_files import is_coco, read_coco
+from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, Hands
+from im2hands.photographs.keypoint_layouts.content import numbers as _numbers
+from im2hands.photographs.keypoint_layouts.content import shape_text as _shape
+from im2hands.photographs.keypoint_layouts.documents import PARQUET, begins_with, read_document
+from im2hands.photographs.keypoint_layouts.mano_files import (
+    is_mano_entry,
+    is_mano_frames,
+    read_mano_entry,
+    read_mano_frames,
+)
+from im2hands.photographs.keypoint_layouts.mano_parameters import HandParameters
+from im2hands.photographs.keypoint_layouts.table import LAYOUTS
 from im2hands.photographs.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
 from im2hands.photographs.pixel_files import is_instance, is_openpose, is_openpose_folder, of_instances, read_openpose
 
 ALL_ORDERS = {**ORDERS, "biomech": JointOrder.BIOMECH}
-UNNAMED = ""
-"""Name of the picture of a file that holds one entry and no name."""
-NPY, PARQUET = b"\x93NUMPY", b"PAR1"
-"""First bytes of these files."""
-Hands = Float[np.ndarray, "2 21 3"]
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """What a file holds, as it is written there.
-
-    hands: picture -> left and right (order of `Side.index`); NaN for a hand that is not there.  landmarks: picture -> these,
-    of a detector's file, instead.  unit, order: those of the format or stated in the file, "" if not known.
-    refused: picture -> why it cannot be used, a sentence with the path; never all of them.
-    """
-
-    hands: Mapping[str, Hands]
-    landmarks: Mapping[str, PictureLandmarks] = field(default_factory=dict)
-    unit: str = ""
-    order: str = ""
-    refused: Mapping[str, str] = field(default_factory=dict)
+Entry = Hands | PictureLandmarks | Mapping[Side, HandParameters]
 
 
 @dataclass(frozen=True)
@@ -76,22 +70,34 @@ class FileFormat:
 
 
 @dataclass(frozen=True)
+class DocumentFormat:
+    """A format of the whole content of a JSON, pickle, NPZ or NPY file, as plain values.
+
+    recognises: whether a content, with its path, is of it.  read: raises DataError, with the path, for what it cannot read.
+    """
+
+    recognises: Callable[[Any, Path], bool]
+    read: Callable[[Any, Path], Content]
+
+
+@dataclass(frozen=True)
 class EntryFormat:
     """A format of the objects of a JSON file, one per picture, and of the rows of a Parquet file.
 
-    recognises: whether an object is one.  read: the object's hands or landmarks; raises DataError, which begins with the second
-    argument.  unit, order: those of the format; "" if an object may state its own under these keys.
+    recognises: whether an object is one.  read: the object's hands, landmarks or parameters of a hand model; raises DataError,
+    which begins with the second argument.  unit, order: those of the format; "" if an object may state its own (these keys).
     """
 
     recognises: Callable[[Mapping[str, Any]], bool]
-    read: Callable[[Mapping[str, Any], str], Hands | PictureLandmarks]
+    read: Callable[[Mapping[str, Any], str], Entry]
     unit: str = ""
     order: str = ""
 
 
-def read_content(path: Path) -> tuple[str, Content]:
+def read_content(path: Path, wanted: str | None = None, side: Side | None = None) -> tuple[str, Content]:
     """The format of a file, a name of FORMATS, and what the file holds.
 
+    wanted, side: for bare arrays, see `keypoint_layouts.arrays`.
     Raises DataError for a file that is missing or of no known format, DamagedFileError if it cannot be read.
     """
     if not path.exists():
@@ -99,14 +105,18 @@ def read_content(path: Path) -> tuple[str, Content]:
     for name, one in FILES.items():
         if one.recognises(path):
             return name, one.read(path)
-    read = read_rows if _starts_with(path, PARQUET) else read_json
-    content = read(path, "keypoint file")
+    content = read_document(path)
     if is_openpose(content):
         return "openpose", FILES["openpose"].read(path)
     if isinstance(content, list) and content and all(map(is_instance, content)):
         content = {"instances": content}
-    if isinstance(content, list) and not (content and isinstance(content[0], dict)):
-        return "array", Content(_array_hands(path, content))
+    for name, document in DOCUMENTS.items():
+        if document.recognises(content, path):
+            return name, document.read(content, path)
+    if isinstance(content, np.ndarray) or (
+        isinstance(content, list) and not (content and isinstance(content[0], dict))
+    ):
+        return read_array(path, content, wanted, side)
     return _read_entries(path, content)
 
 
@@ -115,28 +125,28 @@ def of_picture(name: str) -> str:
     return f"picture {name}: " if name else ""
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
-    with readable_file(path, "keypoint file").open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
 def _read_entries(path: Path, content: Any) -> tuple[str, Content]:
     hands: dict[str, Hands] = {}
     landmarks: dict[str, PictureLandmarks] = {}
+    parameters: dict[str, Mapping[Side, HandParameters]] = {}
     refused: dict[str, DataError] = {}
     kinds = set()
     for name, entry in _entries(path, content):
         where = f"{path}: {of_picture(name)}"
-        if name in hands or name in landmarks or name in refused:
+        if any(name in known for known in (hands, landmarks, parameters, refused)):
             raise DataError(f"{where}occurs twice; keep one of them.")
-        kind = next(kind for kind, one in ENTRIES.items() if one.recognises(entry))
-        one = ENTRIES[kind]
+        kind, one = _format_of(entry)
         try:
             read = one.read(entry, where)
         except DataError as error:
             refused[name] = error
             continue
-        (landmarks if isinstance(read, PictureLandmarks) else hands)[name] = read
+        if isinstance(read, PictureLandmarks):
+            landmarks[name] = read
+        elif isinstance(read, np.ndarray):
+            hands[name] = read
+        else:
+            parameters[name] = read
         unit = one.unit or _stated(entry, where, "unit", METRES)
         kinds.add((kind, unit, one.order or _stated(entry, where, "order", ALL_ORDERS)))
     if refused and not kinds:
@@ -144,7 +154,18 @@ def _read_entries(path: Path, content: Any) -> tuple[str, Content]:
     if len(kinds) > 1:
         raise DataError(f"{path}: its entries have different formats, orders or units; write one file for each.")
     ((kind, unit, order),) = kinds
-    return kind, Content(hands, landmarks, unit, order, {name: str(error) for name, error in refused.items()})
+    said = {name: str(error) for name, error in refused.items()}
+    notes = (tool_files.ESTIMATED,) if kind == "hot3d" else ()
+    return kind, Content(hands, landmarks, unit, order, said, parameters, notes=notes)
+
+
+def _format_of(entry: Mapping[str, Any]) -> tuple[str, EntryFormat]:
+    """Name and format of an entry that is of one; those of headsets are told apart by the number of points."""
+    kind, one = next((kind, one) for kind, one in ENTRIES.items() if one.recognises(entry))
+    if one is not ENTRIES["points"]:
+        return kind, one
+    name = tool_files.dump_layout(entry)
+    return name, replace(one, unit=LAYOUTS[name].unit)
 
 
 def _entries(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -191,20 +212,17 @@ def _stated(entry: Mapping[str, Any], where: str, key: str, allowed: Mapping[str
 
 
 def _is_table(path: Path) -> bool:
-    return _starts_with(path, PARQUET) and bool(file_card(path, "Parquet file", "make or copy it again", foreign=True))
+    return (
+        path.is_file()
+        and begins_with(path, PARQUET)
+        and bool(file_card(path, "Parquet file", "make or copy it again", foreign=True))
+    )
 
 
 def _read_table(path: Path) -> Content:
     table = KeypointTable.read(path)
     names = map(str, table.table["frame_id"].to_pylist())
     return Content(dict(zip(names, table.keypoints(), strict=True)), unit="m", order="standard")
-
-
-def _read_npy(path: Path) -> Content:
-    numbers = read_npy(path, "array of numbers")
-    if numbers.dtype.kind not in "iuf":
-        raise DataError(f"{path}: contains {numbers.dtype} values, not numbers; write it again.")
-    return Content(_array_hands(path, numbers.astype(np.float64)))
 
 
 def _left_and_right(entry: Mapping[str, Any], where: str) -> Hands:
@@ -232,17 +250,6 @@ def _annotated(entry: Mapping[str, Any], where: str) -> Hands:
     return np.stack([joints if valid.all() else np.full_like(joints, np.nan) for joints, valid in pairs])
 
 
-def _array_hands(path: Path, content: Any) -> dict[str, Hands]:
-    numbers = _numbers(content, f"{path}: ")
-    if numbers.shape[-2:] == (42, 3) and numbers.ndim in (2, 3):
-        numbers = numbers.reshape(*numbers.shape[:-2], 2, 21, 3)[..., ::-1, :, :]
-    if numbers.shape[-3:] != (2, 21, 3) or numbers.ndim not in (3, 4):
-        raise DataError(
-            f"{path}: is {_shape(numbers)}, not 2 x 21 x 3 (left, right), 42 x 3 (right, left) or a stack of one of them."
-        )
-    return {UNNAMED: numbers} if numbers.ndim == 3 else {str(place): hands for place, hands in enumerate(numbers)}
-
-
 def _ply_hands(path: Path) -> dict[str, Hands]:
     files = sorted(path.glob("*.ply")) if path.is_dir() else [path]
     ends = tuple(f"_{side.value}" for side in SIDES)
@@ -263,34 +270,40 @@ def _ply_hand(path: Path) -> Float[np.ndarray, "21 3"]:
     return points
 
 
-def _numbers(value: Any, where: str) -> np.ndarray:
-    try:
-        return value if isinstance(value, np.ndarray) else number_array(value)
-    except ValueError as error:
-        text = json.dumps(value, default=str)
-        raise DataError(
-            f"{where}{text[:40]}{' ...' if len(text) > 40 else ''} is not an array of numbers ({error}); correct it."
-        ) from None
-
-
-def _shape(numbers: np.ndarray) -> str:
-    return " x ".join(map(str, numbers.shape)) or "a single number"
-
-
 FILES = {
-    "openpose": FileFormat(is_openpose_folder, lambda path: Content({}, read_openpose(path), "m", "standard")),
+    "openpose": FileFormat(is_openpose_folder, read_openpose),
+    "ho3d": FileFormat(dataset_files.is_ho3d, dataset_files.read_ho3d),
+    "dexycb": FileFormat(dataset_files.is_dexycb, dataset_files.read_dexycb),
+    "dexycb-results": FileFormat(dataset_files.is_dexycb_result, dataset_files.read_dexycb_result),
+    "h2o": FileFormat(dataset_files.is_h2o, dataset_files.read_h2o),
     "ply": FileFormat(
         lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
     ),
-    "array": FileFormat(lambda path: _starts_with(path, NPY), _read_npy),
+    "hand-tracking-sdk": FileFormat(tool_files.is_stream, tool_files.read_stream),
     "table": FileFormat(_is_table, _read_table),
 }
-"""Name -> format; the first one that recognises a file reads it, what none recognises is JSON or a Parquet file."""
+"""Name -> format; the first one that recognises a path reads it."""
+DOCUMENTS = {
+    "freihand": DocumentFormat(dataset_files.is_freihand, dataset_files.read_freihand),
+    "assemblyhands": DocumentFormat(dataset_files.is_assemblyhands, dataset_files.read_assemblyhands),
+    "coco": DocumentFormat(is_coco, read_coco),
+    "rhd": DocumentFormat(dataset_files.is_rhd, dataset_files.read_rhd),
+    "arctic": DocumentFormat(dataset_files.is_arctic, dataset_files.read_arctic),
+    "wilor": DocumentFormat(tool_files.is_wilor, tool_files.read_wilor),
+    "hands.json": DocumentFormat(tool_files.is_hands_json, tool_files.read_hands_json),
+    "mhr70": DocumentFormat(tool_files.is_mhr70, tool_files.read_mhr70),
+    "mano": DocumentFormat(is_mano_frames, read_mano_frames),
+}
+"""Name -> format; the first one that recognises the content of a file reads it."""
 ENTRIES = {
     "wholebody": EntryFormat(lambda entry: isinstance(entry.get("instances"), list), of_instances, "m", "standard"),
+    "mediapipe": EntryFormat(tool_files.is_mediapipe, tool_files.of_mediapipe, "m", "standard"),
+    "ultraleap": EntryFormat(tool_files.is_ultraleap, tool_files.of_ultraleap, "mm", "standard"),
     "landmarks": EntryFormat(is_landmarks, landmarks_of, "m", "standard"),
     "interhand": EntryFormat(lambda entry: "world_coord" in entry, _annotated, "m", "standard"),
+    "mano": EntryFormat(is_mano_entry, read_mano_entry, "m", "standard"),
+    "points": EntryFormat(tool_files.is_dump, tool_files.read_dump, order="standard"),
     "json": EntryFormat(lambda entry: {"left", "right"} <= set(entry), _left_and_right),
 }
 """Name -> format; the first one that recognises an object reads it."""
-FORMATS = tuple(sorted({*FILES, *ENTRIES}))
+FORMATS = tuple(sorted({*FILES, *DOCUMENTS, *ENTRIES, *tool_files.DUMPS, "array"} - {"points"}))

@@ -32,6 +32,7 @@ from im2hands.photographs.command import (
 )
 from im2hands.photographs.files import IMAGES
 from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
+from im2hands.photographs.keypoint_layouts.mano_files import hand_models_of
 from im2hands.photographs.pixel_hands import corrected
 from im2hands.photographs.reconstructor import hand_inputs
 from im2hands.reconstruction.failures import Reason
@@ -65,7 +66,13 @@ def reconstruct_keypoints(output: str | os.PathLike, settings: Settings) -> Iter
 def _metric_keypoints(settings: Settings) -> KeypointFile:
     if not Path(settings.keypoints).exists():
         raise DataError(f"{settings.keypoints}: no such keypoint file; without pictures, keypoints come from a file.")
-    found = read_keypoints(settings.keypoints, unit=settings.unit, order=settings.order, swap_sides=settings.swap_sides)
+    found = read_keypoints(
+        settings.keypoints,
+        unit=settings.unit,
+        order=settings.order,
+        swap_sides=settings.swap_sides,
+        hand_models=hand_models_of(settings.hand_model),
+    )
     if found.landmarks:
         raise DataError(f"{found.path}: pixels need the camera of their picture; give the pictures too.")
     return found

@@ -1,13 +1,14 @@
 """The plain JSON in which any detector can write 2-D and relative 3-D landmarks of a picture.
 
 `{"hands": [{"side": "left", "pixels": [[column, row] x 21], "relative": [[x, y, z] x 21]}, ...]}`, and next to `hands`
-the optional settings `palm` and `axes` of `landmarks.place_hand`; all of it in `docs/own-images.md`.
+the optional settings `palm` and `axes` of `landmarks.place_hand` and `size`, the width and height of the picture that was
+looked at; all of it in `docs/own-images.md`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -23,6 +24,9 @@ SHAPES = {"pixels": (21, 2), "relative": (21, 3)}
 """What a hand may have; only `pixels` must be there."""
 PALMS = (0.04, 0.15)
 """Sizes of palms, m, from a small child's to more than any."""
+LARGEST_NORMALISED = 2.0
+"""Pixels of which none is beyond this are shares of the picture's sides."""
+LARGEST_SIDE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,25 +43,56 @@ class GivenHands:
 
 @dataclass(frozen=True, eq=False)
 class PictureLandmarks:
-    """The hands of one picture, and how they are to be placed: palm, axes as of `landmarks.place_hand`."""
+    """The hands of one picture, and how they are to be placed: palm, axes as of `landmarks.place_hand`.
+
+    size: width and height of the picture that the detector saw, if known.  normalised: pixels are shares of them.
+    stated: where the detector itself places the hands (its camera, m), if it does.  one_hand: there is one hand, and the file
+    does not say which: it stands on the right.
+    """
 
     hands: Mapping[Side, Landmarks]
     palm: float | None
     axes: Axes
+    size: tuple[int, int] | None = None
+    normalised: bool = False
+    stated: Float[np.ndarray, "2 21 3"] | None = None
+    one_hand: bool = False
 
     @property
     def pixels_alone(self) -> bool:
         """Whether a hand has no relative landmarks; then all hands are found from their pixels."""
         return any(one.relative is None for one in self.hands.values())
 
-    def placed(self, camera: Camera) -> GivenHands:
-        """The hands (world, m). Raises DataError if a hand cannot be placed before the camera."""
-        if self.pixels_alone:
+    def placed(self, camera: Camera, size: tuple[int, int] | None = None) -> GivenHands:
+        """The hands (world, m). size: width and height of the picture.
+
+        Raises DataError if a hand cannot be placed before the camera, or the detector saw a picture of another size.
+        """
+        picture = self.in_pixels(size)
+        if picture.pixels_alone:
             from im2hands.photographs.pixel_hands import hands_from_pixels
 
-            found = hands_from_pixels({side: one.pixels for side, one in self.hands.items()}, camera, self.palm)
+            pixels = {side: one.pixels for side, one in picture.hands.items()}
+            found = hands_from_pixels(pixels, camera, picture.palm)
             return GivenHands(found.keypoints, found.sigma, found.distance)
-        return GivenHands(keypoints_from_landmarks(self.hands, camera, self.palm, self.axes))
+        return GivenHands(keypoints_from_landmarks(picture.hands, camera, picture.palm, picture.axes))
+
+    def in_pixels(self, size: tuple[int, int] | None = None) -> PictureLandmarks:
+        """The same with pixels, (0, 0) being the centre of the first one. size, errors: as of `placed`."""
+        if size is not None and self.size is not None and tuple(size) != self.size:
+            turned = tuple(size) == self.size[::-1]
+            raise DataError(
+                f"the landmarks are of a picture of {self.size[0]} x {self.size[1]} pixels, but this one has {size[0]} x "
+                f"{size[1]}; {'it was looked at before it was turned upright' if turned else 'it was resized or cut'}: run the "
+                "detector on the picture as it is displayed."
+            )
+        if not self.normalised:
+            return self
+        known = self.size or size
+        if known is None:
+            raise DataError("the landmarks are shares of the picture; write its size (width, height) next to them.")
+        hands = {side: replace(one, pixels=one.pixels * known - 0.5) for side, one in self.hands.items()}
+        return replace(self, hands=hands, size=known, normalised=False)
 
 
 def is_landmarks(entry: Mapping[str, Any]) -> bool:
@@ -105,7 +140,28 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
         found[side] = Landmarks(**numbers)
     if not found:
         raise DataError(f"{where}there is no hand; leave the picture out.")
-    return PictureLandmarks(found, palm, axes)
+    for side, one in found.items():
+        require_pixels(
+            one.pixels, f"{where}{side.value} hand: ", "write pixels: x times the width - 0.5, y times the height - 0.5"
+        )
+    return PictureLandmarks(found, palm, axes, size_of(entry, where))
+
+
+def size_of(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    """Width and height of the picture that a detector saw, if an object says (`size`). Raises DataError for no such size."""
+    size = entry.get("size")
+    if size is None:
+        return None
+    sides = [side for side in size if type(side) is int and 0 < side < LARGEST_SIDE] if isinstance(size, list) else []
+    if len(sides) != 2 or len(size) != 2:
+        raise DataError(f"{where}size must be the width and height of the picture in pixels, not {str(size)[:40]}.")
+    return sides[0], sides[1]
+
+
+def require_pixels(pixels: Float[np.ndarray, "*joints 2"], where: str, remedy: str) -> None:
+    """Raises DataError for coordinates that are shares of a picture. where, remedy: start and end of the message."""
+    if np.isfinite(pixels).any() and np.nanmax(np.abs(pixels)) <= LARGEST_NORMALISED:
+        raise DataError(f"{where}the coordinates are not pixels but shares of the picture; {remedy}.")
 
 
 def _numbers(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -36,6 +36,11 @@ def joint_order(hands: Hands) -> JointOrder | None:
     return best if clear else None
 
 
+def bone_spread(hands: Hands) -> float:
+    """Spread of the logarithms of the hands' bone lengths (STANDARD order, any unit) relative to the mean hand's; median."""
+    return float(np.median(_odd_bones(hands)))
+
+
 def units(hands: Hands) -> set[str]:
     """The units in which every hand is as large as a hand: `m`, `mm` or none of them, never both. Any joint order."""
     sizes = np.ptp(hands, axis=1).max(axis=1)

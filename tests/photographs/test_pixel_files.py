@@ -14,6 +14,7 @@ from im2hands.io.errors import DataError
 from im2hands.photographs.files import Photograph
 from im2hands.photographs.keypoint_files import read_keypoints
 from im2hands.photographs.pixel_files import FIRST_OF_HANDS
+from tests.photographs.hands import two_hands
 
 RANDOM = np.random.default_rng(0)
 PIXELS = {side: RANDOM.uniform(50, 400, (21, 2)).round(3) for side in SIDES}
@@ -74,7 +75,7 @@ def test_one_file_of_openpose(tmp_path):
     content = {"people": [openpose_person(PIXELS)]}
     assert read_keypoints(write(tmp_path / "a_keypoints.json", content)).pictures == ["a"]
     assert read_keypoints(write(tmp_path / "hands.json", content)).pictures == [""]
-    hands = {side.value: None if side is Side.LEFT else (PIXELS[side] @ np.eye(2, 3)).tolist() for side in SIDES}
+    hands = {side.value: None if side is Side.LEFT else two_hands(3)[side.index].tolist() for side in SIDES}
     assert read_keypoints(write(tmp_path / "my_keypoints.json", hands), order="standard").format == "json"
     write(tmp_path / "b_keypoints.json", content)
     with pytest.raises(DataError, match=r"my_keypoints\.json: has no list `people`"):

@@ -1,0 +1,1 @@
+"""Keypoint layouts of datasets, detectors and headsets: one table, readers and writers."""
