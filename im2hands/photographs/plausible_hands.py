@@ -69,7 +69,7 @@ def bend_to_the_back(hands: Hands, side: Side) -> Float[np.ndarray, " hands"]:
 
 def _odd_bones(hands: Hands) -> Float[np.ndarray, " hands"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(np.log(_bones(hands) / _mean_bones()).std(axis=1), nan=np.inf)
+        return np.nan_to_num(np.log(_bones(hands) / mean_bones()).std(axis=1), nan=np.inf)
 
 
 def _bones(hands: Hands) -> Float[np.ndarray, "hands 20"]:
@@ -77,7 +77,8 @@ def _bones(hands: Hands) -> Float[np.ndarray, "hands 20"]:
 
 
 @cache
-def _mean_bones() -> Float[np.ndarray, "1 20"]:
+def mean_bones() -> Float[np.ndarray, "1 20"]:
+    """Lengths of the 20 bones of the built-in mean hand, m; bone k ends in STANDARD joint k + 1."""
     model = builtin_hand_models()[Side.RIGHT]
     zeros = model.mean_pose.new_zeros
     return _bones(model.pose(zeros(1, 48), zeros(1, 10)).keypoints.numpy())

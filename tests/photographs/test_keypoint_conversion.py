@@ -94,7 +94,7 @@ def test_the_command(tmp_path, source):
 @pytest.mark.parametrize(
     ("target", "settings", "sentence"),
     [
-        ("k.json", {"to": "mano"}, "parameters of a hand model do not follow from keypoints alone"),
+        ("k.json", {"to": "mano"}, "keypoints alone do not give parameters; fit a hand model"),
         ("k.json", {"to": "nothing"}, "--to nothing: must be one of json, array"),
         ("k.txt", {"to": "webxr"}, "the name of a file of webxr ends in .json"),
         ("full", {"to": "h2o"}, "h2o is a folder of files, and this one is in use; give a new one"),

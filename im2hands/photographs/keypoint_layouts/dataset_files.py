@@ -202,7 +202,8 @@ def read_h2o(path: Path) -> Content:
 def is_assemblyhands(content: Any, path: Path) -> bool:
     """Named sequences of frames with `world_coord`; InterHand2.6M numbers its captures."""
     name, frames = _first(_sequences(content))
-    return name is not None and not str(name).isdigit() and "world_coord" in (_first(frames)[1] or ())
+    entry = _first(frames)[1]
+    return isinstance(entry, Mapping) and "world_coord" in entry and not str(name).isdigit()
 
 
 def _sequences(content: Any) -> Any:

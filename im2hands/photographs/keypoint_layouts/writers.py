@@ -61,10 +61,10 @@ WRITERS = {
     },
 }
 """Name of a format -> its writer."""
-_PARAMETERS = "parameters of a hand model do not follow from keypoints alone; fit a hand model to the meshes (`fit_hand_model` in Python)"
+_FITTED = "keypoints alone do not give parameters; fit a hand model to the meshes (`fit_hand_model` in Python)"
 READ_ONLY = {
-    "mano": _PARAMETERS,
-    "hands.json": _PARAMETERS,
+    "mano": _FITTED,
+    "hands.json": _FITTED,
     "table": "the workflow writes it",
 }
 """Name of a format that has no writer -> why."""
