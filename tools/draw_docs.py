@@ -1,8 +1,8 @@
-"""Draws the pictures of docs/images that follow from the code: the stages and the rooms.
+"""Draws what follows from the code in the documents: pictures of the stages and the rooms, and the tables of keypoint formats.
 
     python -m tools.draw_docs
 
-Run it after a change of the stages or of what rooms import from each other; a test compares the files.
+Run it after a change of the stages, of what rooms import from each other, or of keypoint layouts; tests compare the files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import yaml
 
 from im2hands.io.atomic import write_text
 from im2hands.report.graph import Edge, graph_svg
+from tools.format_table import PAGE, filled
 from workflow.dvc_stages import edges
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,7 @@ def _picture(pairs: list[Edge], words: str) -> str:
 def main() -> None:
     for name, text in pictures().items():
         write_text(ROOT / IMAGES / name, text)
+    write_text(ROOT / PAGE, filled((ROOT / PAGE).read_text()))
 
 
 if __name__ == "__main__":

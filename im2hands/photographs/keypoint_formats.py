@@ -165,7 +165,7 @@ def _format_of(entry: Mapping[str, Any]) -> tuple[str, EntryFormat]:
     if one is not ENTRIES["points"]:
         return kind, one
     name = tool_files.dump_layout(entry)
-    return name, replace(one, unit=LAYOUTS[name].unit)
+    return name, replace(one, unit=LAYOUTS[name].read_unit)
 
 
 def _entries(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:

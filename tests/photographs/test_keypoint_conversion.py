@@ -19,6 +19,8 @@ from tests.photographs.hands import two_hands
 
 PICTURES = {f"{number}.jpg": two_hands(3 + number) for number in range(2)}
 
+FIT = {"pose": [0.1] * 48, "shape": [0.0] * 10, "trans": [0.0, 0.0, 0.7]}
+
 
 @pytest.fixture
 def source(tmp_path) -> Path:
@@ -89,6 +91,18 @@ def test_the_command(tmp_path, source):
     assert done.exit_code == 0, done.output
     found = read_keypoints(tmp_path / "left.json").hands[""]
     np.testing.assert_allclose(found[Side.LEFT.index], PICTURES["0.jpg"][Side.LEFT.index], atol=1e-9)
+    words = ["convert-keypoints", str(tmp_path / "left.json"), str(tmp_path / "openpose"), "--to", "openpose"]
+    done = run(app, [*words, "--camera", "focal=900", "--size", "1920,1080"])
+    assert done.exit_code == 0, done.output
+    seen = read_keypoints(tmp_path / "openpose").landmarks["picture"].hands[Side.LEFT].pixels
+    place = PICTURES["0.jpg"][Side.LEFT.index]
+    np.testing.assert_allclose(seen, 900 * place[:, :2] / place[:, 2:] + (959.5, 539.5), atol=1e-6)
+    (tmp_path / "fits.json").write_text(json.dumps({"0": {"7": {"left": None, "right": FIT}}}))
+    words = ["convert-keypoints", str(tmp_path / "fits.json"), str(tmp_path / "joint_3d.json"), "--to", "interhand"]
+    done = run(app, [*words, "--hand-model", "built-in"])
+    assert done.exit_code == 0, done.output
+    assert "1 hands of 1 pictures in the format interhand" in done.output
+    assert "note: read with the built-in hand" in done.output
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,15 @@ def distances(both: np.ndarray) -> np.ndarray:
     return np.linalg.norm(both[:, :, None] - both[:, None], axis=-1)
 
 
+@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.unit_unsure])
+def test_a_unit_that_is_from_memory_is_seen_from_the_hands(tmp_path, name):
+    """A file with numbers a thousand times larger (or smaller, where we write millimetres) gives the same hands."""
+    given = pictures(name)
+    scale = 0.001 if LAYOUTS[name].unit == "mm" else 1000
+    found = read_keypoints(written(tmp_path, name, {picture: scale * both for picture, both in given.items()}))
+    np.testing.assert_allclose(np.stack(list(found.hands.values())), np.stack(list(given.values())), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name, writer in WRITERS.items() if writer.needs != "space"])
 def test_what_detectors_see_comes_back(tmp_path, name):
     """Pixels to a thousandth, joints that are not seen, relative points and the detector's own place where they are kept."""

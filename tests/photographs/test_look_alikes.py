@@ -114,7 +114,10 @@ LOOK_ALIKES = {
         of_format("ho3d", Axes.OPENGL.turned(HANDS)),
         r"the axes seem to be OpenCV's already .*HO-3D, H2O-3D, HOI4D has OpenGL's",
     ),
-    "millimetres for metres": (freihand(1000 * HANDS[RIGHT]), "may be in millimetres, and FreiHAND has metres"),
+    "millimetres for metres": (
+        jsoned(entry(*(1000 * LAYOUTS["webxr"].as_written(hand) for hand in HANDS))),
+        "may be in millimetres, and WebXR hand input has metres",
+    ),
     "metres for millimetres": (
         lambda folder: jsoned({"hands": [one | {"arm": one["arm"]} for one in leap_hands(0.001)]}, "leap.json")(folder),
         "may be in metres, and Ultraleap, Leap Motion has millimetres",

@@ -67,7 +67,7 @@ def _of_layout(path: Path, found: np.ndarray, name: str, side: Side | None) -> C
             if not np.isnan(points).all():
                 both[which.index] = of_layout(points, name, which, f"{path}: ")
     alone = found.ndim == (2 if one else 3) and name != "freihand"
-    return Content(_named(hands[0] if alone else hands, alone), unit=layout.unit, order="standard")
+    return Content(_named(hands[0] if alone else hands, alone), unit=layout.read_unit, order="standard")
 
 
 def _one_hand(found: np.ndarray, side: Side) -> np.ndarray:

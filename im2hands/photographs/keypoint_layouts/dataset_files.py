@@ -55,7 +55,7 @@ def read_freihand(content: list, path: Path) -> Content:
     if points.ndim != 3 or points.shape[1:] != (21, 3):
         raise DataError(f"{path}: is {shape_text(points)}, not n x 21 x 3; FreiHAND has 21 keypoints of every picture.")
     hands = {f"{number:08d}": pair({Side.RIGHT: hand}) for number, hand in enumerate(points)}
-    return Content(hands, unit="m", order="standard")
+    return Content(hands, order="standard")
 
 
 def _length(value: Any) -> int:
@@ -73,7 +73,7 @@ def is_ho3d(path: Path) -> bool:
 def read_ho3d(path: Path) -> Content:
     """A picture per pickle, named like it."""
     files = sorted(file for file in path.iterdir() if file.suffix in PICKLES) if path.is_dir() else [path]
-    return _each(files, _ho3d_hands, unit="m")
+    return _each(files, _ho3d_hands)
 
 
 def _ho3d_hands(file: Path) -> Hands:
@@ -279,7 +279,7 @@ def read_arctic(content: Any, path: Path) -> Content:
         together = np.stack(both, axis=2)
         for frame, view in np.ndindex(*together.shape[:2]):
             hands[f"{name}_{view}_{frame:05d}"] = together[frame, view]
-    return _in_likely_order(Content(hands, unit="m"), JointOrder.MANO)
+    return _in_likely_order(Content(hands), JointOrder.MANO)
 
 
 def _in_likely_order(content: Content, usual: JointOrder) -> Content:

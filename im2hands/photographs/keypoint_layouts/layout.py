@@ -54,7 +54,8 @@ class Layout:
     """One layout of points.
 
     title: whose it is.  file: form of the file.  points: number per hand (or per body).  joints: point of each STANDARD joint,
-    None for one that the layout lacks.  unit: a key of UNITS, `px`, or "" where it is not known and seen from the size.
+    None for one that the layout lacks.  unit: a key of UNITS, `px`, or "" where any is written and the size of hands shows it.
+    unit_unsure: the unit is from memory, so that files may also have another one.
     origin: what the coordinates are about; `own` if every hand has its own.  hands: which hands a file holds, in its order;
     empty if each hand says its side.  second: what is added to the numbers of `joints` for the second of `hands`, if both
     stand in one list.  extra: points that no STANDARD joint is -> the joints between which they lie.
@@ -74,6 +75,7 @@ class Layout:
     extra: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     source: str = ""
     unsure: str = ""
+    unit_unsure: bool = False
 
     def standard(self, points: Float[np.ndarray, "*batch points axes"]) -> Float[np.ndarray, "*batch 21 axes"]:
         """The joints of one hand in STANDARD order, in the file's unit and OpenCV's axes; NaN for those that are missing."""
@@ -105,6 +107,11 @@ class Layout:
         if self.missing is Missing.MINUS_ONE:
             return (points == -1).all(axis=-1, keepdims=True)
         return np.zeros((*points.shape[:-1], 1), bool)
+
+    @property
+    def read_unit(self) -> str:
+        """The unit that files certainly have, "" if the size of the hands decides."""
+        return "" if self.unit_unsure else self.unit
 
     @property
     def lacks(self) -> tuple[int, ...]:

@@ -106,7 +106,7 @@ def write_assemblyhands(path: Path, pictures: Pictures) -> None:
     for number, (name, both) in enumerate(pictures.items()):
         sequence, _, frame = name.rpartition("_")
         known = bool(sequence) and not sequence.isdigit() and frame.isdigit()
-        points = 1000 * _one_list(both, "assemblyhands")
+        points = _one_list(both, "assemblyhands")
         content.setdefault(sequence if known else "sequence", {})[frame if known else f"{number:06d}"] = {
             "world_coord": np.nan_to_num(points).tolist(),
             "joint_valid": [[int(one)] for one in np.isfinite(points).all(axis=1)],

@@ -104,6 +104,7 @@ LAYOUTS: dict[str, Layout] = {
         hands=RIGHT,
         source="lmb-freiburg/freihand, pred.py, utils/fh_utils.py",
         unsure="metres",
+        unit_unsure=True,
     ),
     "ho3d": Layout(
         "HO-3D, H2O-3D, HOI4D",
@@ -113,10 +114,11 @@ LAYOUTS: dict[str, Layout] = {
         missing=Missing.ABSENT,
         source="shreyashampali/ho3d, vis_HO3D.py, vis_utils.py",
         unsure="metres; HOI4D by its author's word",
+        unit_unsure=True,
     ),
     "dexycb": Layout(
         "DexYCB",
-        "labels_NNNNNN.npz, or a folder of them: joint_3d",
+        "labels_NNNNNN.npz, or a folder of them: joint_3d; side in the sequence's meta.yml",
         missing=Missing.MINUS_ONE,
         source="NVlabs/dex-ycb-toolkit, README, dex_ycb.py, hpe_eval.py",
     ),
@@ -134,6 +136,7 @@ LAYOUTS: dict[str, Layout] = {
         missing=Missing.FLAG,
         source="taeinkwon/h2odataset, README",
         unsure="order of the joints; metres",
+        unit_unsure=True,
     ),
     "interhand": Layout(
         "InterHand2.6M",
@@ -152,13 +155,14 @@ LAYOUTS: dict[str, Layout] = {
         "..._joint_3d_....json: sequence, frame, world_coord (42 x 3)",
         joints=TIPS_FIRST,
         points=42,
-        unit="",
+        unit="mm",
         origin="world",
         hands=RIGHT_LEFT,
         second=21,
         missing=Missing.FLAG,
         source="facebookresearch/assemblyhands-toolkit, README, dataset.py",
         unsure="millimetres",
+        unit_unsure=True,
     ),
     "rhd": Layout(
         "Rendered Handpose Dataset",
@@ -176,6 +180,7 @@ LAYOUTS: dict[str, Layout] = {
         missing=Missing.NAN,
         source="zc-alexfan/arctic, docs/data/data_doc.md",
         unsure="order of the joints; metres",
+        unit_unsure=True,
     ),
     "hot3d": Layout(
         "HOT3D, UmeTrack (landmarks)",
@@ -255,6 +260,7 @@ LAYOUTS: dict[str, Layout] = {
         extra={1: (0, 0), 2: (0, 1), 15: (0, 0, 17)},
         source="Unreal Bone enum; Meta's OVRSkeleton page",
         unsure="metres; which three of the four thumb bones are the joints",
+        unit_unsure=True,
     ),
     "hand-tracking-sdk": Layout(
         "Hand Tracking Streamer, hand-tracking-sdk",
@@ -264,6 +270,7 @@ LAYOUTS: dict[str, Layout] = {
         missing=Missing.ABSENT,
         source="hand_tracking_sdk 1.1.0: models.py, constants.py, parser.py, convert.py",
         unsure="metres; landmarks are taken as relative to the wrist and not turned with it",
+        unit_unsure=True,
     ),
     "soma": Layout(
         "SOMA hand",

@@ -350,7 +350,7 @@ def read_stream(path: Path) -> Content:
                 f"{path}: line {number}: landmarks of the {side.value} hand without its wrist; record both."
             )
         hands.setdefault(name, nobody())[side.index] = layout.standard(values.reshape(21, 3) + wrists[side])
-    return Content(hands, unit="m", order="standard")
+    return Content(hands, order="standard")
 
 
 def _stream_line(line: str, where: str) -> tuple[Side, str, str, np.ndarray]:
