@@ -129,7 +129,8 @@ def test_the_page_adds_keypoint_formats(clone):
     (clone.path / "k.csv").write_text("picture,side,joint,x,y,z\np.jpg,left,0,a,1,2\n")
     done = clone.run(sys.executable, "-c", READ, "k.csv", check=False, PYTHONPATH=str(clone.path))
     assert done.returncode and "line 2 is no keypoint" in done.stdout
-    passes(clone, "tests/structure/test_import_graph.py")
+    passes(clone, "tests/structure/test_import_graph.py", "tests/documents/test_pictures.py")
+    passes(clone, "tests/photographs/test_keypoint_layouts.py", "-k", "table or maps")
     well_written(clone)
 
 
