@@ -7,6 +7,7 @@
 | `interhand` | joint_3d.json of InterHand2.6M; pictures are named <capture>_<frame> |
 | `array` | NPY or JSON: 2 x 21 x 3 (left, right) or 42 x 3 (InterHand2.6M: right, left), or a stack of them, numbered from 0 |
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
+| `film` | `keypoints.parquet` of a film that was reconstructed, see `film_table` |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
 | `openpose`, `wholebody` | 2-D keypoints of body pose detectors, see `pixel_files` |
 
@@ -37,6 +38,7 @@ from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
 from im2hands.io.limits import readable_file
 from im2hands.io.tables import file_card, read_rows
+from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.landmark_files import PictureLandmarks, is_landmarks, landmarks_of
 from im2hands.photographs.pixel_files import is_instance, is_openpose, is_openpose_folder, of_instances, read_openpose
 
@@ -200,6 +202,13 @@ def _read_table(path: Path) -> Content:
     return Content(dict(zip(names, table.keypoints(), strict=True)), unit="m", order="standard")
 
 
+def _read_film(path: Path) -> Content:
+    film = FilmTable.read(path)
+    there = film.present.any(axis=1)
+    named = zip(film.names, film.keypoints, there, strict=True)
+    return Content({name: hands for name, hands, known in named if known}, unit="m", order="standard")
+
+
 def _read_npy(path: Path) -> Content:
     numbers = read_npy(path, "array of numbers")
     if numbers.dtype.kind not in "iuf":
@@ -283,6 +292,7 @@ FILES = {
         lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
     ),
     "array": FileFormat(lambda path: _starts_with(path, NPY), _read_npy),
+    "film": FileFormat(is_film_table, _read_film),
     "table": FileFormat(_is_table, _read_table),
 }
 """Name -> format; the first one that recognises a file reads it, what none recognises is JSON or a Parquet file."""

@@ -13,6 +13,7 @@ from im2hands.geometry.cameras import Camera
 from im2hands.io.errors import DataError
 from im2hands.photographs.cameras import FrameRows
 from im2hands.photographs.files import Photograph
+from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.keypoint_files import read_keypoints, with_palm
 from im2hands.photographs.landmark_files import GivenHands
 
@@ -30,6 +31,9 @@ def keypoint_source(
     """path, order, unit, swap_sides: as in `read_keypoints`.  palm: palm size for landmarks, m, instead of the one in the file.
     camera: as in `camera_source`; for a keypoint table of the workflow the frame table of its split.
     """
+    if is_film_table(path):
+        film = FilmTable.read(path)
+        return lambda photograph, _: film.given((photograph.name, *photograph.names), path)
     found = read_keypoints(path, unit=unit, order=order, swap_sides=swap_sides)
     if palm is not None:
         found = with_palm(found, palm)

@@ -1,9 +1,10 @@
-"""What others read in our files: VTK, bvhio, Khronos's validator and three."""
+"""What others read in our files: VTK, bvhio, and where they are installed Khronos's validator, three and Blender."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from im2hands.films.bvh import write_bvh
+from im2hands.films.command import blender_words
 from im2hands.films.rig import RIG_PARENTS, rig_of
 from im2hands.geometry.mesh_files import GLTF_FROM_CAMERA
 from im2hands.hands.model import JOINTS
@@ -24,6 +26,7 @@ from tests.films.test_animated_files import write_film
 PICTURES = 100
 TOOLS = os.environ.get("GLTF_TOOLS", "")
 """A folder in which `npm install gltf-validator three` was called."""
+BLENDER = os.environ.get("BPY_PYTHON", "")
 needs_node = pytest.mark.skipif(
     not (TOOLS and shutil.which("node")),
     reason="set GLTF_TOOLS to a folder with the npm packages gltf-validator and three",
@@ -104,6 +107,30 @@ def test_three_plays_both_hands(film):
         for side in Side:
             points = np.array(meshes[f"{side.value.capitalize()}_mesh"])[:778]
             np.testing.assert_allclose(points, expected(pair[side], picture), atol=1e-5)
+
+
+@pytest.mark.skipif(not BLENDER, reason="set BPY_PYTHON to a Python that has Blender's module bpy (5.0 or newer)")
+def test_blender_has_every_picture_on_a_whole_frame(film, tmp_path):
+    """With the frame rate and the bases that the command's last line tells; Blender's axes are z up."""
+    path, pair, rate = film
+    words = re.search(
+        r"frame rate to (\d+)(?: with base ([\d.]+))? .*?(?:base to ([\d.]+))?, and", _blender_words(rate)
+    )
+    whole, before, after = (one or "1" for one in words.groups())
+    pictures = (0, 50, PICTURES - 1)
+    script, output = Path(__file__).with_name("blender_reader.py"), tmp_path / "read.json"
+    command = [BLENDER, str(script), str(path), whole, before, after, str(output), *map(str, pictures)]
+    subprocess.run(command, check=True, capture_output=True)
+    read = json.loads(output.read_text())
+    np.testing.assert_allclose(read["keys"], np.arange(PICTURES), atol=1e-2)
+    for side in Side:
+        for picture, places in zip(pictures, read["vertices"][f"{side.value.capitalize()}_mesh"], strict=True):
+            x, y, z = expected(pair[side], picture).T
+            np.testing.assert_allclose(np.array(places)[:778], np.stack([x, -z, y], axis=1), atol=1e-5)
+
+
+def _blender_words(rate: Fraction) -> str:
+    return blender_words(str(rate), True, np.arange(PICTURES) / float(rate))
 
 
 def test_bvhio_has_every_joint_where_the_film_has_it(tmp_path):
