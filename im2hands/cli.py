@@ -121,9 +121,21 @@ def reconstruct(
     swap_sides: Annotated[
         bool, typer.Option("--swap-sides", help="the keypoint file calls left what is right, as of a mirrored picture")
     ] = False,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="every picture of a film by itself, not followed and smoothed")
+    ] = False,
+    animation_only: Annotated[
+        bool, typer.Option("--animation-only", help="of a film only film.glb, BVH files and keypoints, no meshes")
+    ] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="pictures per second; makes a folder of pictures a film, and corrects a video's own times"),
+    ] = None,
 ) -> None:
-    """Reconstruct both hands of your own photographs, or of keypoints alone; exit code 1 if one could not be used."""
-    from im2hands.photographs.command import Settings, reconstruct_images
+    """Reconstruct both hands of your own photographs or films, or of keypoints alone; exit code 1 if one could not be used."""
+    from im2hands.films.command import FilmSettings
+    from im2hands.films.command import reconstruct as reconstruct_pictures
+    from im2hands.photographs.command import Settings
     from im2hands.photographs.keypoint_meshes import reconstruct_keypoints
 
     settings = Settings(
@@ -146,7 +158,8 @@ def reconstruct(
         noise_mm,
     )
     failed = 0
-    lines = reconstruct_images(images, output, settings) if images else reconstruct_keypoints(output, settings)
+    film = FilmSettings(independent, animation_only, fps)
+    lines = reconstruct_pictures(images, output, settings, film) if images else reconstruct_keypoints(output, settings)
     for line, good in lines:
         typer.echo(line, err=not good)
         failed += not good

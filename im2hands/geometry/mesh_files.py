@@ -19,6 +19,8 @@ from im2hands.io.limits import LARGEST_MESH, readable_file
 
 READABLE = (".obj", ".ply", ".glb", ".off")
 WRITABLE = (".obj", ".ply", ".glb")
+GLTF_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])
+"""Camera axes (x right, y down, z away) to those of glTF (y up), and back: half a turn about x."""
 FARTHEST = 1e6
 """Largest coordinate, in whichever unit: a kilometre in millimetres."""
 

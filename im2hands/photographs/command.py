@@ -6,7 +6,7 @@ A folder appears completely or not at all, and a picture with a folder is skippe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -27,7 +27,8 @@ from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
 from im2hands.hands.sides import Side
-from im2hands.io.atomic import atomic_folder, require_writable, write_bytes, write_json
+from im2hands.io.atomic import atomic_folder, read_json, require_writable, write_bytes, write_json
+from im2hands.io.documents import require_object
 from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWritableError
 from im2hands.io.parallel import ordered_stream
 from im2hands.io.progress import progress
@@ -74,10 +75,13 @@ class Settings:
     all_parts: bool = False
     swap_sides: bool = False
     noise_mm: float | None = None
+    history: str = ""
 
 
 def keypoint_history(settings: Settings) -> str:
-    """Where the keypoints come from, and what was done to them."""
+    """Where the keypoints come from, and what was done to them; `settings.history` if that is known already."""
+    if settings.history:
+        return settings.history
     noise = "" if settings.noise_mm is None else f", corrected by the prior for {settings.noise_mm:g} mm"
     return settings.keypoints + noise + (", refined" if settings.refine_keypoints else "")
 
@@ -95,6 +99,13 @@ def reconstruct_images(
     images: Sequence[str | os.PathLike], output: str | os.PathLike, settings: Settings
 ) -> Iterator[tuple[str, bool]]:
     """A line per picture, and whether it was reconstructed. Raises what concerns all pictures at once."""
+    yield from reconstruct_photographs(photographs(images), number_of_photographs(images), output, settings)
+
+
+def reconstruct_photographs(
+    pictures: Iterable[Photograph], count: int, output: str | os.PathLike, settings: Settings
+) -> Iterator[tuple[str, bool]]:
+    """As `reconstruct_images`, of `count` pictures that were found already."""
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: is a file; give a folder for the results.")
@@ -104,8 +115,8 @@ def reconstruct_images(
     one = partial(_reconstruct_image, output, work) if settings.at_once == 1 else partial(_in_worker, output, settings)
     start = partial(torch.set_num_threads, max(1, torch.get_num_threads() // settings.at_once))
     require_writable(output)
-    lines = ordered_stream(one, photographs(images), settings.at_once, start)
-    yield from progress(lines, "reconstruct", number_of_photographs(images), "images")
+    lines = ordered_stream(one, pictures, settings.at_once, start)
+    yield from progress(lines, "reconstruct", count, "images")
 
 
 def _in_worker(output: Path, settings: Settings, photograph: Photograph) -> tuple[str, bool]:
@@ -119,7 +130,7 @@ def _work_of(settings: Settings) -> Work:
 
 def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tuple[str, bool]:
     folder = output / photograph.name
-    if (folder / RESULT).is_file():
+    if _is_done(folder / RESULT, work, photograph):
         return f"{photograph.name}: already done, skipped", True
     try:
         begun = perf_counter()
@@ -134,6 +145,15 @@ def _reconstruct_image(output: Path, work: Work, photograph: Photograph) -> tupl
         return f"im2hands: error: {named}", False
     said = "".join(f"; {warning}" for warning in warnings_of(photograph, made, work.settings))
     return f"{photograph.name}: {folder} ({perf_counter() - begun:.1f} s){said}", True
+
+
+def _is_done(path: Path, work: Work, photograph: Photograph) -> bool:
+    """Whether a picture has its result; one of a film must be of the film's present keypoints."""
+    if not path.is_file() or not work.settings.history:
+        return path.is_file()
+    made = require_object(path, read_json(path, "result"), "result").get("keypoints")
+    present = work.keypoints_of(photograph, Camera(np.eye(3), np.eye(3), np.zeros(3)), (0, 0)).keypoints
+    return made == {side.value: _listed(present[side.index]) for side in Side}
 
 
 def check_settings(settings: Settings) -> None:
@@ -184,7 +204,7 @@ class Work:
         begun = perf_counter()
         rows, columns = image.shape[:2]
         given = (
-            GivenHands(self._predicted(image, camera))
+            GivenHands(self.predicted_keypoints(image, camera))
             if self.predicted
             else self.keypoints_of(photograph, camera, (columns, rows))
         )
@@ -216,7 +236,9 @@ class Work:
         folder = self.settings.hand_model
         return builtin_hand_models() if folder is None else load_hand_models(folder)
 
-    def _predicted(self, image: UInt8[np.ndarray, "rows columns 3"], camera: Camera) -> Float[np.ndarray, "2 21 3"]:
+    def predicted_keypoints(
+        self, image: UInt8[np.ndarray, "rows columns 3"], camera: Camera
+    ) -> Float[np.ndarray, "2 21 3"]:
         """IntagHand's keypoints: from the box of the hands, or from the whole picture and then from where it found them."""
         rows, columns = image.shape[:2]
         corners = np.array([[0.0, 0.0], [columns - 1.0, rows - 1.0]]) if self.box is None else self.box

@@ -24,6 +24,8 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 LONGEST_SIDE = 32766
 """Pixels; OpenCV's warps take no longer ones."""
+FASTEST_FILM = 10000.0
+"""Pictures per second; headers of more are wrong."""
 EXIF_FOLDER, EXIF_FOCAL_35MM = 0x8769, 0xA405
 FILM_DIAGONAL_MM = 43.27
 
@@ -32,12 +34,16 @@ Image = UInt8[np.ndarray, "rows columns 3"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture that is read on demand. name: name of its results.  file: its source file.  number: of a video's frame."""
+    """A picture that is read on demand.
+
+    name: name of its results.  file: its source file.  number, time: of a video's frame, the time in seconds.
+    """
 
     name: str
     file: Path
     read: Callable[[], Image]
     number: int | None = None
+    time: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +76,13 @@ def number_of_photographs(paths: Sequence[str | os.PathLike]) -> int:
         else:
             count += 1
     return count
+
+
+def film_rate(path: str | os.PathLike) -> float | None:
+    """Pictures per second that the header of a video states; None if it states none."""
+    with decoder_output():
+        rate = float(cv2.VideoCapture(os.fspath(path)).get(cv2.CAP_PROP_FPS))
+    return rate if np.isfinite(rate) and 0 < rate < FASTEST_FILM else None
 
 
 def _all(paths: Sequence[str | os.PathLike]) -> Iterator[Photograph]:
@@ -143,7 +156,8 @@ def _video(path: Path) -> Iterator[Photograph]:
             if not found:
                 break
             rgb = np.ascontiguousarray(image[..., ::-1])
-            yield Photograph(f"{path.stem}-{number:06d}", path, partial(np.asarray, rgb), number)
+            time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield Photograph(f"{path.stem}-{number:06d}", path, partial(np.asarray, rgb), number, time)
             number += 1
     finally:
         video.release()

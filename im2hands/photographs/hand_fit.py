@@ -11,7 +11,7 @@ space (see `hands.sides`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -61,6 +61,19 @@ class Evidence:
     relative_sigma: Float[Tensor, "pairs 2 21"] | None = None
     turned: bool = False
 
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Evidence:
+        return Evidence(
+            **{name: change(value) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        )
+
+    def double(self) -> Evidence:
+        """In float64."""
+        return self._with(Tensor.double)
+
+    def pairs(self, chosen: slice | np.ndarray) -> Evidence:
+        """That of some of the pairs."""
+        return self._with(lambda value: value[chosen])
+
     def seen_hands(self) -> Bool[Tensor, "pairs 2"]:
         """Of which hands anything is known; one that nobody saw must not push the other one away."""
         seen = torch.zeros(len(self.intrinsics), 2, dtype=torch.bool)
@@ -108,24 +121,32 @@ class PoseDistribution:
 
 
 @dataclass
-class _State:
-    """Parameters of hands in right-hand space."""
+class PairState:
+    """Parameters of hands in right-hand space; see LikelyHands. A step is, for each hand, 16 turns that are applied after the
+    joints' rotations and a move, and then the common shape."""
 
     rotations: Float[Tensor, "pairs 2 16 3 3"]
     shape: Float[Tensor, "pairs 10"]
     translation: Float[Tensor, "pairs 2 3"]
 
-    def moved(self, step: Float[Tensor, "pairs 112"]) -> _State:
+    @classmethod
+    def of(cls, hands: LikelyHands | FittedHands) -> PairState:
+        """In float64."""
+        return cls(
+            both_sides_rotations(hands.rotations).double(), hands.shape.double(), both_sides(hands.translation).double()
+        )
+
+    def moved(self, step: Float[Tensor, "pairs 112"]) -> PairState:
         of_hands, shape = step.split([2 * OF_HAND, SHAPES], -1)
         turns, moves = of_hands.unflatten(-1, (2, OF_HAND)).split([3 * JOINTS, 3], -1)
         turned = axis_angle_to_matrix(turns.unflatten(-1, (JOINTS, 3))) @ self.rotations
-        return _State(turned, self.shape + shape, self.translation + moves)
+        return PairState(turned, self.shape + shape, self.translation + moves)
 
-    def where(self, chosen: Bool[Tensor, " pairs"], other: _State) -> _State:
+    def where(self, chosen: Bool[Tensor, " pairs"], other: PairState) -> PairState:
         def pick(ours: Tensor, theirs: Tensor) -> Tensor:
             return torch.where(chosen.view(-1, *[1] * (ours.ndim - 1)), ours, theirs)
 
-        return _State(*(pick(a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return PairState(*(pick(a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 class HandFit:
@@ -134,23 +155,23 @@ class HandFit:
     def __init__(self, models: Mapping[Side, HandModel], steps: int = STEPS) -> None:
         self.skeleton, self.poses, self.steps = HandSkeleton.of(models).double(), PoseDistribution.of(models), steps
 
+    @staticmethod
+    def shape_information() -> Float[Tensor, "10 10"]:
+        """Inverse covariance of people's shapes."""
+        return torch.eye(SHAPES, dtype=torch.float64) / SHAPE_DEVIATION**2
+
     @torch.no_grad()
     def fit(self, evidence: Evidence, start: LikelyHands) -> FittedHands:
         """The hands that fit the evidence best, found from `start` (camera frame)."""
-        evidence = Evidence(
-            **{name: value.double() if isinstance(value, Tensor) else value for name, value in vars(evidence).items()}
-        )
-        state = _State(
-            both_sides_rotations(start.rotations).double(), start.shape.double(), both_sides(start.translation).double()
-        )
+        evidence, state = evidence.double(), PairState.of(start)
         damping = torch.full((len(state.shape),), 1e-2, dtype=torch.float64)
-        normal, gradient, cost = self._normal(evidence, state)
+        normal, gradient, cost = self.normal(evidence, state)
         for _ in range(self.steps):
             diagonal = normal.diagonal(dim1=-2, dim2=-1)
             damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-9)
             step = -torch.linalg.solve(damped, gradient)
             tried = state.moved(step)
-            new_normal, new_gradient, new_cost = self._normal(evidence, tried)
+            new_normal, new_gradient, new_cost = self.normal(evidence, tried)
             better = new_cost < cost
             state = tried.where(better, state)
             normal = torch.where(better[:, None, None], new_normal, normal)
@@ -159,8 +180,8 @@ class HandFit:
             damping = torch.where(better, damping / 4, damping * 8).clamp(1e-7, 1e6)
         return self._result(state, normal, cost)
 
-    def _result(self, state: _State, normal: Tensor, cost: Tensor) -> FittedHands:
-        keypoints, jacobian = self._keypoints(state)
+    def _result(self, state: PairState, normal: Tensor, cost: Tensor) -> FittedHands:
+        keypoints, jacobian = self.keypoints(state)
         parameters = torch.linalg.inv(normal + 1e-9 * torch.eye(PARAMETERS, dtype=normal.dtype))
         of_hands = jacobian.unflatten(1, (2, 3 * POINTS))
         covariance = of_hands @ parameters[:, None] @ of_hands.mT
@@ -173,12 +194,17 @@ class HandFit:
             cost,
         )
 
-    def _normal(self, evidence: Evidence, state: _State) -> tuple[Tensor, Tensor, Tensor]:
-        """Normal matrix, gradient and cost."""
+    def normal(
+        self, evidence: Evidence, state: PairState, pose_weight: Float[Tensor, "pairs 2"] | None = None
+    ) -> tuple[Float[Tensor, "pairs 112 112"], Float[Tensor, "pairs 112"], Float[Tensor, " pairs"]]:
+        """Normal matrix, gradient and cost (half the sum of squares) at a state; evidence in float64.
+
+        pose_weight: how much each hand is kept near the poses of people, 1 by default.
+        """
         pairs = len(state.shape)
         normal = state.shape.new_zeros(pairs, PARAMETERS, PARAMETERS)
         gradient, cost = state.shape.new_zeros(pairs, PARAMETERS), state.shape.new_zeros(pairs)
-        keypoints, jacobian = self._keypoints(state)
+        keypoints, jacobian = self.keypoints(state)
         for residual, slope, robust in self._blocks(evidence, keypoints, jacobian):
             squares = residual.square().sum(-1)
             weight = 1 / (1 + squares / CAUCHY**2) if robust else torch.ones_like(squares)
@@ -188,13 +214,15 @@ class HandFit:
             normal += slope.mT @ slope
             gradient += (slope.mT @ residual[..., None])[..., 0]
         turns, slope = self._pose_residual(state)
+        if pose_weight is not None:
+            turns, slope = pose_weight.sqrt()[..., None] * turns, pose_weight.sqrt()[..., None, None] * slope
         cost = cost + 0.5 * turns.square().sum((-1, -2))
         for hand in range(2):
             fingers = slice(hand * OF_HAND + 3, hand * OF_HAND + 3 * JOINTS)
             normal[:, fingers, fingers] += slope[:, hand].mT @ slope[:, hand]
             gradient[:, fingers] += (slope[:, hand].mT @ turns[:, hand, :, None])[..., 0]
         shape = slice(2 * OF_HAND, PARAMETERS)
-        normal[:, shape, shape] += torch.eye(SHAPES, dtype=normal.dtype) / SHAPE_DEVIATION**2
+        normal[:, shape, shape] += self.shape_information()
         gradient[:, shape] += state.shape / SHAPE_DEVIATION**2
         return normal, gradient, cost + 0.5 * (state.shape / SHAPE_DEVIATION).square().sum(-1)
 
@@ -226,7 +254,7 @@ class HandFit:
         both = evidence.seen_hands().all(1)
         yield both[:, None, None] * residual, both[:, None, None, None] * slope, False
 
-    def _keypoints(self, state: _State) -> tuple[Float[Tensor, "pairs 2 21 3"], Float[Tensor, "pairs 126 112"]]:
+    def keypoints(self, state: PairState) -> tuple[Float[Tensor, "pairs 2 21 3"], Float[Tensor, "pairs 126 112"]]:
         """Keypoints in the camera frame and their derivatives; finger tips move as parts of their last joint."""
         pairs, skeleton = len(state.shape), self.skeleton
         both = state.shape[:, None].expand(-1, 2, -1)
@@ -251,11 +279,11 @@ class HandFit:
         mirrored = both_sides(jacobian.transpose(-2, -1)).transpose(-2, -1)
         return both_sides(keypoints), mirrored.flatten(1, 3)
 
-    def _pose_residual(self, state: _State) -> tuple[Float[Tensor, "pairs 2 45"], Float[Tensor, "pairs 2 45 45"]]:
+    def _pose_residual(self, state: PairState) -> tuple[Float[Tensor, "pairs 2 45"], Float[Tensor, "pairs 2 45 45"]]:
         """Finger rotations in standard deviations from the mean pose, and their derivatives by turns of the joints."""
         vectors = matrix_to_axis_angle(state.rotations[:, :, 1:])
         residual = (vectors.flatten(2) - self.poses.mean) @ self.poses.whitener.T
-        slopes = _inverse_left_jacobian(vectors)
+        slopes = inverse_left_jacobian(vectors)
         whitener = self.poses.whitener.unflatten(1, (JOINTS - 1, 3))
         return residual, torch.einsum("rjc,phjcd->phrjd", whitener, slopes).flatten(-2)
 
@@ -339,7 +367,7 @@ def _moved_by() -> Float[Tensor, "21 16"]:
     return moved
 
 
-def _inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Change of a rotation vector per small turn that is applied after it."""
     squared = vectors.square().sum(-1)[..., None, None]
     angle = squared.clamp_min(1e-12).sqrt()

@@ -7,6 +7,7 @@
 | `interhand` | joint_3d.json of InterHand2.6M; pictures are named <capture>_<frame> |
 | `array` | NPY or JSON: 2 x 21 x 3 (left, right) or 42 x 3 (InterHand2.6M: right, left), or a stack of them, numbered from 0 |
 | `ply` | a folder of <name>_left.ply and <name>_right.ply with 21 vertices, or one of these files |
+| `film` | `keypoints.parquet` of a film that was reconstructed, see `film_table` |
 | `landmarks` | pixels and relative landmarks of a detector, see `landmark_files` |
 | `openpose`, `wholebody` | 2-D keypoints of body pose detectors, see `pixel_files` |
 | others | datasets, detectors and headsets, see `keypoint_layouts.table` |
@@ -36,6 +37,7 @@ from im2hands.hands.joints import JointOrder
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.tables import file_card
+from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.keypoint_layouts import dataset_files, tool_files
 from im2hands.photographs.keypoint_layouts.arrays import read_array
 from im2hands.photographs.keypoint_layouts.coco_files import is_coco, read_coco
@@ -225,6 +227,13 @@ def _read_table(path: Path) -> Content:
     return Content(dict(zip(names, table.keypoints(), strict=True)), unit="m", order="standard")
 
 
+def _read_film(path: Path) -> Content:
+    film = FilmTable.read(path)
+    there = film.present.any(axis=1)
+    named = zip(film.names, film.keypoints, there, strict=True)
+    return Content({name: hands for name, hands, known in named if known}, unit="m", order="standard")
+
+
 def _left_and_right(entry: Mapping[str, Any], where: str) -> Hands:
     return np.stack([_hand(entry[side.value], side, where) for side in SIDES])
 
@@ -280,6 +289,7 @@ FILES = {
         lambda path: path.is_dir() or path.suffix.lower() == ".ply", lambda path: Content(_ply_hands(path))
     ),
     "hand-tracking-sdk": FileFormat(tool_files.is_stream, tool_files.read_stream),
+    "film": FileFormat(is_film_table, _read_film),
     "table": FileFormat(_is_table, _read_table),
 }
 """Name -> format; the first one that recognises a path reads it."""

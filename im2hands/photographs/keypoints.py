@@ -14,6 +14,7 @@ from im2hands.geometry.cameras import Camera
 from im2hands.io.errors import DataError
 from im2hands.photographs.cameras import FrameRows
 from im2hands.photographs.files import Photograph
+from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.keypoint_files import read_keypoints, with_palm
 from im2hands.photographs.keypoint_layouts.mano_files import hand_models_of
 from im2hands.photographs.landmark_files import GivenHands
@@ -35,6 +36,9 @@ def keypoint_source(
      palm: palm size for landmarks, m, instead of the one in the file.
     camera: as in `camera_source`; for a keypoint table of the workflow the frame table of its split.
     """
+    if is_film_table(path):
+        film = FilmTable.read(path)
+        return lambda photograph, _camera, _size: film.given((photograph.name, *photograph.names), path)
     found = read_keypoints(path, unit=unit, order=order, swap_sides=swap_sides, hand_models=hand_models_of(hand_model))
     if palm is not None:
         found = with_palm(found, palm)

@@ -106,8 +106,8 @@ def place_hand(
     if size <= 1e-9 * np.abs(relative).max(initial=1e-9):
         raise DataError("the relative landmarks of the palm coincide, so the hand has no size.")
     shape = (relative - relative[WRIST]) * ((palm or typical_palm()) / size)
-    rays = _rays(pixels, intrinsics)
-    turn = Rotation.identity() if axes == "camera" else _towards(np.nanmean(rays[seen], axis=0))
+    rays = rays_of(pixels, intrinsics)
+    turn = Rotation.identity() if axes == "camera" else towards(np.nanmean(rays[seen], axis=0))
     start = _linear_place(turn.apply(shape[seen]), rays[seen])
     if not start[2] + turn.apply(shape)[:, 2].min() > 0:
         raise DataError(
@@ -147,7 +147,9 @@ def _checked(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
     return pixels, relative
 
 
-def _rays(pixels: Float[np.ndarray, "points 2"], intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "points 3"]:
+def rays_of(
+    pixels: Float[np.ndarray, "points 2"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "points 3"]:
     """Directions in which pixels are seen, at depth 1."""
     whole = np.column_stack([pixels, np.ones(len(pixels))])
     return whole @ np.linalg.inv(intrinsics).T
@@ -161,7 +163,7 @@ def _project(
     return seen[:, :2] / np.maximum(seen[:, 2:], 1e-9)
 
 
-def _towards(ray: Float[np.ndarray, " 3"]) -> Rotation:
+def towards(ray: Float[np.ndarray, " 3"]) -> Rotation:
     """The smallest turn that takes the camera's axis into a ray."""
     ray = ray / np.linalg.norm(ray)
     axis = np.cross([0.0, 0.0, 1.0], ray)

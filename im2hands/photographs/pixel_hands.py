@@ -72,13 +72,13 @@ def hands_from_pixels(
         if extent <= 0:
             raise DataError(f"{side.value} hand: all landmarks are in one pixel, so its distance is unknown.")
         given[0, side.index], sigma[0, side.index] = places, max(SIGMA_SHARE * extent, SIGMA_PX)
-    network, fit = _prior(), _fit()
+    network, fit = prior_network(), builtin_fit()
     intrinsics, pixel = torch.from_numpy(np.asarray(camera.intrinsics, np.float64))[None], torch.from_numpy(given)
     flat = flat_hands(pixel, intrinsics)
     with torch.no_grad():
         start = network(flat.float(), torch.full(flat.shape[:-1], FLAT_SIGMA))
     found = fit.fit(Evidence(intrinsics, pixel, torch.from_numpy(sigma)), start)
-    return _result(found.keypoints[0].numpy(), found.covariance[0].numpy(), set(pixels), camera, palm)
+    return described_hands(found.keypoints[0].numpy(), found.covariance[0].numpy(), set(pixels), camera, palm)
 
 
 def flat_hands(
@@ -98,7 +98,7 @@ def _extent(points: Float[Tensor, "pairs 21 2"]) -> Float[Tensor, " pairs"]:
     return (high - low).nan_to_num(0.0, 0.0, 0.0).norm(dim=-1)
 
 
-def _result(
+def described_hands(
     keypoints: Float[np.ndarray, "2 21 3"],
     covariance: Float[np.ndarray, "2 63 63"],
     there: set[Side],
@@ -124,7 +124,7 @@ def _result(
 
 def corrected(keypoints: Float[np.ndarray, "2 21 3"], noise_mm: float) -> Float[np.ndarray, "2 21 3"]:
     """Keypoints (m) with errors of this standard deviation per coordinate, corrected by the prior; a missing hand stays so."""
-    likely = likely_hands(_prior(), keypoints[None], noise_mm / 1000)[0]
+    likely = likely_hands(prior_network(), keypoints[None], noise_mm / 1000)[0]
     return np.where(np.isfinite(keypoints), likely, np.nan)
 
 
@@ -135,10 +135,10 @@ def check_noise(noise_mm: float | None) -> None:
 
 
 @cache
-def _prior() -> KeypointPriorNetwork:
+def prior_network() -> KeypointPriorNetwork:
     return load_keypoint_prior(built_in(KEYPOINT_PRIOR))[0]
 
 
 @cache
-def _fit() -> HandFit:
+def builtin_fit() -> HandFit:
     return HandFit(builtin_hand_models())

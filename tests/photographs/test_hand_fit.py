@@ -62,21 +62,21 @@ def errors_mm(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 # ---- derivatives
 
 
-def state_of(crowd) -> hand_fit._State:
+def state_of(crowd) -> hand_fit.PairState:
     rotations, translation = both_sides_rotations(crowd.rotations), both_sides(crowd.translation)
-    return hand_fit._State(rotations.double(), crowd.shape.double(), translation.double())
+    return hand_fit.PairState(rotations.double(), crowd.shape.double(), translation.double())
 
 
 def test_derivatives_are_those_of_finite_differences(fit, crowd):
     """Of the whole gradient of the cost without outliers, every kind of evidence together."""
     state = state_of(crowd)
-    keypoints, jacobian = fit._keypoints(state)
+    keypoints, jacobian = fit.keypoints(state)
     turned, slope = fit._pose_residual(state)
     for parameter in range(PARAMETERS):
         step = torch.zeros(len(crowd.shape), PARAMETERS, dtype=torch.float64)
         step[:, parameter] = 1e-6
         after, before = state.moved(step), state.moved(-step)
-        numeric = (fit._keypoints(after)[0] - fit._keypoints(before)[0]).flatten(1) / 2e-6
+        numeric = (fit.keypoints(after)[0] - fit.keypoints(before)[0]).flatten(1) / 2e-6
         torch.testing.assert_close(jacobian[..., parameter], numeric, atol=1e-5, rtol=0)
         hand, joint = divmod(parameter, hand_fit.OF_HAND)
         if hand < 2 and 3 <= joint < 48:
@@ -101,11 +101,11 @@ def test_the_gradient_is_that_of_the_cost(fit, crowd, kind):
     evidence, state = Evidence(intrinsics(crowd), **of_kind[kind]), state_of(crowd)
     if kind == "contact":
         state.translation = both_sides(both_sides(state.translation) * torch.tensor([0.3, 0.3, 1.0]))
-    gradient = fit._normal(evidence, state)[1]
+    gradient = fit.normal(evidence, state)[1]
     random = torch.Generator().manual_seed(4)
     for _ in range(4):
         step = torch.randn(len(crowd.shape), PARAMETERS, generator=random, dtype=torch.float64)
-        costs = [fit._normal(evidence, state.moved(sign * 1e-6 * step))[2] for sign in (1, -1)]
+        costs = [fit.normal(evidence, state.moved(sign * 1e-6 * step))[2] for sign in (1, -1)]
         numeric = (costs[0] - costs[1]) / 2e-6
         # Size, place and turn of relative points are the best without Cauchy weights, which are near 1 here.
         torch.testing.assert_close((gradient * step).sum(1), numeric, atol=1e-3, rtol=5e-3)

@@ -64,7 +64,7 @@ def test_a_video_gives_a_folder_per_frame(run, scene, tmp_path):
     for _ in range(2):
         video.write(scene.pixels)
     video.release()
-    code, text = run(path)
+    code, text = run(path, independent=True)
     assert code == 0, text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film-000000", "film-000001"]
 

@@ -20,8 +20,9 @@ ROOMS = (
     "parity",
     "report",
     "photographs",
+    "films",
 )
-BESIDE = {"reconstruction": {"training"}, "photographs": {"training", "parity"}}
+BESIDE = {"reconstruction": {"training"}, "photographs": {"training", "parity"}, "films": {"training", "parity"}}
 """Rooms further up that a room does not enter all the same: whoever uses networks needs no trainer."""
 MODULES = {"doctor": ("io", "config", "networks"), "cli": (*ROOMS, "doctor")}
 

@@ -1,0 +1,1 @@
+"""Films of hands: persons and sides followed over time, motion without jitter, animated files."""
