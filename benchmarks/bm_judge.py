@@ -4,7 +4,7 @@
     python benchmarks/bm_judge.py --data crops.npz     # `images` (n, rows, columns, 3), RGB; `points` (n, 2, 21, 2), pixels
 
 Each hand is shown to the network as it likes hands best: cut out around its true points, turned upright (wrist to base of the
-middle finger), in a square of 1.55 times its extent. A hand is found if the network's presence is above one half; its error is
+middle finger), in a square of 1.55 times its size. A hand is found if the network's presence is above one half; its error is
 the mean distance of the 21 points from the true ones, over the extent. Real pictures: all of 19 hands found, median 8.4 %.
 """
 
@@ -26,16 +26,15 @@ sys.path.insert(0, str(ROOT))
 from im2hands.datasets.frames import pair_id
 from im2hands.datasets.interhand26m import annotated_joints
 from im2hands.geometry.cameras import project
-from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
-from im2hands.photographs.detection.crops import Sampler, Square
+from im2hands.photographs.detection.crops import Sampler, extent, upright_square
 from im2hands.photographs.detection.networks import LANDMARK_SIZE, HandNetworks, LiteRtNetworks
 from im2hands.photographs.files import read_photograph
 
 SHARE = 1.55
-"""Side of the square in extents of the hand; the extent is the longer side of the box around its points."""
+"""Side of the square in sides of the upright box around the hand; errors are shares of the box in the picture."""
 FOUND = 0.5
 
 Picture = UInt8[np.ndarray, "rows columns 3"]
@@ -72,22 +71,13 @@ def judge(pictures: Iterable[Picture], points: Iterable[Float[np.ndarray, "21 2"
     """
     seen = []
     for picture, true in zip(pictures, points, strict=True):
-        square, extent = upright_square(np.asarray(true, np.float64))
+        true = np.asarray(true, np.float64)
+        square = upright_square(true, SHARE)
         said = networks.hands(Sampler(picture).draw(square, LANDMARK_SIZE, repeat_border=True)[None])
         found = square.to_picture(said.points[0, :, :2])
-        error = np.linalg.norm(found - true, axis=1).mean() / extent
+        error = np.linalg.norm(found - true, axis=1).mean() / extent(true)
         seen.append((said.presence[0] > FOUND, error, said.right[0], found))
     return Verdict(*map(np.array, zip(*seen, strict=True)))
-
-
-def upright_square(points: Float[np.ndarray, "21 2"]) -> tuple[Square, float]:
-    """The square in which the network sees the hand with these pixels, and the hand's extent (pixels)."""
-    up = points[MIDDLE_BASE] - points[WRIST]
-    axes = Square(np.zeros(2), 1.0, float(np.arctan2(up[0], -up[1])))
-    inside = axes.from_picture(points)
-    middle = axes.to_picture((inside.min(axis=0) + inside.max(axis=0)) / 2)
-    extent = float(np.ptp(points, axis=0).max())
-    return Square(middle, SHARE * extent, axes.turn), extent
 
 
 def annotated_hands(root: Path, split: str) -> Iterator[tuple[Picture, Side, Float[np.ndarray, "21 2"]]]:

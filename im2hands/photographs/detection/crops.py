@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from im2hands.geometry.cameras import Affine
+from im2hands.hands.joints import MIDDLE_BASE, WRIST
 
 Picture = UInt8[np.ndarray, "rows columns 3"]
 
@@ -51,6 +52,23 @@ class Square:
         """Map from pixels of the picture to pixels of the square drawn with `size` pixels a side."""
         linear = self.rotation.T * (size / self.side)
         return np.column_stack([linear, size / 2 - 0.5 - linear @ self.centre])
+
+
+def upright_square(points: Float[np.ndarray, "21 2"], share: float) -> Square:
+    """The square around a hand in which it stands upright, from the wrist to the base of the middle finger.
+
+    points: pixels, STANDARD order.  share: side of the square, in sides of the upright box around the points.
+    """
+    up = points[MIDDLE_BASE] - points[WRIST]
+    axes = Square(np.zeros(2), 1.0, float(np.arctan2(up[0], -up[1])))
+    inside = axes.from_picture(points)
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    return Square(axes.to_picture((low + high) / 2), share * float((high - low).max()), axes.turn)
+
+
+def extent(points: Float[np.ndarray, "*hands 21 2"]) -> Float[np.ndarray, "*hands"]:
+    """Longer side of the box around a hand's points."""
+    return np.ptp(points, axis=-2).max(axis=-1)
 
 
 class Sampler:
