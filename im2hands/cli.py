@@ -12,7 +12,7 @@ import typer
 
 from im2hands import __version__
 from im2hands.io.atomic import writing_failed
-from im2hands.io.errors import Im2HandsError
+from im2hands.io.errors import ConfigError, Im2HandsError
 
 app = typer.Typer(
     help="Two interacting hands as occupancy fields: from photographs to trained networks, meshes and tables.",
@@ -83,7 +83,12 @@ def reconstruct(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="folder for the results; every image gets a folder in it")
     ],
-    keypoints: Annotated[str, typer.Option(help="keypoint file (.json, .parquet), or `intaghand` to predict them")],
+    keypoints: Annotated[
+        str,
+        typer.Option(
+            help="keypoint file (.json, .parquet), `detect` to find the hands, or `intaghand` to predict them"
+        ),
+    ],
     images: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -131,6 +136,9 @@ def reconstruct(
         float | None,
         typer.Option(help="pictures per second; makes a folder of pictures a film, and corrects a video's own times"),
     ] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="folder of the detector's two files, for `detect`; see `im2hands detect`")
+    ] = None,
 ) -> None:
     """Reconstruct both hands of your own photographs or films, or of keypoints alone; exit code 1 if one could not be used."""
     from im2hands.films.command import FilmSettings
@@ -156,6 +164,7 @@ def reconstruct(
         all_parts,
         swap_sides,
         noise_mm,
+        detector,
     )
     failed = 0
     film = FilmSettings(independent, animation_only, fps)
@@ -199,6 +208,50 @@ def convert_keypoints(
     settings = Conversion(to, format, side, only, hand_model, camera, picture_size(size), unit, order, swap_sides)
     failed = 0
     for line, good in convert(source, target, settings):
+        typer.echo(line, err=not good)
+        failed += not good
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def detect(
+    pictures: Annotated[list[Path] | None, typer.Argument(help="images, folders of images, or videos")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="landmark file to write (.json)")] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="fetch the two network files first: pip downloads MediaPipe's wheel")
+    ] = False,
+    wheel: Annotated[
+        Path | None, typer.Option(help="for --install: a wheel of mediapipe 0.10.21 that is already here")
+    ] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="folder of the two network files, instead of the user's cache")
+    ] = None,
+    overlays: Annotated[Path | None, typer.Option(help="folder for pictures with the hands drawn on them")] = None,
+    every_hand: Annotated[
+        bool, typer.Option("--every-hand", help="write also hands that do not belong to the pair, for films")
+    ] = False,
+    at_once: Annotated[int, typer.Option(help="pictures to look at at the same time, one process each")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="keep the pictures that the output file already has")
+    ] = False,
+) -> None:
+    """Find both hands in pictures, and write landmarks for `reconstruct`; exit code 1 if a picture could not be used."""
+    from im2hands.photographs.detection.network_files import install as install_files
+
+    if not install and not (pictures and output):
+        raise ConfigError("give pictures and -o FILE, or --install")
+    if install:
+        for path in install_files(detector, wheel):
+            typer.echo(f"{path}: ready")
+    if not pictures:
+        return
+    if output is None:
+        raise ConfigError("give the landmark file to write: -o FILE")
+    from im2hands.photographs.detection.command import Settings, detect_pictures
+
+    failed = 0
+    for line, good in detect_pictures(pictures, output, Settings(detector, every_hand, overlays, at_once, resume)):
         typer.echo(line, err=not good)
         failed += not good
     if failed:

@@ -37,6 +37,7 @@ from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
 from im2hands.photographs.cameras import AUTO, camera_source, guessed_focal
+from im2hands.photographs.detection.landmark_entries import DETECTED, detected_keypoints
 from im2hands.photographs.files import Photograph, exif_focal, number_of_photographs, photographs
 from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
@@ -75,6 +76,7 @@ class Settings:
     all_parts: bool = False
     swap_sides: bool = False
     noise_mm: float | None = None
+    detector: Path | None = None
     history: str = ""
 
 
@@ -176,11 +178,15 @@ class Work:
         self.camera_of = camera_source(settings.camera)
         self.predicted = settings.keypoints == PREDICTED
         self.keypoints_of = None
-        if self.predicted:
-            for name in ("order", "unit", "palm"):
+        if self.predicted or settings.keypoints == DETECTED:
+            for name in ("order", "unit") + (("palm",) if self.predicted else ()):
                 if getattr(settings, name) is not None:
-                    raise DataError(f"--{name} describes a keypoint file; leave it out with --keypoints {PREDICTED}.")
-        else:
+                    raise DataError(
+                        f"--{name} describes a keypoint file; leave it out with --keypoints {settings.keypoints}."
+                    )
+        if settings.keypoints == DETECTED:
+            self.keypoints_of = detected_keypoints(settings.detector, settings.palm)
+        elif not self.predicted:
             self.keypoints_of = keypoint_source(
                 settings.keypoints,
                 settings.camera,
@@ -313,7 +319,8 @@ def write_results(folder: Path, photograph: Photograph, made: Made, settings: Se
 
 def warnings_of(photograph: Photograph, made: Made, settings: Settings) -> list[str]:
     """What a user should know before trusting the result."""
-    hands, given, found = made.hands, made.given, []
+    hands, given = made.hands, made.given
+    found = list(given.notes)
     there = [side for side in Side if np.isfinite(given.keypoints[side.index]).all()]
     if len(there) == 1 and settings.method != hands.method:
         found.append(f"only the {there[0].value} hand has keypoints: made with the initial field")

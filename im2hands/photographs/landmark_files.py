@@ -34,11 +34,13 @@ class GivenHands:
     """What a user's file says of a picture.
 
     keypoints: world, m; NaN for a hand that is not there.  sigma, distance: as of `pixel_hands.PixelHands`, where known.
+    notes: what a detector has to say about the picture.
     """
 
     keypoints: Float[np.ndarray, "2 21 3"]
     sigma: Float[np.ndarray, "2 21"] | None = None
     distance: Float[np.ndarray, "2 3"] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

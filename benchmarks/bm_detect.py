@@ -1,0 +1,195 @@
+"""How often the detector finds both hands of touching pairs, with which sides and errors, and how long it takes.
+
+    python benchmarks/bm_detect.py                       # 200 pictures; needs `im2hands detect --install`
+    python benchmarks/bm_detect.py --write pictures/     # also keeps the pictures, with truth.json, for other detectors
+
+Pictures: drawn by the code of `synthesize_dataset`, subjects of its test split, 50 pairs before four cameras each. A hand is
+found if its 21 points are within 20 % of its extent on average (longer side of the box around its true pixels); errors are
+those of found hands, in extents. Beside it a plain driver of the same networks: one look at the whole picture, every palm with
+a score above one half. Hands without a partner: the same pictures drawn again with one hand; a second hand is a ghost.
+One thread. Writes results/detect.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.harness import RESULTS, describe_machine
+from im2hands.datasets.synthetic.dataset import PictureTask, draw_picture, picture_tasks
+from im2hands.datasets.synthetic.plan import SEQUENCES_PER_CAPTURE, Settings
+from im2hands.datasets.synthetic.sequences import pose_fits
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import SIDES, Side
+from im2hands.io.errors import DataError
+from im2hands.photographs.detection.crops import Sampler, Square, extent
+from im2hands.photographs.detection.detector import HandDetector
+from im2hands.photographs.detection.hands import FoundHand, as_joints, look
+from im2hands.photographs.detection.looks import palms_in
+from im2hands.photographs.detection.networks import HandNetworks, LiteRtNetworks
+
+POSES, CAMERAS = 50, 4
+SINGLE = 40
+"""Pictures with one hand."""
+FOUND = 0.2
+PLAIN_SCORE = 0.5
+
+Picture = UInt8[np.ndarray, "rows columns 3"]
+Find = Callable[[Picture], dict[Side, Float[np.ndarray, "21 2"]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """pixels: true ones of the hands that are there."""
+
+    picture: Picture
+    pixels: dict[Side, Float[np.ndarray, "21 2"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=POSES * CAMERAS)
+    parser.add_argument("--detector", type=Path, help="folder of the network files")
+    parser.add_argument("--write", type=Path, help="folder for the pictures and their truth")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        networks = LiteRtNetworks(arguments.detector)
+    except DataError as error:
+        print(f"skipped: {error}")
+        return
+    tasks = two_hand_tasks(arguments.pictures)
+    pairs = [drawn(task) for task in tasks]
+    if arguments.write is not None:
+        write(arguments.write, pairs)
+    singles = [drawn(task) for task in one_hand_tasks(tasks)]
+    detector = HandDetector(networks)
+
+    def ours(picture: Picture) -> dict[Side, np.ndarray]:
+        return {side: hand.points for side, hand in detector(picture).hands.items()}
+
+    found = {
+        "machine": describe_machine(("ai-edge-litert", "numpy", "opencv-python-headless")),
+        "pictures": "drawn by synthesize_dataset's code, subjects of the test split",
+        "touching pairs": {
+            "im2hands detect": row(pairs, ours),
+            "one look, score above 0.5": row(pairs, plain_driver(networks)),
+        },
+        "one hand": {"im2hands detect": row(singles, ours)},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "detect.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def two_hand_tasks(count: int) -> list[PictureTask]:
+    """Pictures of both hands; every pair of hands is another pose, and every second one another person."""
+    poses = -(-count // CAMERAS)
+    settings = Settings(
+        poses={"train": 0, "val": 0, "test": poses},
+        subjects={"train": 16, "val": 4, "test": max(1, poses // SEQUENCES_PER_CAPTURE)},
+        cameras=CAMERAS,
+        scale=1.0,
+        supersampling=2,
+        jpeg_quality=92,
+        seed=20230618,
+    )
+    both = (task for task in picture_tasks("", settings, "test") if len(task.fits) == len(SIDES) and not task.black)
+    return [task for task in both if "_Mixed" not in task.path][:count]
+
+
+def one_hand_tasks(tasks: Sequence[PictureTask]) -> Iterator[PictureTask]:
+    """Some of the tasks with one hand, left and right in turn."""
+    for number, task in enumerate(tasks[:: max(1, len(tasks) // SINGLE)]):
+        side = SIDES[number % len(SIDES)]
+        yield replace(task, fits={side: task.fits[side]}, arms={side: task.arms[side]})
+
+
+def drawn(task: PictureTask) -> Drawn:
+    posed = pose_fits(
+        builtin_hand_models(), [{side: task.fits.get(side) or next(iter(task.fits.values())) for side in SIDES}]
+    )
+    pixels = {side: task.camera.camera.project(posed[side][1][0]) for side in SIDES if side in task.fits}
+    return Drawn(draw_picture(task).image, pixels)
+
+
+def plain_driver(networks: HandNetworks) -> Find:
+    """One look at the whole picture; the first hand of each side, as a simple program would do it."""
+
+    def find(picture: Picture) -> dict[Side, np.ndarray]:
+        sampler, size = Sampler(picture), np.array(picture.shape[1::-1], np.float64)
+        palms = palms_in(sampler, [Square((size - 1) / 2, float(size.max()))], networks)
+        hands: dict[Side, FoundHand] = {}
+        for number in np.flatnonzero(palms.score > PLAIN_SCORE):
+            for hand in look(sampler, [palms.hand_square(int(number))], networks, PLAIN_SCORE):
+                hands.setdefault(max(SIDES, key=hand.of), as_joints(hand))
+        return {side: hand.points for side, hand in hands.items()}
+
+    return find
+
+
+def row(pictures: Sequence[Drawn], find: Find) -> dict[str, float]:
+    """What a detector does on these pictures."""
+    found, ghosts, sides, errors, seconds, given = [], 0, [], [], [], 0
+    for one in pictures:
+        begun = perf_counter()
+        hands = find(one.picture)
+        seconds.append(perf_counter() - begun)
+        given += len(hands)
+        ghosts += len(hands) > len(one.pixels)
+        places = {
+            side: min(_error(points, pixels) for points in hands.values()) if hands else np.inf
+            for side, pixels in one.pixels.items()
+        }
+        found.append([place < FOUND for place in places.values()])
+        for side, pixels in one.pixels.items():
+            if places[side] < FOUND:
+                right = side in hands and _error(hands[side], pixels) < FOUND
+                sides.append(right)
+                errors.append(places[side])
+    counts = np.array(found).sum(axis=1)
+    return {
+        "pictures": len(pictures),
+        "all_hands": round(float((counts == len(found[0])).mean()), 3),
+        "at_least_one": round(float((counts > 0).mean()), 3),
+        "side_right": round(float(np.mean(sides)), 3),
+        "median_error": round(float(np.median(errors)), 4),
+        "p90_error": round(float(np.quantile(errors, 0.9)), 4),
+        "results_that_are_a_hand": round(float(counts.sum() / max(given, 1)), 3),
+        "more_hands_than_there_are": round(ghosts / len(pictures), 3),
+        "seconds_median": round(float(np.median(seconds)), 3),
+        "seconds_p90": round(float(np.quantile(seconds, 0.9)), 3),
+    }
+
+
+def _error(points: Float[np.ndarray, "21 2"], true: Float[np.ndarray, "21 2"]) -> float:
+    return float(np.linalg.norm(points - true, axis=1).mean() / extent(true))
+
+
+def write(folder: Path, pictures: Sequence[Drawn]) -> None:
+    """PNG files, and truth.json: name -> side -> pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = {}
+    for number, one in enumerate(pictures):
+        name = f"{number:03d}.png"
+        cv2.imwrite(str(folder / name), one.picture[..., ::-1])
+        truth[name] = {side.value: np.round(pixels, 3).tolist() for side, pixels in one.pixels.items()}
+    (folder / "truth.json").write_text(json.dumps(truth))
+
+
+if __name__ == "__main__":
+    main()
