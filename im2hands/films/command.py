@@ -158,7 +158,11 @@ def _find_hands(settings: Settings, work: Work | None) -> tuple[FindHands, float
     given = keypoint_source(
         settings.keypoints, settings.camera, settings.order, settings.unit, settings.palm, settings.swap_sides
     )
-    return lambda photograph, _, camera: detections_of_hands(given(photograph, camera), camera), noise
+
+    def of_picture(photograph: Photograph, image: np.ndarray, camera) -> list[Detection]:
+        return detections_of_hands(given(photograph, camera, (image.shape[1], image.shape[0])), camera)
+
+    return of_picture, noise
 
 
 def _inputs(path: Path, settings: Settings, film: FilmSettings) -> str:
