@@ -66,5 +66,6 @@ READ_ONLY = {
     "mano": _FITTED,
     "hands.json": _FITTED,
     "table": "the workflow writes it",
+    "film": "im2hands reconstruct writes it for a film",
 }
 """Name of a format that has no writer -> why."""
