@@ -245,12 +245,13 @@ def read_rhd(content: Mapping[Any, Any], path: Path) -> Content:
     hands, refused = {}, {}
     for number, sample in content.items():
         name = f"{number:05d}" if isinstance(number, int) else str(number)
+        where = f"{path}: picture {name}: "
         try:
-            hands[name] = of_both(array_of(sample["xyz"], (42, 3), f"{path}: picture {name}: xyz "), "rhd")
-        except (DataError, KeyError, TypeError) as error:
-            refused[name] = (
-                str(error) if isinstance(error, DataError) else f"{path}: picture {name}: has no xyz; remove it."
-            )
+            if not isinstance(sample, Mapping) or "xyz" not in sample:
+                raise DataError(f"{where}has no xyz; remove it.")
+            hands[name] = of_both(array_of(sample["xyz"], (42, 3), f"{where}xyz "), "rhd")
+        except DataError as error:
+            refused[name] = str(error)
     return _unless_all_refused(Content(hands, unit="m", order="standard", refused=refused))
 
 

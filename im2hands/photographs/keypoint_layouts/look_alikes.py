@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from im2hands.datasets.external_keypoints import SMALLEST_HAND
 from im2hands.datasets.keypoints import LARGEST_HAND
@@ -125,19 +125,17 @@ def _same_wrists(format: str, given: Given) -> str | None:
 
 def wrong_sides(format: str, given: Given, landmarks: bool) -> str | None:
     """Why left and right cannot be what they are called; None if they can. landmarks: hands are relative ones of a detector."""
-    bends = np.array([bend_to_the_back(hand[None], side)[0] for _, side, hand in given])
-    sides = np.array([side.index for _, side, _ in given])
-    known = np.isfinite(bends)
-    if not known.any():
+    of_side = {side: _bends([hand for _, which, hand in given if which is side], side) for side in SIDES}
+    every = np.concatenate(list(of_side.values()))
+    if not every.size:
         return None
-    of_side = {side: bends[known & (sides == side.index)] for side in SIDES}
     wrong = [side for side, found in of_side.items() if found.size and found.mean() > OTHER_SIDE]
     if len(wrong) == 1 and of_side[wrong[0].other].size and of_side[wrong[0].other].mean() < 0:
         return (
             f"the {wrong[0].value} hands bend backwards and the {wrong[0].other.value} ones do not: they are mirror images, as "
             "of networks that flip one side of the picture; negate x of their own coordinates before they are put in place."
         )
-    if bends[known].mean() > OTHER_SIDE:
+    if every.mean() > OTHER_SIDE:
         axis = " (or z points towards the camera instead of away from it)" if landmarks else ""
         other = "" if landmarks else f"; or {_other_cause(format)}"
         return (
@@ -145,6 +143,12 @@ def wrong_sides(format: str, given: Given, landmarks: bool) -> str | None:
             f"swap_sides=True){other}."
         )
     return None
+
+
+def _bends(hands: list[Float[np.ndarray, "21 3"]], side: Side) -> Float[np.ndarray, " known"]:
+    """How far hands bend to the back of their hand, where that is known."""
+    found = bend_to_the_back(np.stack(hands), side) if hands else np.zeros(0)
+    return found[np.isfinite(found)]
 
 
 def _other_cause(format: str) -> str:
@@ -172,7 +176,7 @@ def odd_unit(format: str, stated: str, hand: Float[np.ndarray, "21 3"]) -> str:
     return f"; it may be in {names[likely]}{title}"
 
 
-def looks_like_pixels(hand: Float[np.ndarray, "21 3"]) -> bool:
-    """Whether x and y of a hand (as written) are pixels and the third number is a score, a flag or nothing."""
-    extent = np.ptp(hand, axis=0)
-    return bool(extent[:2].max() > 10 and extent[2] <= 1 and np.abs(hand[:, 2]).max() <= 1)
+def look_like_pixels(hands: Float[np.ndarray, "hands 21 3"]) -> Bool[np.ndarray, " hands"]:
+    """Of which hands (as written) x and y are pixels and the third number is a score, a flag or nothing."""
+    extent = np.ptp(hands, axis=1)
+    return (extent[:, :2].max(axis=1) > 10) & (extent[:, 2] <= 1) & (np.abs(hands[:, :, 2]).max(axis=1) <= 1)

@@ -209,8 +209,9 @@ def _is_right(item: Mapping[str, Any], where: str) -> Side:
 def _wilor_hand(item: Mapping[str, Any], side: Side, where: str) -> tuple[np.ndarray, Landmarks, bool]:
     """Keypoints before the detector's camera, landmarks, and whether x had to be negated."""
     given = item.get("wilor_preds", item)
-    if not isinstance(given, Mapping) or "pred_cam_t_full" not in given:
-        raise DataError(f"{where}the {side.value} hand has no pred_cam_t_full; write the whole result.")
+    for key in ("pred_keypoints_3d", "pred_cam_t_full"):
+        if not isinstance(given, Mapping) or given.get(key) is None:
+            raise DataError(f"{where}the {side.value} hand has no {key}; write the whole result.")
     points = array_of(given["pred_keypoints_3d"], (21, 3), f"{where}pred_keypoints_3d ")
     flipped = side is Side.LEFT and bool(bend_to_the_back(points[None], side)[0] > OTHER_SIDE)
     points = side.mirror_points(points) if flipped else points
