@@ -14,6 +14,7 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.photographs.keypoint_files import read_keypoints
 from im2hands.photographs.keypoint_formats import FORMATS
 from im2hands.photographs.keypoint_layouts.content import nobody
+from im2hands.photographs.keypoint_layouts.headset_files import WEBXR_NAMES
 from im2hands.photographs.keypoint_layouts.layout import STANDARD_JOINTS, Missing
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS, MANO_TIPS
 from im2hands.photographs.keypoint_layouts.writers import READ_ONLY, WRITERS
@@ -170,6 +171,21 @@ def test_bare_arrays_of_a_stated_format(tmp_path, name, one_hand):
     expected = given.copy()
     expected[:, 0] = np.nan if one_hand else expected[:, 0]
     np.testing.assert_allclose(np.stack(list(found.hands.values())), expected, atol=2e-3 if layout.lacks else 1e-9)
+
+
+def test_webxr_by_the_names_of_its_joints(tmp_path):
+    """As a page keeps what its session says: positions under names."""
+    hands = {
+        side.value: {
+            name: {"position": dict(zip("xyzw", [*point.tolist(), 1.0], strict=True)), "radius": 0.01}
+            for name, point in zip(WEBXR_NAMES, LAYOUTS["webxr"].as_written(two_hands(3)[side.index]), strict=True)
+        }
+        for side in SIDES
+    }
+    (tmp_path / "k.json").write_text(json.dumps({"12": hands | {"left": None}}))
+    found = read_keypoints(tmp_path / "k.json")
+    assert found.format == "webxr"
+    np.testing.assert_allclose(found.hands["12"][Side.RIGHT.index], two_hands(3)[Side.RIGHT.index], atol=1e-12)
 
 
 def test_one_hand_that_does_not_say_its_side_is_known_by_its_bend(tmp_path):

@@ -175,6 +175,12 @@ LOOK_ALIKES = {
         "world landmarks alone, whose origin is each hand's own",
     ),
     "MANO's joints without tips": (jsoned(HANDS[:, :16].tolist()), "16 points are the joints of MANO without the tips"),
+    "angles of HOT3D": (
+        jsoned(
+            {"timestamp_ns": 1, "hand_poses": {"0": {"wrist_xform": {}, "joint_angles": [0.0] * 20}}}, "poses.jsonl"
+        ),
+        "joint angles of HOT3D, and no keypoints",
+    ),
     "MANO's mesh": (jsoned(np.zeros((2, 778, 3)).tolist()), "778 points are the vertices of MANO's mesh"),
     "UmeTrack with the palm for ours": (
         jsoned(entry(*UMETRACK_21)),

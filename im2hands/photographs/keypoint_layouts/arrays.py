@@ -10,8 +10,8 @@ import numpy as np
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, nobody, numbers, shape_text
+from im2hands.photographs.keypoint_layouts.headset_files import DUMPS, OTHER_COUNTS, of_layout
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
-from im2hands.photographs.keypoint_layouts.tool_files import DUMPS, OTHER_COUNTS, of_layout
 
 ARRAYS = (*DUMPS, "freihand")
 """Formats in which a bare array may be read if the user says so."""

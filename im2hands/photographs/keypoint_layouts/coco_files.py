@@ -18,8 +18,8 @@ from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import Content, numbers
+from im2hands.photographs.keypoint_layouts.headset_files import OTHER_COUNTS
 from im2hands.photographs.keypoint_layouts.table import TIPS_FIRST, WRIST_THEN_TIPS
-from im2hands.photographs.keypoint_layouts.tool_files import OTHER_COUNTS
 from im2hands.photographs.landmark_files import require_pixels, size_of
 from im2hands.photographs.pixel_files import FIRST_OF_HANDS, one_person
 from im2hands.photographs.plausible_hands import mean_bones

@@ -9,7 +9,7 @@ import numpy as np
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import Content, pair
-from im2hands.photographs.keypoint_layouts.tool_files import DUMPS
+from im2hands.photographs.keypoint_layouts.headset_files import DUMPS
 from im2hands.photographs.landmark_files import PictureLandmarks
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
 
