@@ -285,6 +285,7 @@ FILES = {
 """Name -> format; the first one that recognises a path reads it."""
 DOCUMENTS = {
     "freihand": DocumentFormat(dataset_files.is_freihand, dataset_files.read_freihand),
+    "ho3d": DocumentFormat(dataset_files.is_ho3d_frame, lambda _, path: dataset_files.read_ho3d(path)),
     "assemblyhands": DocumentFormat(dataset_files.is_assemblyhands, dataset_files.read_assemblyhands),
     "coco": DocumentFormat(is_coco, read_coco),
     "rhd": DocumentFormat(dataset_files.is_rhd, dataset_files.read_rhd),

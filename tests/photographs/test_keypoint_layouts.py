@@ -11,6 +11,7 @@ import pytest
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import JointOrder
 from im2hands.hands.sides import SIDES, Side
+from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_files import read_keypoints
 from im2hands.photographs.keypoint_formats import FORMATS
 from im2hands.photographs.keypoint_layouts.content import nobody
@@ -198,6 +199,14 @@ def test_one_hand_that_does_not_say_its_side_is_known_by_its_bend(tmp_path):
         (folder / "meta.yml").unlink()
         found = read_keypoints(folder)
         np.testing.assert_allclose(found.hands["color_000000"], both, atol=1e-6)
+
+
+def test_a_side_that_the_file_contradicts_is_refused(tmp_path):
+    """FreiHAND's hands are right ones, whatever the user says."""
+    path = written(tmp_path, "freihand", pictures("freihand"))
+    assert read_keypoints(path, side="right").pictures == ["00000000", "00000001"]
+    with pytest.raises(DataError, match="says the sides of its hands itself"):
+        read_keypoints(path, side="left")
 
 
 def test_json_in_other_containers(tmp_path):

@@ -62,12 +62,15 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, (list, np.ndarray)) else -1
 
 
+def is_ho3d_frame(content: Any, path: Path) -> bool:
+    """An annotation of a frame."""
+    return isinstance(content, Mapping) and bool(set(HO3D_KEYS) & set(content))
+
+
 def is_ho3d(path: Path) -> bool:
-    """A pickle, or a folder of pickles, named by numbers as those of HO-3D."""
-    one = next((file for file in sorted(path.iterdir()) if file.suffix in PICKLES), None) if path.is_dir() else path
-    if one is None or one.suffix not in PICKLES or (path.is_dir() and not one.stem.isdigit()):
-        return False
-    return path.is_dir() or one.stem.isdigit()
+    """A folder of pickles that are named by numbers, as HO-3D's are."""
+    names = sorted(file for file in path.iterdir() if file.suffix in PICKLES) if path.is_dir() else []
+    return bool(names) and names[0].stem.isdigit()
 
 
 def read_ho3d(path: Path) -> Content:

@@ -32,6 +32,10 @@ NO_HAND = 0.62
 """Spread of bone lengths that hands do not reach even with errors of 3 cm."""
 ANY_ORDER = ("json", "array", "ply", "h2o", "arctic")
 """Formats of which the order is recognised, so that it cannot be wrong."""
+MIRRORED = 2 * OTHER_SIDE
+"""Bend towards the back of one side's hands that no poor detector has, so that they are mirror images."""
+MANY = 5
+"""Hands of a side from where on a detector's relative points, whose depth is weak, may show that."""
 TOGETHER = 1e-3
 """Metres: no two wrists are closer."""
 FLAT = 1e-9
@@ -56,8 +60,8 @@ def wrong_order(format: str, given: Given) -> str | None:
         if spreads[best] < ODD_BONES and spread > CLEARLY * spreads[best]:
             usual = next(name for name, places in ORDERS.items() if places == own)
             return (
-                f"its joints are in another order than those of {layout.title}: they are {best}, not {usual}; write them in "
-                "the order of the format, or as `json` with their `order`."
+                f"its joints are in another order than those of {layout.title}: they are {best}, not {usual}; bring them "
+                "into the order of the format."
             )
     if spread > NO_HAND:
         body = ", or are they OpenPose's BODY_25, a body?" if layout.points == 25 else "?"
@@ -129,7 +133,8 @@ def wrong_sides(format: str, given: Given, landmarks: bool) -> str | None:
     every = np.concatenate(list(of_side.values()))
     if not every.size:
         return None
-    wrong = [side for side, found in of_side.items() if found.size and found.mean() > OTHER_SIDE]
+    needed = MANY if landmarks else 1
+    wrong = [side for side, found in of_side.items() if found.size >= needed and found.mean() > MIRRORED]
     if len(wrong) == 1 and of_side[wrong[0].other].size and of_side[wrong[0].other].mean() < 0:
         return (
             f"the {wrong[0].value} hands bend backwards and the {wrong[0].other.value} ones do not: they are mirror images, as "
