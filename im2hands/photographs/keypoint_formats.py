@@ -200,7 +200,7 @@ def _row_name(entry: dict[str, Any]) -> str | None:
 def _unknown(path: Path) -> DataError:
     return DataError(
         f"{path}: not a known keypoint file; expected an object with left and right (21 x 3 numbers or null) or with "
-        "hands (landmarks), or one of these per picture name."
+        "hands (landmarks), or one of these per picture name; docs/keypoint-formats.md has all the others."
     )
 
 

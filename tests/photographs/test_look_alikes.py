@@ -169,6 +169,10 @@ LOOK_ALIKES = {
         "x and y look like pixels, and z is 0 everywhere",
     ),
     "a body without hands": (jsoned(coco(17)), "17 keypoints are the body's joints of COCO; hands have 21, 42"),
+    "a list of whole bodies": (
+        jsoned(np.zeros((2, 133, 2)).tolist()),
+        "133 points are a body's: write them as instances",
+    ),
     "MediaPipe's body": (jsoned(mediapipe(33)), "are 33 points: the body's landmarks of MediaPipe Pose"),
     "world landmarks alone": (
         jsoned({"handedness": [["Right"]], "hand_world_landmarks": [WRISTS[RIGHT].tolist()]}),
