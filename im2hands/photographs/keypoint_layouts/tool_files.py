@@ -32,7 +32,7 @@ from im2hands.photographs.keypoint_layouts.dataset_files import first_line
 from im2hands.photographs.keypoint_layouts.headset_files import OTHER_COUNTS
 from im2hands.photographs.keypoint_layouts.mano_parameters import HandParameters, hand_parameters
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
-from im2hands.photographs.landmark_files import PictureLandmarks, size_of
+from im2hands.photographs.landmark_files import PictureLandmarks, require_finite, size_of
 from im2hands.photographs.landmarks import Landmarks
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
 
@@ -73,6 +73,8 @@ def of_mediapipe(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     for number, side in enumerate(sides):
         places = _marks(seen[number], f"{where}{side.value} hand: landmarks ")
         relative = None if world is None else _marks(world[number], f"{where}{side.value} hand: world landmarks ")
+        if relative is not None:
+            require_finite(relative, f"{where}{side.value} hand: the world landmarks")
         hands[side] = Landmarks(places[:, :2], relative)
     most = max(float(np.abs(one.pixels).max()) for one in hands.values())
     if most > 5:
@@ -148,6 +150,7 @@ def _wilor_hand(item: Mapping[str, Any], side: Side, where: str) -> tuple[np.nda
         if not isinstance(given, Mapping) or given.get(key) is None:
             raise DataError(f"{where}the {side.value} hand has no {key}; write the whole result.")
     points = array_of(given["pred_keypoints_3d"], (21, 3), f"{where}pred_keypoints_3d ")
+    require_finite(points, f"{where}pred_keypoints_3d")
     flipped = side is Side.LEFT and bool(bend_to_the_back(points[None], side)[0] > OTHER_SIDE)
     points = side.mirror_points(points) if flipped else points
     pixels = given.get("pred_keypoints_2d")
@@ -214,6 +217,8 @@ def read_mhr70(content: Any, path: Path) -> Content:
                 hands[name] = stated
                 continue
             seen = of_both(array_of(pixels, (70, 2), f"{where}pred_keypoints_2d "), "mhr70")
+            for side in known:
+                require_finite(both[side.index], f"{where}pred_keypoints_3d")
             marks = {side: Landmarks(seen[side.index], both[side.index]) for side in known}
             landmarks[name] = PictureLandmarks(marks, None, "camera", stated=stated)
         except DataError as error:
