@@ -22,6 +22,7 @@ from im2hands.io.errors import DataError
 from im2hands.photographs.cameras import AUTO, camera_source
 from im2hands.photographs.files import Photograph
 from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
+from im2hands.photographs.keypoint_formats import of_picture
 from im2hands.photographs.keypoint_layouts.content import Hands, nobody
 from im2hands.photographs.keypoint_layouts.mano_files import hand_models_of
 from im2hands.photographs.keypoint_layouts.space_writers import there
@@ -71,11 +72,9 @@ def convert_keypoints(
         hand_models=hand_models_of(settings.hand_model),
     )
     refused = dict(found.refused)
-    given = (
-        _in_space(found, settings, refused)
-        if writer.needs == "space"
-        else _in_pictures(found, writer, settings, refused)
-    )
+    _check_camera(found, settings, writer)
+    convert = _in_space if writer.needs == "space" else _in_pictures
+    given = convert(found, settings, refused)
     given = {name: one for name, one in ((name, _only(one, settings.only)) for name, one in given.items()) if _any(one)}
     if not given:
         raise DataError(
@@ -143,77 +142,88 @@ def _move(place: Path, target: Path) -> None:
             shutil.copyfile(place, temporary)
 
 
-def _camera(name: str, picture: PictureLandmarks | None, settings: Conversion) -> Camera | None:
-    """The camera of a picture, if the user gives one. Raises DataError for `auto`, or a focal length without a size."""
+def _camera(name: str, size: tuple[int, int] | None, settings: Conversion) -> Camera | None:
+    """The user's camera of a picture, if there is one. size: width and height of the picture, if known."""
     if settings.camera is None:
         return None
-    if settings.camera == AUTO:
-        raise DataError("--camera auto needs pictures; give focal=<pixels> with --size, or a camera file.")
-    size = settings.size or (picture.size if picture is not None else None)
-    if size is None and settings.camera.startswith("focal="):
-        raise DataError(f"--camera {settings.camera}: give the size of the pictures too, as in --size 1920,1080.")
-    width, height = size or (1, 1)
+    width, height = settings.size or size or (1, 1)
     photograph = Photograph(Path(name).stem, Path(name), lambda: np.zeros((height, width, 3), np.uint8))
     return camera_source(settings.camera)(photograph, (height, width))
+
+
+def _check_camera(found: KeypointFile, settings: Conversion, writer: Writer) -> None:
+    """Raises DataError if the camera that the conversion needs is missing, or lacks the size of the pictures."""
+    if settings.camera is None:
+        if writer.needs == "pixels" and found.hands:
+            raise DataError(
+                f"--to {settings.to}: is about pixels, and {found.path} has none; give the --camera that sees them."
+            )
+        if writer.needs != "pixels" and any(one.stated is None for one in found.landmarks.values()):
+            raise DataError(
+                f"{found.path}: has pixels and no place in space, which {settings.to} needs; give the --camera of the pictures."
+            )
+    elif settings.camera == AUTO:
+        raise DataError("--camera auto needs pictures; give focal=<pixels> with --size, or a camera file.")
+    elif settings.camera.startswith("focal=") and settings.size is None and _without_size(found):
+        raise DataError(f"--camera {settings.camera}: give the size of the pictures too, as in --size 1920,1080.")
+
+
+def _without_size(found: KeypointFile) -> bool:
+    return bool(found.hands) or any(one.size is None for one in found.landmarks.values())
 
 
 def _in_space(found: KeypointFile, settings: Conversion, refused: dict[str, str]) -> dict[str, Hands]:
     """Hands in metres. Pixels are placed with the user's camera, or as their detector placed them."""
     hands = dict(found.hands)
     for name, picture in found.landmarks.items():
-        camera = _camera(name, picture, settings)
-        if camera is None and picture.stated is None:
-            raise DataError(
-                f"{found.path}: has pixels and no place in space, which {settings.to} needs; give the --camera of the pictures."
-            )
         try:
+            camera = _camera(name, picture.size, settings)
             hands[name] = picture.stated if camera is None else picture.placed(camera, settings.size).keypoints
         except DataError as error:
-            refused[name] = f"{found.path}: picture {name}: {error}"
+            refused[name] = _about(found, name, error)
     return {name: hands[name] for name in found.pictures if name in hands}
 
 
-def _in_pictures(
-    found: KeypointFile, writer: Writer, settings: Conversion, refused: dict[str, str]
-) -> dict[str, PictureLandmarks]:
+def _in_pictures(found: KeypointFile, settings: Conversion, refused: dict[str, str]) -> dict[str, PictureLandmarks]:
     """Landmarks; hands in space are seen by the user's camera."""
     made: dict[str, PictureLandmarks] = {}
     for name in found.pictures:
         picture = found.landmarks.get(name)
         try:
             if picture is not None:
-                made[name] = (
-                    picture if settings.to == "mediapipe" and picture.normalised else picture.in_pixels(settings.size)
-                )
-                made[name] = replace(made[name], size=made[name].size or settings.size)
+                seen = picture.in_pixels(settings.size)
+                made[name] = _placed(replace(seen, size=seen.size or settings.size), name, settings)
             elif name in found.hands:
-                made[name] = _seen(found, name, writer, settings)
+                made[name] = _seen(found.hands[name], _camera(name, None, settings), settings)
         except DataError as error:
-            if "picture" not in str(error) and "--" in str(error):
-                raise
-            refused[name] = f"{found.path}: picture {name}: {error}"
+            refused[name] = _about(found, name, error)
     return made
 
 
-def _seen(found: KeypointFile, name: str, writer: Writer, settings: Conversion) -> PictureLandmarks:
-    camera, both = _camera(name, None, settings), found.hands[name]
-    if camera is None and writer.needs == "pixels":
-        raise DataError(
-            f"--to {settings.to}: is about pixels, and {found.path} has none; give the --camera that sees them."
-        )
-    size = settings.size
-    if camera is None:
-        nowhere = np.full((21, 2), np.nan)
-        marks = {side: Landmarks(nowhere, both[side.index]) for side in SIDES if there(both[side.index])}
-        return PictureLandmarks(marks, None, "camera", size, stated=both)
-    before = camera.to_camera(both)
-    marks = {
-        side: Landmarks(camera.project(both[side.index]), before[side.index])
-        for side in SIDES
-        if there(both[side.index])
-    }
-    palm = float(np.mean([palm_size(one.relative) for one in marks.values()])) if marks else 0.0
-    return PictureLandmarks(marks, palm if PALMS[0] <= palm <= PALMS[1] else None, "camera", size, stated=before)
+def _placed(picture: PictureLandmarks, name: str, settings: Conversion) -> PictureLandmarks:
+    """Landmarks with their place before the user's camera, if the new format has it and they have none."""
+    camera = None if WRITERS[settings.to].needs == "pixels" else _camera(name, picture.size, settings)
+    if camera is None or picture.stated is not None:
+        return picture
+    return replace(picture, stated=camera.to_camera(picture.placed(camera, settings.size).keypoints))
+
+
+def _about(found: KeypointFile, name: str, error: DataError) -> str:
+    text = str(error)
+    return text if found.path in text else f"{found.path}: {of_picture(name)}{text}"
+
+
+def _seen(both: Hands, camera: Camera | None, settings: Conversion) -> PictureLandmarks:
+    """Hands in space as a detector has them: with pixels if there is a camera, and in its frame."""
+    before = both if camera is None else camera.to_camera(both)
+    marks = {}
+    for side in SIDES:
+        if there(both[side.index]):
+            pixels = np.full((21, 2), np.nan) if camera is None else camera.project(both[side.index])
+            marks[side] = Landmarks(pixels, before[side.index])
+    palm = float(np.mean([palm_size(before[side.index]) for side in marks])) if marks else 0.0
+    known = palm if camera is not None and PALMS[0] <= palm <= PALMS[1] else None
+    return PictureLandmarks(marks, known, "camera", settings.size, stated=before)
 
 
 def _sides(one: Hands | PictureLandmarks) -> list[Side]:

@@ -24,7 +24,7 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_formats import ALL_ORDERS, FORMATS, UNNAMED, Hands, of_picture, read_content
 from im2hands.photographs.keypoint_layouts.look_alikes import (
-    looks_like_pixels,
+    look_like_pixels,
     odd_unit,
     wrong_axes,
     wrong_order,
@@ -62,6 +62,12 @@ class KeypointFile:
     def of(self, name: str) -> Hands | PictureLandmarks:
         """What the file says of a picture that is not refused."""
         return self.hands[name] if name in self.hands else self.landmarks[name]
+
+    def in_space(self) -> KeypointFile:
+        """The same with hands in space where the detector itself places them, in place of landmarks."""
+        stated = {name: one.stated for name, one in self.landmarks.items() if one.stated is not None}
+        others = {name: one for name, one in self.landmarks.items() if one.stated is None}
+        return replace(self, hands={**self.hands, **stated}, landmarks=others)
 
     def keypoints(
         self,
@@ -218,8 +224,9 @@ def _in_metres(found: KeypointFile, unit: str | None) -> KeypointFile:
     if not given:
         return found
     stated = unit or found.unit
-    if any(looks_like_pixels(hand) for *_, hand in given):
-        name, side, hand = next(one for one in given if looks_like_pixels(one[2]))
+    pixels = np.flatnonzero(look_like_pixels(np.stack([hand for *_, hand in given])))
+    if pixels.size:
+        name, side, hand = given[pixels[0]]
         raise DataError(
             f"{found.path}: {of_picture(name)}{side.value} hand{odd_unit(found.format, stated, hand).replace(';', ':', 1)}."
         )

@@ -38,7 +38,7 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.io.tables import file_card
 from im2hands.photographs.film_table import FilmTable, is_film_table
-from im2hands.photographs.keypoint_layouts import dataset_files, tool_files
+from im2hands.photographs.keypoint_layouts import dataset_files, headset_files, tool_files
 from im2hands.photographs.keypoint_layouts.arrays import read_array
 from im2hands.photographs.keypoint_layouts.coco_files import is_coco, read_coco
 from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, Hands
@@ -157,7 +157,7 @@ def _read_entries(path: Path, content: Any) -> tuple[str, Content]:
         raise DataError(f"{path}: its entries have different formats, orders or units; write one file for each.")
     ((kind, unit, order),) = kinds
     said = {name: str(error) for name, error in refused.items()}
-    notes = (tool_files.ESTIMATED,) if kind == "hot3d" else ()
+    notes = (headset_files.ESTIMATED,) if kind == "hot3d" else ()
     return kind, Content(hands, landmarks, unit, order, said, parameters, notes=notes)
 
 
@@ -166,7 +166,7 @@ def _format_of(entry: Mapping[str, Any]) -> tuple[str, EntryFormat]:
     kind, one = next((kind, one) for kind, one in ENTRIES.items() if one.recognises(entry))
     if one is not ENTRIES["points"]:
         return kind, one
-    name = tool_files.dump_layout(entry)
+    name = headset_files.dump_layout(entry)
     return name, replace(one, unit=LAYOUTS[name].read_unit)
 
 
@@ -202,7 +202,7 @@ def _row_name(entry: dict[str, Any]) -> str | None:
 def _unknown(path: Path) -> DataError:
     return DataError(
         f"{path}: not a known keypoint file; expected an object with left and right (21 x 3 numbers or null) or with "
-        "hands (landmarks), or one of these per picture name."
+        "hands (landmarks), or one of these per picture name; docs/keypoint-formats.md has all the others."
     )
 
 
@@ -295,6 +295,7 @@ FILES = {
 """Name -> format; the first one that recognises a path reads it."""
 DOCUMENTS = {
     "freihand": DocumentFormat(dataset_files.is_freihand, dataset_files.read_freihand),
+    "ho3d": DocumentFormat(dataset_files.is_ho3d_frame, lambda _, path: dataset_files.read_ho3d(path)),
     "assemblyhands": DocumentFormat(dataset_files.is_assemblyhands, dataset_files.read_assemblyhands),
     "coco": DocumentFormat(is_coco, read_coco),
     "rhd": DocumentFormat(dataset_files.is_rhd, dataset_files.read_rhd),
@@ -302,6 +303,7 @@ DOCUMENTS = {
     "wilor": DocumentFormat(tool_files.is_wilor, tool_files.read_wilor),
     "hands.json": DocumentFormat(tool_files.is_hands_json, tool_files.read_hands_json),
     "mhr70": DocumentFormat(tool_files.is_mhr70, tool_files.read_mhr70),
+    "hot3d": DocumentFormat(headset_files.is_trajectory, headset_files.refuse_trajectory),
     "mano": DocumentFormat(is_mano_frames, read_mano_frames),
 }
 """Name -> format; the first one that recognises the content of a file reads it."""
@@ -312,8 +314,8 @@ ENTRIES = {
     "landmarks": EntryFormat(is_landmarks, landmarks_of, "m", "standard"),
     "interhand": EntryFormat(lambda entry: "world_coord" in entry, _annotated, "m", "standard"),
     "mano": EntryFormat(is_mano_entry, read_mano_entry, "m", "standard"),
-    "points": EntryFormat(tool_files.is_dump, tool_files.read_dump, order="standard"),
+    "points": EntryFormat(headset_files.is_dump, headset_files.read_dump, order="standard"),
     "json": EntryFormat(lambda entry: {"left", "right"} <= set(entry), _left_and_right),
 }
 """Name -> format; the first one that recognises an object reads it."""
-FORMATS = tuple(sorted({*FILES, *DOCUMENTS, *ENTRIES, *tool_files.DUMPS, "array"} - {"points"}))
+FORMATS = tuple(sorted({*FILES, *DOCUMENTS, *ENTRIES, *headset_files.DUMPS, "array"} - {"points"}))

@@ -72,7 +72,7 @@ def _metric_keypoints(settings: Settings) -> KeypointFile:
         order=settings.order,
         swap_sides=settings.swap_sides,
         hand_models=hand_models_of(settings.hand_model),
-    )
+    ).in_space()
     if found.landmarks:
         raise DataError(f"{found.path}: pixels need the camera of their picture; give the pictures too.")
     return found

@@ -27,6 +27,8 @@ PALMS = (0.04, 0.15)
 LARGEST_NORMALISED = 2.0
 """Pixels of which none is beyond this are shares of the picture's sides."""
 LARGEST_SIDE = 100_000
+FARTHEST_RELATIVE = 1e6
+"""Of relative points in any unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
         raise DataError(f"{where}axes must be one of {', '.join(get_args(Axes))}, not {axes!r}.")
     found: dict[Side, Landmarks] = {}
     for number, hand in enumerate(entry["hands"]):
-        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or "pixels" not in hand:
+        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or hand.get("pixels") is None:
             raise DataError(
                 f"{where}hand {number} must have side (left or right), pixels and, where it is known, relative."
             )
@@ -135,10 +137,8 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
             for key, shape in SHAPES.items()
             if hand.get(key) is not None
         }
-        if not np.isfinite(numbers.get("relative", 0.0)).all():
-            raise DataError(
-                f"{where}{side.value} hand: relative contains numbers that are not finite; leave the hand out."
-            )
+        if "relative" in numbers:
+            require_finite(numbers["relative"], f"{where}{side.value} hand: relative")
         found[side] = Landmarks(**numbers)
     if not found:
         raise DataError(f"{where}there is no hand; leave the picture out.")
@@ -158,6 +158,12 @@ def size_of(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     if len(sides) != 2 or len(size) != 2:
         raise DataError(f"{where}size must be the width and height of the picture in pixels, not {str(size)[:40]}.")
     return sides[0], sides[1]
+
+
+def require_finite(relative: Float[np.ndarray, "joints 3"], name: str) -> None:
+    """Raises DataError for relative points that are missing or beyond every unit. name: start of the message."""
+    if not np.isfinite(relative).all() or np.abs(relative).max() > FARTHEST_RELATIVE:
+        raise DataError(f"{name} contains numbers that are not finite; leave the hand out.")
 
 
 def require_pixels(pixels: Float[np.ndarray, "*joints 2"], where: str, remedy: str) -> None:

@@ -103,13 +103,21 @@ def of_people(entry: Mapping[str, Any], where: str) -> PictureLandmarks | None:
 
 def of_instances(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     """The hands of one picture of a whole-body detector. Raises DataError as `of_people`, and if nobody's hands are seen."""
-    if len(entry["instances"]) == 1 and len(entry["instances"][0].get("keypoints", ())) == 21:
+    if len(entry["instances"]) == 1 and is_instance(entry["instances"][0]) and np.shape(_points(entry)) == (21, 2):
         return _hand_alone(entry["instances"][0], where)
     people = [dict(_body_hands(instance, where)) for instance in entry["instances"]]
     found = one_person(people, where)
     if found is None:
         raise DataError(f"{where}nobody has a hand with at least {FEWEST} joints; leave the picture out.")
     return found
+
+
+def _points(entry: Mapping[str, Any]) -> np.ndarray:
+    """Keypoints of the only instance, nothing where they are no numbers."""
+    try:
+        return number_array(entry["instances"][0]["keypoints"])
+    except ValueError:
+        return np.zeros(0)
 
 
 def is_instance(entry: Any) -> bool:

@@ -68,7 +68,7 @@ def bend_to_the_back(hands: Hands, side: Side) -> Float[np.ndarray, " hands"]:
 
 
 def _odd_bones(hands: Hands) -> Float[np.ndarray, " hands"]:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.nan_to_num(np.log(_bones(hands) / mean_bones()).std(axis=1), nan=np.inf)
 
 

@@ -105,6 +105,27 @@ def test_the_command(tmp_path, source):
     assert "note: read with the built-in hand" in done.output
 
 
+def test_pixels_are_placed_before_the_camera_for_a_format_that_has_them_there(tmp_path, source):
+    """Pixels and relative points become WiLoR's with the user's camera."""
+    convert(source, tmp_path / "seen.json", "landmarks", camera="focal=900", size=(640, 480))
+    with pytest.raises(DataError, match="has pixels and no place in space, which wilor needs"):
+        convert(tmp_path / "seen.json", tmp_path / "wilor.json", "wilor")
+    convert(tmp_path / "seen.json", tmp_path / "wilor.json", "wilor", camera="focal=900")
+    for name, picture in read_keypoints(tmp_path / "wilor.json").landmarks.items():
+        np.testing.assert_allclose(picture.stated, PICTURES[name], atol=1e-5)
+
+
+def test_pictures_in_folders_stay_in_the_new_one(tmp_path, source):
+    """A name like a path, even one that leads out of the folder, becomes a plain file name."""
+    entries = json.loads(source.read_text())
+    source.write_text(json.dumps({"../../a/0.jpg": entries["0.jpg"], "b/1.jpg": entries["1.jpg"]}))
+    said = convert(source, tmp_path / "deep/er/ply", "ply")
+    names = sorted(path.name for path in (tmp_path / "deep/er/ply").iterdir())
+    assert names == [f"{name}_{side.value}.ply" for name in ("a_0.jpg", "b_1.jpg") for side in SIDES]
+    assert "lost: the names of the pictures; they are called a_0.jpg, b_1.jpg, in this order" in said
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize(
     ("target", "settings", "sentence"),
     [

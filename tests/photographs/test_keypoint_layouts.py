@@ -11,9 +11,11 @@ import pytest
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import JointOrder
 from im2hands.hands.sides import SIDES, Side
+from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_files import read_keypoints
 from im2hands.photographs.keypoint_formats import FORMATS
 from im2hands.photographs.keypoint_layouts.content import nobody
+from im2hands.photographs.keypoint_layouts.headset_files import WEBXR_NAMES
 from im2hands.photographs.keypoint_layouts.layout import STANDARD_JOINTS, Missing
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS, MANO_TIPS
 from im2hands.photographs.keypoint_layouts.writers import READ_ONLY, WRITERS
@@ -135,7 +137,8 @@ def test_what_detectors_see_comes_back(tmp_path, name):
 
 def test_every_format_is_in_the_table_and_has_a_writer():
     """A format without a layout, or one that nothing writes, would not be tested above."""
-    assert set(FORMATS) == set(LAYOUTS) | {"table", "film"}  # our own tables
+    assert set(LAYOUTS) <= set(FORMATS)
+    assert set(FORMATS) - set(LAYOUTS) <= set(READ_ONLY)
     assert set(FORMATS) == set(WRITERS) - {"openpose-3d"} | set(READ_ONLY)
 
 
@@ -172,6 +175,21 @@ def test_bare_arrays_of_a_stated_format(tmp_path, name, one_hand):
     np.testing.assert_allclose(np.stack(list(found.hands.values())), expected, atol=2e-3 if layout.lacks else 1e-9)
 
 
+def test_webxr_by_the_names_of_its_joints(tmp_path):
+    """As a page keeps what its session says: positions under names."""
+    hands = {
+        side.value: {
+            name: {"position": dict(zip("xyzw", [*point.tolist(), 1.0], strict=True)), "radius": 0.01}
+            for name, point in zip(WEBXR_NAMES, LAYOUTS["webxr"].as_written(two_hands(3)[side.index]), strict=True)
+        }
+        for side in SIDES
+    }
+    (tmp_path / "k.json").write_text(json.dumps({"12": hands | {"left": None}}))
+    found = read_keypoints(tmp_path / "k.json")
+    assert found.format == "webxr"
+    np.testing.assert_allclose(found.hands["12"][Side.RIGHT.index], two_hands(3)[Side.RIGHT.index], atol=1e-12)
+
+
 def test_one_hand_that_does_not_say_its_side_is_known_by_its_bend(tmp_path):
     """DexYCB without the description of its sequence."""
     for side in SIDES:
@@ -181,6 +199,14 @@ def test_one_hand_that_does_not_say_its_side_is_known_by_its_bend(tmp_path):
         (folder / "meta.yml").unlink()
         found = read_keypoints(folder)
         np.testing.assert_allclose(found.hands["color_000000"], both, atol=1e-6)
+
+
+def test_a_side_that_the_file_contradicts_is_refused(tmp_path):
+    """FreiHAND's hands are right ones, whatever the user says."""
+    path = written(tmp_path, "freihand", pictures("freihand"))
+    assert read_keypoints(path, side="right").pictures == ["00000000", "00000001"]
+    with pytest.raises(DataError, match="says the sides of its hands itself"):
+        read_keypoints(path, side="left")
 
 
 def test_json_in_other_containers(tmp_path):

@@ -96,8 +96,10 @@ def test_wilor_with_and_without_pixels(tmp_path, mirrored, pixels):
     found = read_keypoints(tmp_path / "k.pkl")
     assert found.format == "wilor" and ("x was negated" in " ".join(found.notes)) == mirrored
     assert "picture b.jpg: there is no hand" in found.refused["b.jpg"]
-    stated = found.landmarks["a.jpg"].stated if pixels else found.hands["a.jpg"]
-    np.testing.assert_allclose(stated, HANDS, atol=1e-6)
+    assert bool(found.landmarks) == pixels
+    alone = found.in_space()
+    assert not alone.landmarks
+    np.testing.assert_allclose(alone.hands["a.jpg"], HANDS, atol=1e-6)
 
 
 def coco(annotations: list[dict], names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> dict:

@@ -169,12 +169,22 @@ LOOK_ALIKES = {
         "x and y look like pixels, and z is 0 everywhere",
     ),
     "a body without hands": (jsoned(coco(17)), "17 keypoints are the body's joints of COCO; hands have 21, 42"),
+    "a list of whole bodies": (
+        jsoned(np.zeros((2, 133, 2)).tolist()),
+        "133 points are a body's: write them as instances",
+    ),
     "MediaPipe's body": (jsoned(mediapipe(33)), "are 33 points: the body's landmarks of MediaPipe Pose"),
     "world landmarks alone": (
         jsoned({"handedness": [["Right"]], "hand_world_landmarks": [WRISTS[RIGHT].tolist()]}),
         "world landmarks alone, whose origin is each hand's own",
     ),
     "MANO's joints without tips": (jsoned(HANDS[:, :16].tolist()), "16 points are the joints of MANO without the tips"),
+    "angles of HOT3D": (
+        jsoned(
+            {"timestamp_ns": 1, "hand_poses": {"0": {"wrist_xform": {}, "joint_angles": [0.0] * 20}}}, "poses.jsonl"
+        ),
+        "joint angles of HOT3D, and no keypoints",
+    ),
     "MANO's mesh": (jsoned(np.zeros((2, 778, 3)).tolist()), "778 points are the vertices of MANO's mesh"),
     "UmeTrack with the palm for ours": (
         jsoned(entry(*UMETRACK_21)),

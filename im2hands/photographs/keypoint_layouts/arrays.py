@@ -10,8 +10,9 @@ import numpy as np
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, nobody, numbers, shape_text
+from im2hands.photographs.keypoint_layouts.headset_files import DUMPS, OTHER_COUNTS, of_layout
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
-from im2hands.photographs.keypoint_layouts.tool_files import DUMPS, OTHER_COUNTS, of_layout
+from im2hands.photographs.pixel_files import FIRST_OF_HANDS
 
 ARRAYS = (*DUMPS, "freihand")
 """Formats in which a bare array may be read if the user says so."""
@@ -42,9 +43,13 @@ def read_array(path: Path, content: Any, wanted: str | None = None, side: Side |
 def _remedy(found: np.ndarray) -> str:
     if found.ndim < 2:
         return ""
+    count = found.shape[-2]
+    if count in FIRST_OF_HANDS:
+        return (
+            f"; {count} points are a body's: write them as instances with keypoints and keypoint_scores (`wholebody`)"
+        )
     if found.shape[-1] == 2:
         return "; with pixels alone, write `landmarks`"
-    count = found.shape[-2]
     formats = [name for name in ARRAYS if LAYOUTS[name].points == count]
     if count in OTHER_COUNTS:
         return f"; {count} points are {OTHER_COUNTS[count]}"

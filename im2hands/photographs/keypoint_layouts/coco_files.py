@@ -18,9 +18,9 @@ from im2hands.hands.joints import PARENTS
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import Content, numbers
+from im2hands.photographs.keypoint_layouts.headset_files import OTHER_COUNTS
 from im2hands.photographs.keypoint_layouts.table import TIPS_FIRST, WRIST_THEN_TIPS
-from im2hands.photographs.keypoint_layouts.tool_files import OTHER_COUNTS
-from im2hands.photographs.landmark_files import require_pixels
+from im2hands.photographs.landmark_files import require_pixels, size_of
 from im2hands.photographs.pixel_files import FIRST_OF_HANDS, one_person
 from im2hands.photographs.plausible_hands import mean_bones
 
@@ -51,7 +51,7 @@ def read_coco(content: Any, path: Path) -> Content:
     """Pixels of each picture. Raises DataError if no picture can be used."""
     annotations = content if isinstance(content, list) else content["annotations"]
     images = [] if isinstance(content, list) else content["images"]
-    named = {one["id"]: one for one in images if isinstance(one, Mapping) and "id" in one}
+    named = {str(one["id"]): one for one in images if isinstance(one, Mapping) and "id" in one}
     people: dict[str, list[dict[Side, Pixels]]] = {}
     sizes: dict[str, tuple[int, int] | None] = {}
     refused: dict[str, str] = {}
@@ -60,16 +60,19 @@ def read_coco(content: Any, path: Path) -> Content:
     for annotation in annotations:
         if not isinstance(annotation, Mapping) or not _has_keypoints(annotation):
             continue
-        image = named.get(annotation.get("image_id"), {})
+        image = named.get(str(annotation.get("image_id")), {})
         name = str(image.get("file_name", annotation.get("image_id")))
         where = f"{path}: picture {name}: "
         try:
             hands, known = _hands(annotation, where, order)
+            sizes[name] = _size(image, where)
         except DataError as error:
             refused[name] = str(error)
             continue
         unknown |= set() if known else {name}
-        sizes[name] = (image["width"], image["height"]) if {"width", "height"} <= set(image) else None
+        sizes[name] = (
+            size_of({"size": [image["width"], image["height"]]}, where) if {"width", "height"} <= set(image) else None
+        )
         before = people.setdefault(name, [])
         if len(hands) == 1 and before and not set(hands) & set(before[-1]) and _is_one_hand(annotation):
             before[-1].update(hands)
@@ -89,6 +92,10 @@ def read_coco(content: Any, path: Path) -> Content:
     if not landmarks:
         raise DataError(next(iter(refused.values()), f"{path}: no picture has a hand with enough keypoints."))
     return Content({}, landmarks, "m", "standard", refused)
+
+
+def _size(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    return size_of({"size": [image["width"], image["height"]]}, where) if {"width", "height"} <= set(image) else None
 
 
 def _is_one_hand(annotation: Mapping[str, Any]) -> bool:

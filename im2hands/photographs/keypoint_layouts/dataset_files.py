@@ -62,12 +62,15 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, (list, np.ndarray)) else -1
 
 
+def is_ho3d_frame(content: Any, path: Path) -> bool:
+    """An annotation of a frame."""
+    return isinstance(content, Mapping) and bool(set(HO3D_KEYS) & set(content))
+
+
 def is_ho3d(path: Path) -> bool:
-    """A pickle, or a folder of pickles, named by numbers as those of HO-3D."""
-    one = next((file for file in sorted(path.iterdir()) if file.suffix in PICKLES), None) if path.is_dir() else path
-    if one is None or one.suffix not in PICKLES or (path.is_dir() and not one.stem.isdigit()):
-        return False
-    return path.is_dir() or one.stem.isdigit()
+    """A folder of pickles that are named by numbers, as HO-3D's are."""
+    names = sorted(file for file in path.iterdir() if file.suffix in PICKLES) if path.is_dir() else []
+    return bool(names) and names[0].stem.isdigit()
 
 
 def read_ho3d(path: Path) -> Content:
@@ -245,12 +248,13 @@ def read_rhd(content: Mapping[Any, Any], path: Path) -> Content:
     hands, refused = {}, {}
     for number, sample in content.items():
         name = f"{number:05d}" if isinstance(number, int) else str(number)
+        where = f"{path}: picture {name}: "
         try:
-            hands[name] = of_both(array_of(sample["xyz"], (42, 3), f"{path}: picture {name}: xyz "), "rhd")
-        except (DataError, KeyError, TypeError) as error:
-            refused[name] = (
-                str(error) if isinstance(error, DataError) else f"{path}: picture {name}: has no xyz; remove it."
-            )
+            if not isinstance(sample, Mapping) or "xyz" not in sample:
+                raise DataError(f"{where}has no xyz; remove it.")
+            hands[name] = of_both(array_of(sample["xyz"], (42, 3), f"{where}xyz "), "rhd")
+        except DataError as error:
+            refused[name] = str(error)
     return _unless_all_refused(Content(hands, unit="m", order="standard", refused=refused))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from im2hands.datasets.external_keypoints import SMALLEST_HAND
 from im2hands.datasets.keypoints import LARGEST_HAND
@@ -32,6 +32,10 @@ NO_HAND = 0.62
 """Spread of bone lengths that hands do not reach even with errors of 3 cm."""
 ANY_ORDER = ("json", "array", "ply", "h2o", "arctic")
 """Formats of which the order is recognised, so that it cannot be wrong."""
+MIRRORED = 2 * OTHER_SIDE
+"""Bend towards the back of one side's hands that no poor detector has, so that they are mirror images."""
+MANY = 5
+"""Hands of a side from where on a detector's relative points, whose depth is weak, may show that."""
 TOGETHER = 1e-3
 """Metres: no two wrists are closer."""
 FLAT = 1e-9
@@ -56,8 +60,8 @@ def wrong_order(format: str, given: Given) -> str | None:
         if spreads[best] < ODD_BONES and spread > CLEARLY * spreads[best]:
             usual = next(name for name, places in ORDERS.items() if places == own)
             return (
-                f"its joints are in another order than those of {layout.title}: they are {best}, not {usual}; write them in "
-                "the order of the format, or as `json` with their `order`."
+                f"its joints are in another order than those of {layout.title}: they are {best}, not {usual}; bring them "
+                "into the order of the format."
             )
     if spread > NO_HAND:
         body = ", or are they OpenPose's BODY_25, a body?" if layout.points == 25 else "?"
@@ -125,19 +129,18 @@ def _same_wrists(format: str, given: Given) -> str | None:
 
 def wrong_sides(format: str, given: Given, landmarks: bool) -> str | None:
     """Why left and right cannot be what they are called; None if they can. landmarks: hands are relative ones of a detector."""
-    bends = np.array([bend_to_the_back(hand[None], side)[0] for _, side, hand in given])
-    sides = np.array([side.index for _, side, _ in given])
-    known = np.isfinite(bends)
-    if not known.any():
+    of_side = {side: _bends([hand for _, which, hand in given if which is side], side) for side in SIDES}
+    every = np.concatenate(list(of_side.values()))
+    if not every.size:
         return None
-    of_side = {side: bends[known & (sides == side.index)] for side in SIDES}
-    wrong = [side for side, found in of_side.items() if found.size and found.mean() > OTHER_SIDE]
+    needed = MANY if landmarks else 1
+    wrong = [side for side, found in of_side.items() if found.size >= needed and found.mean() > MIRRORED]
     if len(wrong) == 1 and of_side[wrong[0].other].size and of_side[wrong[0].other].mean() < 0:
         return (
             f"the {wrong[0].value} hands bend backwards and the {wrong[0].other.value} ones do not: they are mirror images, as "
             "of networks that flip one side of the picture; negate x of their own coordinates before they are put in place."
         )
-    if bends[known].mean() > OTHER_SIDE:
+    if every.mean() > OTHER_SIDE:
         axis = " (or z points towards the camera instead of away from it)" if landmarks else ""
         other = "" if landmarks else f"; or {_other_cause(format)}"
         return (
@@ -145,6 +148,12 @@ def wrong_sides(format: str, given: Given, landmarks: bool) -> str | None:
             f"swap_sides=True){other}."
         )
     return None
+
+
+def _bends(hands: list[Float[np.ndarray, "21 3"]], side: Side) -> Float[np.ndarray, " known"]:
+    """How far hands bend to the back of their hand, where that is known."""
+    found = bend_to_the_back(np.stack(hands), side) if hands else np.zeros(0)
+    return found[np.isfinite(found)]
 
 
 def _other_cause(format: str) -> str:
@@ -172,7 +181,7 @@ def odd_unit(format: str, stated: str, hand: Float[np.ndarray, "21 3"]) -> str:
     return f"; it may be in {names[likely]}{title}"
 
 
-def looks_like_pixels(hand: Float[np.ndarray, "21 3"]) -> bool:
-    """Whether x and y of a hand (as written) are pixels and the third number is a score, a flag or nothing."""
-    extent = np.ptp(hand, axis=0)
-    return bool(extent[:2].max() > 10 and extent[2] <= 1 and np.abs(hand[:, 2]).max() <= 1)
+def look_like_pixels(hands: Float[np.ndarray, "hands 21 3"]) -> Bool[np.ndarray, " hands"]:
+    """Of which hands (as written) x and y are pixels and the third number is a score, a flag or nothing."""
+    extent = np.ptp(hands, axis=1)
+    return (extent[:, :2].max(axis=1) > 10) & (extent[:, 2] <= 1) & (np.abs(hands[:, :, 2]).max(axis=1) <= 1)

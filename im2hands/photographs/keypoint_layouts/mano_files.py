@@ -13,12 +13,13 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, Hands, pair
+from im2hands.photographs.keypoint_layouts.content import UNNAMED, Content, nobody
 from im2hands.photographs.keypoint_layouts.mano_parameters import (
     NAMES,
     HandParameters,
     hand_parameters,
     has_parameters,
+    posed_keypoints,
 )
 
 BUILT_IN = "built-in"
@@ -133,10 +134,13 @@ def posed(content: Content, models: Mapping[Side, HandModel] | None, path: str, 
         )
     if content.one_hand and side is None:
         raise DataError(f"{path}: does not say whether its hand is left or right; say it (--side left, --side right).")
-    hands: dict[str, Hands] = {}
-    for name, given in content.parameters.items():
-        if content.one_hand and side is not None:
-            given = {side: one for one in given.values()}  # noqa: B035 - there is one
-        hands[name] = pair({which: one.keypoints(models, which) for which, one in given.items()})
+    hands = {name: nobody() for name in content.parameters}
+    for which in SIDES:
+        label = Side.RIGHT if content.one_hand else which
+        given = {name: one[label] for name, one in content.parameters.items() if label in one}
+        if content.one_hand and which is not side:
+            continue
+        for name, points in zip(given, posed_keypoints(list(given.values()), models, which), strict=True):
+            hands[name][which.index] = points
     said = (BUILT_IN_HAND,) if models[Side.RIGHT].source == builtin_hand_models()[Side.RIGHT].source else ()
     return Content(hands, unit="m", order="standard", refused=content.refused, notes=(*content.notes, *said))

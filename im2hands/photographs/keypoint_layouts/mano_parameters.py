@@ -6,14 +6,16 @@ hands have a left model; tools that flip pictures of left hands write them in ri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from im2hands.geometry.rotations import axis_angle_to_matrix
 from im2hands.hands.model import FINGER_ANGLES, JOINTS, SHAPES, HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.arrays import number_array
@@ -26,11 +28,14 @@ NAMES = {
     "translation": ("trans", "transl", "translation", "mano_trans"),
 }
 """What tools call the parameters."""
+ROUNDING = 1e-3
+"""How far rotation matrices may be from orthonormal."""
 LARGEST_TURN = 4 * np.pi
 """Radians; a joint that is turned by more is in degrees."""
 FARTHEST = 10.0
 """Metres; a translation beyond it is in millimetres."""
-Rotations = Float[np.ndarray, "frames 16 3 3"]
+AT_ONCE = 256
+"""Hands that are posed in one batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +54,34 @@ class HandParameters:
     components: bool = False
     mirrored: bool = False
 
-    def keypoints(self, models: Mapping[Side, HandModel], side: Side) -> Float[np.ndarray, "21 3"]:
-        """Keypoints (m, STANDARD order, frame of the translation)."""
-        model = models[Side.RIGHT if self.mirrored else side]
-        shape, move = torch.from_numpy(self.shape)[None], torch.zeros(1, 3)
-        pose = torch.from_numpy(self.pose)[None]
-        if pose.ndim == 4:
-            posed = model.pose_by_rotations(pose, shape, move)
-        elif self.components:
-            fingers = pose[:, 3:] @ model.pose_components[: pose.shape[1] - 3]
-            posed = model.pose(torch.cat([pose[:, :3], fingers - self.flat * model.mean_pose], 1), shape, move)
-        else:
-            fingers = pose[:, 3:] - self.flat * model.mean_pose
-            posed = model.pose(torch.cat([pose[:, :3], fingers], 1), shape, move)
-        found = posed.keypoints[0].numpy()
-        return (side.mirror_points(found) if self.mirrored else found) + self.translation
+    def rotations(self, model: HandModel) -> Float[Tensor, "16 3 3"]:
+        """Every joint's rotation relative to its parent, the mean pose included."""
+        pose = torch.from_numpy(self.pose)
+        if pose.ndim == 3:
+            return pose
+        fingers = pose[3:]
+        if self.components:
+            fingers = fingers @ model.pose_components[: len(fingers)]
+        fingers = fingers if self.flat else fingers + model.mean_pose
+        return axis_angle_to_matrix(torch.cat([pose[:3], fingers]).reshape(JOINTS, 3))
+
+
+def posed_keypoints(
+    parameters: Sequence[HandParameters], models: Mapping[Side, HandModel], side: Side
+) -> Float[np.ndarray, "hands 21 3"]:
+    """Keypoints of hands of one side (m, STANDARD order, frame of the translation), some hundred at a time."""
+    found = np.zeros((len(parameters), 21, 3))
+    for mirrored in (False, True):
+        places = [place for place, one in enumerate(parameters) if one.mirrored == mirrored]
+        model = models[Side.RIGHT if mirrored else side]
+        for start in range(0, len(places), AT_ONCE):
+            chosen = places[start : start + AT_ONCE]
+            turns = torch.stack([parameters[place].rotations(model) for place in chosen])
+            shape = torch.from_numpy(np.stack([parameters[place].shape for place in chosen]))
+            points = model.pose_by_rotations(turns, shape).keypoints.numpy()
+            moves = np.stack([parameters[place].translation for place in chosen])
+            found[chosen] = (side.mirror_points(points) if mirrored else points) + moves[:, None]
+    return found
 
 
 def has_parameters(entry: Any) -> bool:
@@ -96,10 +114,17 @@ def hand_parameters(entry: Mapping[str, Any], where: str, flat: bool = False, mi
 def _of_matrices(
     pose: np.ndarray, root: np.ndarray | None, shape: np.ndarray, move: np.ndarray, where: str, mirrored: bool
 ) -> HandParameters:
-    pose = pose.reshape(-1, 3, 3)
-    pose = pose if root is None else np.concatenate([root.reshape(-1, 3, 3), pose])
-    if len(pose) != JOINTS or np.abs(pose @ pose.swapaxes(1, 2) - np.eye(3)).max() > 1e-3:
-        raise DataError(f"{where}the pose has {len(pose)} matrices, or they are no rotations; MANO has 16 rotations.")
+    parts = [part.ravel() for part in (root, pose) if part is not None]
+    whole = np.concatenate(parts)
+    if whole.size != JOINTS * 9 or shape.shape != (SHAPES,) or move.shape != (3,):
+        raise DataError(
+            f"{where}pose, shape and translation have {whole.size}, {shape.size} and {move.size} numbers; MANO has 16 rotation "
+            "matrices, 10 and 3."
+        )
+    pose = whole.reshape(JOINTS, 3, 3)
+    if np.abs(pose).max() > 1 + ROUNDING or np.abs(pose @ pose.swapaxes(1, 2) - np.eye(3)).max() > ROUNDING:
+        raise DataError(f"{where}the matrices of the pose are no rotations; write them as axis-angles.")
+    _plausible(np.zeros(1), move, where)
     return HandParameters(pose, shape, move, mirrored=mirrored)
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from im2hands.hands.sides import Side
+from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import Content, pair
-from im2hands.photographs.keypoint_layouts.tool_files import DUMPS
+from im2hands.photographs.keypoint_layouts.headset_files import DUMPS
 from im2hands.photographs.landmark_files import PictureLandmarks
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
 
@@ -25,7 +25,8 @@ def with_side(content: Content, side: Side | None, path: str, format: str) -> Co
     """
     landmarks = any(one.one_hand for one in content.landmarks.values())
     if not content.one_hand and not landmarks:
-        if side is not None and format not in (*BARE, *DUMPS):
+        given = [one for one in SIDES if any(np.isfinite(both[one.index]).any() for both in content.hands.values())]
+        if side is not None and (format not in (*BARE, *DUMPS) or given != [side]):
             raise DataError(f"{path}: says the sides of its hands itself; leave --side out.")
         return content
     if content.one_hand and side is None:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from im2hands.hands.joints import WRIST
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
-from im2hands.photographs.keypoint_layouts.plain_files import write_plain_json
+from im2hands.photographs.keypoint_layouts.plain_files import file_name, write_plain_json
 from im2hands.photographs.keypoint_layouts.space_writers import listed, of_pictures
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
 from im2hands.photographs.landmark_files import PictureLandmarks
@@ -83,7 +83,7 @@ def write_openpose(folder: Path, pictures: Marks) -> None:
         for side in SIDES:
             person[f"hand_{side.value}_keypoints_2d"] = triples(_hand(picture, side).pixels).ravel().tolist()
             person[f"hand_{side.value}_keypoints_3d"] = []
-        write_plain_json(folder / f"{name or 'picture'}_keypoints.json", {"version": 1.3, "people": [person]})
+        write_plain_json(folder / f"{file_name(name, 'picture')}_keypoints.json", {"version": 1.3, "people": [person]})
 
 
 def write_wholebody(path: Path, pictures: Marks) -> None:

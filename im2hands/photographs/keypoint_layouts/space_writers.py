@@ -21,7 +21,7 @@ from im2hands.hands.joints import FINGERS, INDEX_BASE, MIDDLE_BASE, RING_BASE, W
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
 from im2hands.photographs.keypoint_layouts.content import UNNAMED, Hands
-from im2hands.photographs.keypoint_layouts.plain_files import write_plain_json
+from im2hands.photographs.keypoint_layouts.plain_files import file_name, write_plain_json
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
 
 Pictures = Mapping[str, Hands]
@@ -82,7 +82,7 @@ def write_ply(folder: Path, pictures: Pictures) -> None:
         for side, hand in hands.items():
             lines = ["ply", "format ascii 1.0", "element vertex 21", *(f"property double {axis}" for axis in "xyz")]
             lines += ["end_header", *(" ".join(map(repr, point.tolist())) for point in hand)]
-            (folder / f"{name or 'hand'}_{side.value}.ply").write_text("\n".join(lines) + "\n")
+            (folder / f"{file_name(name, 'hand')}_{side.value}.ply").write_text("\n".join(lines) + "\n")
 
 
 def write_interhand(path: Path, pictures: Pictures) -> None:
@@ -268,4 +268,4 @@ def write_openpose_3d(folder: Path, pictures: Pictures) -> None:
         for side in SIDES:
             whole = np.column_stack([hands[side], np.ones(21)]).ravel().tolist() if side in hands else []
             person |= {f"hand_{side.value}_keypoints_2d": [], f"hand_{side.value}_keypoints_3d": whole}
-        write_plain_json(folder / f"{name or 'picture'}_keypoints.json", {"version": 1.3, "people": [person]})
+        write_plain_json(folder / f"{file_name(name, 'picture')}_keypoints.json", {"version": 1.3, "people": [person]})

@@ -1,4 +1,4 @@
-"""Readers of what detectors and headsets write, hand by hand: MediaPipe, WiLoR, SAM 3D Body, Ultraleap, streams, headsets.
+"""Readers of what detectors and trackers write, hand by hand: MediaPipe, WiLoR, SAM 3D Body, Ultraleap, streams.
 
 Most of them have no file of their own: what is read is their result as JSON, pickle or NPZ. Sources: `table`.
 """
@@ -27,81 +27,16 @@ from im2hands.photographs.keypoint_layouts.content import (
     of_both,
     one_of_each_side,
     pair,
-    shape_text,
 )
 from im2hands.photographs.keypoint_layouts.dataset_files import first_line
+from im2hands.photographs.keypoint_layouts.headset_files import OTHER_COUNTS
 from im2hands.photographs.keypoint_layouts.mano_parameters import HandParameters, hand_parameters
 from im2hands.photographs.keypoint_layouts.table import LAYOUTS
-from im2hands.photographs.keypoint_layouts.thumb_base import with_thumb_base
-from im2hands.photographs.landmark_files import PictureLandmarks, size_of
+from im2hands.photographs.landmark_files import PictureLandmarks, require_finite, size_of
 from im2hands.photographs.landmarks import Landmarks
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
 
-DUMPS = ("webxr", "openxr", "quest", "soma", "hot3d", "dex-retargeting")
-"""Layouts without a file of their own: read like ours, with another number of points or with `format`."""
-BY_COUNT = {20: "hot3d", 24: "quest", 25: "webxr", 26: "openxr"}
-"""Points of a hand -> layout that has so many."""
-NOT_HANDS = {
-    17: "the body's joints of COCO",
-    18: "the body's joints of OpenPose (COCO)",
-    33: "the body's landmarks of MediaPipe Pose",
-    68: "landmarks of a face",
-    468: "the landmarks of MediaPipe's face",
-    478: "the landmarks of MediaPipe's face",
-}
-"""Counts of points that belong to something else."""
-OTHER_COUNTS = NOT_HANDS | {
-    16: "the joints of MANO without the tips of the fingers; add its vertices 745, 317, 444, 556 and 673",
-    778: "the vertices of MANO's mesh; its joints are asked for",
-}
-ESTIMATED = "the base of the thumb is not in this layout; it is estimated from the palm"
 OWN_CAMERA = "distances are those of the detector's own focal length; with pixels and a camera they are found anew"
-
-
-def is_dump(entry: Mapping[str, Any]) -> bool:
-    """Whether an object with left and right has the points of a headset or another layout of DUMPS."""
-    return {"left", "right"} <= set(entry) and _dump_layout(entry) is not None
-
-
-def _dump_layout(entry: Mapping[str, Any]) -> str | None:
-    stated = entry.get("format")
-    if stated in DUMPS:
-        return stated
-    counts = {_points(entry[side.value]) for side in SIDES} - {None}
-    return BY_COUNT.get(counts.pop()) if len(counts) == 1 else None
-
-
-def _points(value: Any) -> int | None:
-    return len(value) if isinstance(value, (list, np.ndarray)) and len(value) else None
-
-
-def dump_layout(entry: Mapping[str, Any]) -> str:
-    """Name of the layout of an object for which `is_dump` is true."""
-    found = _dump_layout(entry)
-    assert found is not None
-    return found
-
-
-def read_dump(entry: Mapping[str, Any], where: str) -> Hands:
-    """Both hands of an object of DUMPS, in the layout's unit."""
-    name = dump_layout(entry)
-    found = nobody()
-    for side in SIDES:
-        if entry[side.value] is not None:
-            found[side.index] = of_layout(numbers(entry[side.value], f"{where}{side.value} "), name, side, where)
-    return found
-
-
-def of_layout(points: Float[np.ndarray, "points 3"], name: str, side: Side, where: str) -> Float[np.ndarray, "21 3"]:
-    """One hand of a layout by its points; HOT3D's may have the middle of the palm as 21st."""
-    layout = LAYOUTS[name]
-    allowed = (layout.points, layout.points + 1) if name == "hot3d" else (layout.points,)
-    if points.ndim != 2 or points.shape[1] != 3 or len(points) not in allowed:
-        raise DataError(
-            f"{where}{side.value} is {shape_text(points)}, not {layout.points} x 3 points of {layout.title}."
-        )
-    hand = layout.standard(points)
-    return with_thumb_base(hand, side) if layout.lacks else hand
 
 
 RESULT_KEYS = {
@@ -138,6 +73,8 @@ def of_mediapipe(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
     for number, side in enumerate(sides):
         places = _marks(seen[number], f"{where}{side.value} hand: landmarks ")
         relative = None if world is None else _marks(world[number], f"{where}{side.value} hand: world landmarks ")
+        if relative is not None:
+            require_finite(relative, f"{where}{side.value} hand: the world landmarks")
         hands[side] = Landmarks(places[:, :2], relative)
     most = max(float(np.abs(one.pixels).max()) for one in hands.values())
     if most > 5:
@@ -209,9 +146,11 @@ def _is_right(item: Mapping[str, Any], where: str) -> Side:
 def _wilor_hand(item: Mapping[str, Any], side: Side, where: str) -> tuple[np.ndarray, Landmarks, bool]:
     """Keypoints before the detector's camera, landmarks, and whether x had to be negated."""
     given = item.get("wilor_preds", item)
-    if not isinstance(given, Mapping) or "pred_cam_t_full" not in given:
-        raise DataError(f"{where}the {side.value} hand has no pred_cam_t_full; write the whole result.")
+    for key in ("pred_keypoints_3d", "pred_cam_t_full"):
+        if not isinstance(given, Mapping) or given.get(key) is None:
+            raise DataError(f"{where}the {side.value} hand has no {key}; write the whole result.")
     points = array_of(given["pred_keypoints_3d"], (21, 3), f"{where}pred_keypoints_3d ")
+    require_finite(points, f"{where}pred_keypoints_3d")
     flipped = side is Side.LEFT and bool(bend_to_the_back(points[None], side)[0] > OTHER_SIDE)
     points = side.mirror_points(points) if flipped else points
     pixels = given.get("pred_keypoints_2d")
@@ -278,6 +217,8 @@ def read_mhr70(content: Any, path: Path) -> Content:
                 hands[name] = stated
                 continue
             seen = of_both(array_of(pixels, (70, 2), f"{where}pred_keypoints_2d "), "mhr70")
+            for side in known:
+                require_finite(both[side.index], f"{where}pred_keypoints_3d")
             marks = {side: Landmarks(seen[side.index], both[side.index]) for side in known}
             landmarks[name] = PictureLandmarks(marks, None, "camera", stated=stated)
         except DataError as error:
