@@ -110,7 +110,15 @@ def add(folder: Path, name: str, file: str) -> None:
         for name, hands in truth.items()
     ]
     results = iter(found.get(picture, {"hands": []})["hands"] for picture in truth)
-    said = row(pictures, lambda _: {Side(hand["side"]): np.array(hand["pixels"]) for hand in next(results)})
+
+    def stored(_: Picture) -> dict[Side, np.ndarray]:
+        hands: dict[Side, np.ndarray] = {}
+        for hand in next(results):  # the second one of a side is taken for the other side
+            side = Side(hand["side"])
+            hands[side.other if side in hands else side] = np.array(hand["pixels"])
+        return hands
+
+    said = row(pictures, stored)
     content = read_json(RESULTS / "detect.json")
     content["touching pairs"][name] = {key: value for key, value in said.items() if not key.startswith("seconds")}
     (RESULTS / "detect.json").write_text(json.dumps(content, indent=1) + "\n")

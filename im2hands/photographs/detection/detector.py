@@ -29,6 +29,10 @@ CROPS = ((HAND_SHARE, 0.0),)
 FURTHER_CROPS = ((2.0, 0.0), (3.2, 0.0), (HAND_SHARE, 0.5), (HAND_SHARE, -0.5))
 
 
+FEW = 256
+"""Rows or columns of a picture that are enough for its median colour."""
+
+
 class HandDetector:
     """Finds at most one left and one right hand. networks: see `networks.LiteRtNetworks`."""
 
@@ -75,9 +79,9 @@ class HandDetector:
 
 def painted_over(picture: Picture, points: Float[np.ndarray, "21 2"]) -> Picture:
     """The picture with its median colour in place of the hand with these pixels."""
-    covered = picture.copy()
+    covered, step = picture.copy(), 1 + min(picture.shape[:2]) // FEW
     outline = cv2.convexHull(np.round(points).astype(np.int32))
-    cv2.fillConvexPoly(covered, outline, [int(level) for level in np.median(picture, axis=(0, 1))])
+    cv2.fillConvexPoly(covered, outline, [int(level) for level in np.median(picture[::step, ::step], axis=(0, 1))])
     return covered
 
 

@@ -60,7 +60,8 @@ def anchors() -> Float[np.ndarray, "2016 2"]:
 
 def decode(raw: Float[np.ndarray, "2016 18"], score: Float[np.ndarray, " 2016"], square: Square, least: float) -> Palms:
     """The palms with a score of at least `least` that the network sees in a square; many of them overlap."""
-    rows = np.flatnonzero(score >= least)
+    size = raw[:, 2:4].max(axis=1)
+    rows = np.flatnonzero((score >= least) & (size > 0) & np.isfinite(raw).all(axis=1))
     offsets = raw[rows].reshape(-1, 9, 2).astype(np.float64) / PALM_SIZE
     middle = anchors()[rows, None]
     # the second of the nine pairs is the size of the box, the others are offsets from the anchor

@@ -181,6 +181,12 @@ def test_a_small_hand_far_away_is_seen_closer(networks):
     assert np.linalg.norm(off, axis=1).max() < 10
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (3000, 2), (64, 64)])
+def test_pictures_of_odd_shapes_have_no_hands(networks, shape):
+    image = np.random.default_rng(0).integers(100, 150, (*shape, 3), dtype=np.uint8)
+    assert detector.HandDetector(networks)(image).notes == ("no hand was found",)
+
+
 def test_a_sure_pair_needs_one_look(networks):
     apart = {Side.RIGHT: ((80.0, 220.0), (90.0, 160.0)), Side.LEFT: ((320.0, 220.0), (310.0, 160.0))}
     pair = detector.HandDetector(networks)(painted(apart))
