@@ -2,12 +2,13 @@
 
     python benchmarks/bm_detect.py                       # 200 pictures; needs `im2hands detect --install`
     python benchmarks/bm_detect.py --write pictures/     # also keeps the pictures, with truth.json, for other detectors
+    python benchmarks/bm_detect.py --write pictures/ --add "MediaPipe 1.2.3" landmarks.json      # adds another one's results
 
 Pictures: drawn by the code of `synthesize_dataset`, subjects of its test split, 50 pairs before four cameras each. A hand is
 found if its 21 points are within 20 % of its extent on average (longer side of the box around its true pixels); errors are
 those of found hands, in extents. Beside it a plain driver of the same networks: one look at the whole picture, every palm with
 a score above one half. Hands without a partner: the same pictures drawn again with one hand; a second hand is a ghost.
-One thread. Writes results/detect.json.
+One thread; seconds of CPU. Writes results/detect.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ from im2hands.datasets.synthetic.plan import SEQUENCES_PER_CAPTURE, Settings
 from im2hands.datasets.synthetic.sequences import pose_fits
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES, Side
+from im2hands.io.atomic import read_json
 from im2hands.io.errors import DataError
 from im2hands.photographs.detection.crops import Sampler, Square, extent
 from im2hands.photographs.detection.detector import HandDetector
@@ -64,7 +66,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=POSES * CAMERAS)
     parser.add_argument("--detector", type=Path, help="folder of the network files")
     parser.add_argument("--write", type=Path, help="folder for the pictures and their truth")
+    parser.add_argument("--add", nargs=2, metavar=("NAME", "FILE"), help="a landmark file of the written pictures")
     arguments = parser.parse_args()
+    if arguments.add is not None:
+        add(arguments.write, *arguments.add)
+        return
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
@@ -94,6 +100,29 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "detect.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
+
+
+def add(folder: Path, name: str, file: str) -> None:
+    """Adds a row of another detector, which wrote a landmark file of the pictures of `write`; its time is not known."""
+    truth, found = read_json(folder / "truth.json"), read_json(file)
+    pictures = [
+        Drawn(cv2.imread(str(folder / name)), {Side(side): np.array(pixels) for side, pixels in hands.items()})
+        for name, hands in truth.items()
+    ]
+    results = iter(found.get(picture, {"hands": []})["hands"] for picture in truth)
+
+    def stored(_: Picture) -> dict[Side, np.ndarray]:
+        hands: dict[Side, np.ndarray] = {}
+        for hand in next(results):  # the second one of a side is taken for the other side
+            side = Side(hand["side"])
+            hands[side.other if side in hands else side] = np.array(hand["pixels"])
+        return hands
+
+    said = row(pictures, stored)
+    content = read_json(RESULTS / "detect.json")
+    content["touching pairs"][name] = {key: value for key, value in said.items() if not key.startswith("cpu")}
+    (RESULTS / "detect.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content["touching pairs"][name]))
 
 
 def two_hand_tasks(count: int) -> list[PictureTask]:
@@ -146,9 +175,9 @@ def row(pictures: Sequence[Drawn], find: Find) -> dict[str, float]:
     """What a detector does on these pictures."""
     found, ghosts, sides, errors, seconds, given = [], 0, [], [], [], 0
     for one in pictures:
-        begun = perf_counter()
+        begun = process_time()
         hands = find(one.picture)
-        seconds.append(perf_counter() - begun)
+        seconds.append(process_time() - begun)
         given += len(hands)
         ghosts += len(hands) > len(one.pixels)
         places = {
@@ -171,8 +200,8 @@ def row(pictures: Sequence[Drawn], find: Find) -> dict[str, float]:
         "p90_error": round(float(np.quantile(errors, 0.9)), 4),
         "results_that_are_a_hand": round(float(counts.sum() / max(given, 1)), 3),
         "more_hands_than_there_are": round(ghosts / len(pictures), 3),
-        "seconds_median": round(float(np.median(seconds)), 3),
-        "seconds_p90": round(float(np.quantile(seconds, 0.9)), 3),
+        "cpu_seconds_median": round(float(np.median(seconds)), 3),
+        "cpu_seconds_p90": round(float(np.quantile(seconds, 0.9)), 3),
     }
 
 

@@ -25,7 +25,7 @@ LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
 """What the demo needs."""
 BUILT_IN = ("data/raw/synthetic", "data/hand_model")
-EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes"}
+EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes", "detect": "to find hands"}
 
 
 def examine(folder: str | os.PathLike = ".", params: str | os.PathLike = "params.yaml") -> Iterator[Found]:

@@ -329,7 +329,7 @@ def warnings_of(photograph: Photograph, made: Made, settings: Settings) -> list[
         apart = np.linalg.norm(left[:, None] - right[None], axis=-1).min()
         if apart > FAR_APART:
             found.append(f"the hands are {apart:.2f} m apart: do they belong to one person?")
-    if settings.camera == AUTO and (given.sigma is not None or settings.keypoints == PREDICTED):
+    if settings.camera == AUTO and (given.sigma is not None or settings.keypoints in (PREDICTED, DETECTED)):
         focal, _ = guessed_focal(photograph, made.shape)
         if exif_focal(photograph.file, made.shape) is None:
             found.append(f"the focal length ({focal:.0f} pixels) is assumed: the distance of the hands is not known")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from im2hands.datasets.image_files import decoder_output
 from im2hands.io.errors import DataError
 from im2hands.photographs.detection.network_files import LANDMARK_FILE, PALM_FILE, read_networks
 
@@ -78,8 +79,9 @@ def _interpreter(content: bytes, threads: int) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise DataError(f"the detector needs LiteRT ({error}); run: pip install 'im2hands[detect]'") from None
-    found = Interpreter(model_content=content, num_threads=threads)
-    found.allocate_tensors()
+    with decoder_output():  # it prints which delegate it has made
+        found = Interpreter(model_content=content, num_threads=threads)
+        found.allocate_tensors()
     return found
 
 

@@ -39,12 +39,12 @@ class Palms:
     def __getitem__(self, rows: np.ndarray | slice | list[int]) -> Palms:
         return Palms(self.centre[rows], self.side[rows], self.points[rows], self.score[rows])
 
-    def hand_square(self, row: int) -> Square:
-        """The upright square of the hand that belongs to a palm."""
+    def hand_square(self, row: int, share: float = HAND_SHARE, tilt: float = 0.0) -> Square:
+        """The square of the hand that belongs to a palm. share: its side, in sides of the palm's box.  tilt: from upright."""
         up = self.points[row, MIDDLE_POINT] - self.points[row, WRIST_POINT]
         turn = float(np.arctan2(up[0], -up[1]))
         shift = HAND_SHIFT * self.side[row] * np.array([np.sin(turn), -np.cos(turn)])
-        return Square(self.centre[row] + shift, HAND_SHARE * float(self.side[row]), turn)
+        return Square(self.centre[row] + shift, share * float(self.side[row]), turn + tilt)
 
 
 @cache
@@ -60,7 +60,8 @@ def anchors() -> Float[np.ndarray, "2016 2"]:
 
 def decode(raw: Float[np.ndarray, "2016 18"], score: Float[np.ndarray, " 2016"], square: Square, least: float) -> Palms:
     """The palms with a score of at least `least` that the network sees in a square; many of them overlap."""
-    rows = np.flatnonzero(score >= least)
+    size = raw[:, 2:4].max(axis=1)
+    rows = np.flatnonzero((score >= least) & (size > 0) & np.isfinite(raw).all(axis=1))
     offsets = raw[rows].reshape(-1, 9, 2).astype(np.float64) / PALM_SIZE
     middle = anchors()[rows, None]
     # the second of the nine pairs is the size of the box, the others are offsets from the anchor

@@ -93,11 +93,11 @@ class PaintedNetworks:
 
 def _seen(image: np.ndarray) -> dict[Side, tuple[np.ndarray, np.ndarray]]:
     """Wrist and middle base, points of the square, of the painted hands of which both discs are whole enough."""
-    found = {}
+    found, near = {}, image.astype(np.int16) // 64  # colours in four steps
     for side, colours in COLOURS.items():
         places = []
         for colour in colours:
-            rows, columns = np.nonzero((np.abs(image.astype(int) - colour) < 60).all(axis=2))
+            rows, columns = np.nonzero((near == np.array(colour) // 64).all(axis=2))
             if len(rows) < 4:
                 break
             places.append((np.array([columns.mean(), rows.mean()]) + 0.5) / len(image))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,11 @@ import pytest
 
 from im2hands.cli import main
 from im2hands.hands.sides import Side
-from im2hands.photographs.detection import command, detector, landmark_entries
+from im2hands.photographs.detection import command, detector, landmark_entries, network_files
 from im2hands.photographs.detection.hands import to_joints
 from im2hands.photographs.keypoint_files import read_keypoints
 from tests.photographs.detection.stand_in import PaintedNetworks, painted, placed
+from tests.photographs.detection.test_network_files import release_of, wheel
 
 BOTH = {Side.RIGHT: ((120.0, 220.0), (150.0, 150.0)), Side.LEFT: ((260.0, 120.0), (230.0, 190.0))}
 """The right hand points up, the left one down; they nearly touch."""
@@ -41,7 +43,7 @@ def picture(path: Path, hands: dict) -> Path:
 def detect(networks, monkeypatch, capsys):
     """Runs the command; returns exit code and what it wrote."""
 
-    def run(*words: object) -> tuple[int, str]:
+    def outcome(*words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["im2hands", "detect", *map(str, words)])
         try:
             main()
@@ -52,7 +54,7 @@ def detect(networks, monkeypatch, capsys):
         text = written.out + written.err + (code if isinstance(code, str) else "")
         return (1 if isinstance(code, str) else int(code or 0)), text
 
-    return run
+    return outcome
 
 
 def test_both_hands_are_where_they_were_painted(detect, tmp_path):
@@ -147,6 +149,20 @@ def test_what_lies_in_the_way_is_said_before_work(detect, networks, tmp_path):
     assert networks.looked["palms"] == 0
 
 
+def test_installed_files_are_ready(detect, tmp_path, monkeypatch):
+    """By pip, which here finds a wheel of this test, and from a wheel that is already there."""
+    path = wheel(tmp_path / "wheels")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setattr(network_files, "install", partial(network_files.install, release=release_of(path)))
+    for number, words in enumerate((["--install"], ["--install", "--wheel", path])):
+        folder = tmp_path / str(number)
+        code, text = detect(*words, "--detector", folder)
+        assert code == 0 and text.count(": ready") == len(list(folder.iterdir())) == 2
+    code, text = detect("--install", "--wheel", path, "--detector", tmp_path / "2", picture(tmp_path / "a.png", BOTH))
+    assert code == 1 and "give the landmark file to write: -o FILE" in text
+
+
 def test_without_the_files_the_command_says_what_to_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("ai_edge_litert")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -163,6 +179,12 @@ def test_a_small_hand_far_away_is_seen_closer(networks):
     assert list(found.hands) == [Side.RIGHT]
     off = found.hands[Side.RIGHT].points - to_joints(placed(Side.RIGHT, *places)[0])
     assert np.linalg.norm(off, axis=1).max() < 10
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (3000, 2), (64, 64)])
+def test_pictures_of_odd_shapes_have_no_hands(networks, shape):
+    image = np.random.default_rng(0).integers(100, 150, (*shape, 3), dtype=np.uint8)
+    assert detector.HandDetector(networks)(image).notes == ("no hand was found",)
 
 
 def test_a_sure_pair_needs_one_look(networks):

@@ -54,8 +54,10 @@ def test_a_palm_is_where_it_was_encoded(turn):
     for anchor in (0, 700, 2015):
         raw[anchor] = encoded_palm(anchor, square, middle, 70.0, points)
         score[anchor] = 0.9
+    raw[5], score[5] = raw[0] * np.where(np.arange(18) == 2, -1, 1) * np.where(np.arange(18) == 3, -1, 1), 0.9
+    raw[6], score[6] = np.nan, 0.9
     found = decode(raw, score, square, least=0.5)
-    assert len(found) == 3
+    assert len(found) == 3, "what has no size is no palm"
     for row in range(3):
         np.testing.assert_allclose(found.points[row], points, atol=1e-9)
         np.testing.assert_allclose(found.centre[row], middle, atol=1e-9)
