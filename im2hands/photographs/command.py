@@ -59,7 +59,10 @@ FAR_APART = 0.4
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the command; see `im2hands reconstruct --help`."""
+    """Of the command; see `im2hands reconstruct --help`.
+
+    history: what keypoint_history says, where it is known already.  picture: pixels along a side of the drawn pictures.
+    """
 
     model: Path
     keypoints: str
@@ -79,6 +82,7 @@ class Settings:
     swap_sides: bool = False
     noise_mm: float | None = None
     history: str = ""
+    picture: int | None = None
 
 
 def keypoint_history(settings: Settings) -> str:
@@ -280,7 +284,7 @@ def write_results(folder: Path, photograph: Photograph, made: Made, settings: Se
         reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
         raise DataError(f"no hand surface was found ({reasons}).")
     write_meshes(folder, meshes, settings.formats)
-    for name, picture in pictures(hands).items():
+    for name, picture in pictures(hands, settings.picture or PICTURE).items():
         write_bytes(folder / f"{name}.png", cv2.imencode(".png", picture)[1].tobytes())
     overlap, confidence = hands.penetration, hands.confidence
     content = {
@@ -342,15 +346,15 @@ def _camera_source(photograph: Photograph, made: Made, settings: Settings) -> st
     return f"auto: focal length {guessed_focal(photograph, made.shape)[1]}"
 
 
-def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
+def pictures(hands: TwoHands, size: int) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
     """Overlay on the crop, and the hands from the right of the picture; BGR."""
     meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
     clouds = [hands.camera.to_camera(mesh.vertices) for mesh in meshes.values()]
-    front = View(hands.camera.intrinsics, len(hands.crop)).enlarged(PICTURE / len(hands.crop))
-    turned, side_view = from_the_right(clouds, PICTURE)
-    white, drawn = np.ones((PICTURE, PICTURE, 4)), {}
+    front = View(hands.camera.intrinsics, len(hands.crop)).enlarged(size / len(hands.crop))
+    turned, side_view = from_the_right(clouds, size)
+    white, drawn = np.ones((size, size, 4)), {}
     for name, places, view, back in (
-        ("overlay", clouds, front, backdrop(hands.crop, PICTURE)),
+        ("overlay", clouds, front, backdrop(hands.crop, size)),
         ("side", turned, side_view, white),
     ):
         coloured = [
