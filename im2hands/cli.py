@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from im2hands import __version__
 from im2hands.io.atomic import writing_failed
-from im2hands.io.errors import ConfigError, Im2HandsError
+from im2hands.io.errors import ConfigError, Im2HandsError, Im2HandsWarning
 
 app = typer.Typer(
     help="Two interacting hands as occupancy fields: from photographs to trained networks, meshes and tables.",
@@ -363,7 +365,10 @@ def main() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Im2HandsWarning)
+            warnings.showwarning = _say(warnings.showwarning)
+            app()
     except Im2HandsError as error:
         sys.exit(f"im2hands: error: {error}")
     except OSError as error:
@@ -371,6 +376,18 @@ def main() -> None:
         if said is None:
             raise
         sys.exit(f"im2hands: error: {said}")
+
+
+def _say(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows our own warnings as a sentence, and others as before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, Im2HandsWarning):
+            typer.echo(f"im2hands: {message}", err=True)
+        else:
+            otherwise(message, category, *where, **options)
+
+    return show
 
 
 def _terminated(number: int, _: object) -> NoReturn:

@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 from im2hands import __version__
 from im2hands.films.motion import FilmClock, HandMotion
 from im2hands.films.rig import RIG_PARENTS, Rig
-from im2hands.geometry.mesh_files import GLTF_FROM_CAMERA
+from im2hands.geometry.mesh_files import GLTF_FRAME, GLTF_FROM_CAMERA
 from im2hands.hands.model import JOINTS
 from im2hands.hands.sides import Side
 from im2hands.io.atomic import write_bytes
@@ -88,7 +88,7 @@ def write_animated_hands(
             animate(wrist + joint, "rotation", local[:, joint])
         if not motion.present.all():
             animate(wrist, "scale", np.repeat(motion.present[:, None].astype(float), 3, axis=1), "STEP")
-    about = {"pictures": len(clock.times), "rate": str(clock.rate), "source": source}
+    about = {"pictures": len(clock.times), "rate": str(clock.rate), "source": source, "frame": f"{GLTF_FRAME}, metres"}
     write_bytes(path, file.packed(roots, {"name": "Film", "channels": channels, "samplers": samplers}, about))
 
 

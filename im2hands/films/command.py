@@ -49,6 +49,8 @@ from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
 
 TABLE, ANIMATION = "keypoints.parquet", "film.glb"
+PICTURE = 384
+"""Pixels of the pictures of a film's frames: those of single pictures take a third of the time of a frame."""
 INTAGHAND_SIGMA = 0.02
 """Metres per coordinate: standard deviation of IntagHand's keypoints."""
 
@@ -134,6 +136,7 @@ def _reconstruct_film(
         palm=None,
         swap_sides=False,
         box="",
+        picture=PICTURE,
     )
     pictures = (photograph for photograph in photographs([path]) if photograph.name in there)
     yield from reconstruct_photographs(pictures, len(there), output, own)

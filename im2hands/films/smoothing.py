@@ -30,7 +30,9 @@ from im2hands.photographs.hand_fit import OF_HAND, Evidence, FittedHands, HandFi
 from im2hands.photographs.landmarks import PALM
 
 BATCH = 64
-STEPS = 14
+STEPS, NORMAL_STEPS = 18, 12
+"""The first ones take speeds and changes for normally distributed: heavy tails from the start would keep every jump that
+pictures by themselves make."""
 VECTORS = JOINTS + 1
 """Of a hand: a turn of every joint, and its move."""
 GROUPS = np.array([1, *[2] * (JOINTS - 1), 0])
@@ -39,6 +41,10 @@ SPEEDS, ACCELERATIONS = np.array([0.5, 3.0, 3.0]), np.array([3.0, 30.0, 30.0])
 LEAST_SPEEDS, LEAST_ACCELERATIONS = np.array([5e-4, 0.003, 0.006]), np.array([0.005, 0.03, 0.06])
 """Speeds (m/s, rad/s) and accelerations (per s) that a film is first taken for, and that no hand is taken to stay below, by
 group."""
+STILL = 10.0
+"""So many values are taken to have shown a hand that keeps still: a short film could else be explained by noise that moves."""
+LARGEST_CHANGE, HASTE = 4.0, 1.5
+"""Of a size in one step, and the power of a change that is taken, because sizes converge slowly."""
 FREEDOM = 4.0
 """Degrees of freedom of Student's t."""
 FILM_FRAMES = 2
@@ -98,7 +104,9 @@ def smooth_motion(
     ties = [_Ties(piece, times) for piece in pieces]
     damping = 1e-3
     normal, gradient, cost = _normal(fit, evidence, state, weight)
-    for _ in range(STEPS):
+    for number in range(STEPS):
+        for tie in ties:
+            tie.set_heavy(number >= NORMAL_STEPS)
         step = torch.zeros(len(times), 2 * OF_HAND + SHAPES, dtype=torch.float64)
         for tie in ties:
             step[tie.rows, tie.columns] = torch.from_numpy(tie.step(state, normal, gradient, damping))
@@ -193,6 +201,10 @@ class _Ties:
         self.changes = _Tie((gaps[1:] + gaps[:-1]) / 2, ACCELERATIONS, LEAST_ACCELERATIONS)
         self.rate = 1 / gaps[:, None, None]
 
+    def set_heavy(self, heavy: bool) -> None:
+        """Whether speeds and changes have heavy tails."""
+        self.speeds.heavy = self.changes.heavy = heavy
+
     def values(self, state: PairState) -> list[tuple[_Tie, np.ndarray, list[np.ndarray]]]:
         """Of each tie: values (links, 17, 3), and their slopes by steps of the two or three pictures that they link."""
         rotations = state.rotations[self.rows, self.hand]
@@ -209,7 +221,7 @@ class _Ties:
         ]
 
     def cost(self, state: PairState) -> float:
-        """Student's t, up to a constant."""
+        """Of speeds and changes, up to a constant."""
         return sum(tie.cost(values) for tie, values, _ in self.values(state))
 
     def chain(self, state: PairState, normal: Tensor, damping: float) -> tuple[Chain, Float[np.ndarray, "pictures 51"]]:
@@ -282,7 +294,7 @@ class _Tie:
         self, scale: Float[np.ndarray, " links"], start: Float[np.ndarray, "3"], least: Float[np.ndarray, "3"]
     ) -> None:
         self.scale, self.size, self.least = scale[:, None], start.copy(), least
-        self.belief = np.ones((len(scale), VECTORS))
+        self.belief, self.heavy = np.ones((len(scale), VECTORS)), False
 
     @property
     def variance(self) -> Float[np.ndarray, "links 17"]:
@@ -291,6 +303,8 @@ class _Tie:
 
     def cost(self, values: Float[np.ndarray, "links 17 3"]) -> float:
         squares = np.square(values).sum(axis=-1) / self.variance
+        if not self.heavy:
+            return float(0.5 * squares.sum())
         return float(0.5 * (FREEDOM + 3) * np.log1p(squares / FREEDOM).sum())
 
     def learn(
@@ -308,8 +322,11 @@ class _Tie:
         known = np.clip(belief * (before - open_) / variance, 1e-4, 3)
         for group, least in enumerate(self.least):
             chosen = group == GROUPS
-            self.size[group] = max(least, np.sqrt(found[:, chosen].sum() / known[:, chosen].sum()))
-        self.belief = (FREEDOM + 3) / (FREEDOM + (squares + open_) / self.variance)
+            square = (found[:, chosen].sum() + STILL * least**2) / (known[:, chosen].sum() + STILL)
+            change = np.clip(np.sqrt(square) / self.size[group], 1 / LARGEST_CHANGE, LARGEST_CHANGE)
+            self.size[group] = max(least, self.size[group] * change**HASTE)
+        if self.heavy:
+            self.belief = (FREEDOM + 3) / (FREEDOM + (squares + open_) / self.variance)
 
 
 def _add_blocks(target: Float[np.ndarray, "t 51 51"], blocks: Float[np.ndarray, "t 17 3 3"]) -> None:

@@ -1,8 +1,14 @@
-"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written completely or not at all; the unit is the caller's."""
+"""Meshes as OBJ, PLY and GLB files (OFF can be read too). Written completely or not at all; the unit is the caller's.
+
+Viewers take the y axis of a GLB for up, as glTF has it. Meshes in camera axes (y down) are therefore turned when they are
+written as GLB, the file says so, and the readers here turn them back: all formats give one frame. Other people's files are
+taken as they are.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +18,17 @@ import trimesh
 from jaxtyping import Float
 
 from im2hands.geometry.mesh import Mesh
-from im2hands.geometry.mesh_headers import announced
+from im2hands.geometry.mesh_headers import announced, glb_facts
 from im2hands.io.atomic import write_bytes
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError, DataError, Im2HandsWarning
 from im2hands.io.limits import LARGEST_MESH, readable_file
 
 READABLE = (".obj", ".ply", ".glb", ".off")
 WRITABLE = (".obj", ".ply", ".glb")
 GLTF_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])
 """Camera axes (x right, y down, z away) to those of glTF (y up), and back: half a turn about x."""
+GLTF_FRAME = "camera axes (x right, y down, z away) turned by (x, -y, -z)"
+"""What a GLB whose vertices were turned says about itself."""
 FARTHEST = 1e6
 """Largest coordinate, in whichever unit: a kilometre in millimetres."""
 
@@ -113,7 +121,17 @@ def _read(path: Path, load: Callable[[Path], dict[str, Mesh]]) -> dict[str, Mesh
         raise NoTrianglesError(f"{path}: contains points but no triangles; give the surface as a mesh.")
     for mesh in parts.values():
         _check(path, mesh)
-    return parts
+    return parts if path.suffix.lower() != ".glb" else _in_own_axes(path, parts)
+
+
+def _in_own_axes(path: Path, parts: dict[str, Mesh]) -> dict[str, Mesh]:
+    """Meshes of a GLB in the axes that they had before they were written; says that a moving one is read at rest."""
+    facts = glb_facts(path)
+    if facts.animated:
+        warnings.warn(f"{path}: animated; its rest pose is used.", Im2HandsWarning, stacklevel=4)
+    if not facts.frame.startswith(GLTF_FRAME):
+        return parts
+    return {name: Mesh(mesh.vertices @ GLTF_FROM_CAMERA, mesh.faces) for name, mesh in parts.items()}
 
 
 def _check(path: Path, mesh: Mesh) -> None:
@@ -133,28 +151,41 @@ def _unreadable(path: Path, purpose: str, error: Exception) -> DamagedFileError:
     return DamagedFileError(f"{path}: not a readable {purpose} ({named}); write or copy it again.")
 
 
-def write_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
-    """Writes one mesh in the format of the path's suffix (GLB and PLY store float32, OBJ eight decimals)."""
-    write_scene(path, {Path(path).stem: mesh})
+def write_mesh(path: str | os.PathLike, mesh: Mesh, camera_axes: bool = False) -> None:
+    """Writes one mesh in the format of the path's suffix (GLB and PLY store float32, OBJ eight decimals).
+
+    camera_axes: see `write_scene`.
+    """
+    write_scene(path, {Path(path).stem: mesh}, camera_axes=camera_axes)
 
 
 def write_scene(
-    path: str | os.PathLike, meshes: Mapping[str, Mesh], colours: Mapping[str, tuple[int, int, int]] | None = None
+    path: str | os.PathLike,
+    meshes: Mapping[str, Mesh],
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    camera_axes: bool = False,
 ) -> None:
     """Writes named meshes to one file: named nodes of a GLB, or joined into one mesh of an OBJ or PLY.
 
-    colours: name -> red, green, blue (0-255).  Empty meshes are left out.
+    colours: name -> red, green, blue (0-255).  camera_axes: the meshes have y down; a GLB gets them with y up, and says so.
+    Empty meshes are left out.
     Raises DataError for another format or if nothing is left to write.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITABLE:
         raise DataError(f"{path}: not a writable mesh format; use {', '.join(WRITABLE)}.")
-    parts = {name: _coloured(mesh, (colours or {}).get(name)) for name, mesh in meshes.items() if not mesh.is_empty}
+    turn = GLTF_FROM_CAMERA if camera_axes and suffix == ".glb" else np.eye(3)
+    parts = {
+        name: _coloured(Mesh(mesh.vertices @ turn, mesh.faces) if camera_axes else mesh, (colours or {}).get(name))
+        for name, mesh in meshes.items()
+        if not mesh.is_empty
+    }
     if not parts:
         raise DataError(f"{path}: nothing to write, because all meshes are empty.")
     if suffix == ".glb":
-        content = trimesh.Scene(parts).export(file_type="glb")
+        about = {"frame": GLTF_FRAME} if camera_axes else None
+        content = trimesh.Scene(parts, metadata=about).export(file_type="glb")
     else:
         content = trimesh.util.concatenate(list(parts.values())).export(file_type=suffix[1:])
     write_bytes(path, content.encode() if isinstance(content, str) else content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,29 @@ OBJ_INDEX_ZERO = re.compile(rb"^[ \t]*f[ \t][^\r\n#]*?(?<=[ \t])[-+]?0+(?=[/\s]|
 MOST_PLACED = 50_000_000
 """Number of vertices and indices of a GLB scene, counting a mesh once per node that places it."""
 GLB_MAGIC, GLB_JSON = b"glTF", 0x4E4F534A
+LOOKS_ONLY = re.compile(r"(KHR_(materials|texture|lights)|EXT_(texture|lights|materials))_\w+")
+"""Extensions of glTF that leave positions and triangles as they are."""
+
+
+@dataclass(frozen=True)
+class GlbFacts:
+    """What the JSON part of a GLB says about its meshes.
+
+    animated: they move with joints or with nodes.  frame: what our writers say about its axes, "" in other people's files.
+    """
+
+    animated: bool
+    frame: str
+
+
+def glb_facts(path: Path) -> GlbFacts:
+    """Of a GLB that `announced` has accepted."""
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<I", content, 12)
+    scene = parsed_json(content[20 : 20 + length].decode())
+    extras = [one.get("extras") for one in _objects(scene, "scenes")]
+    frame = next((str(one["frame"]) for one in extras if isinstance(one, dict) and "frame" in one), "")
+    return GlbFacts(bool(scene.get("skins") or scene.get("animations")), frame)
 
 
 def announced(path: Path) -> tuple[int, int] | None:
@@ -78,6 +102,10 @@ def _glb(content: bytes) -> None:
     scene = parsed_json(content[20 : 20 + length].decode())
     if not isinstance(scene, dict):
         raise ValueError("its JSON part is not an object")
+    needed = scene.get("extensionsRequired", [])
+    unknown = [name for name in needed if not (isinstance(name, str) and LOOKS_ONLY.fullmatch(name))]
+    if unknown:
+        raise ValueError(f"it requires the extension {str(unknown[0])[:60]}, which is not read; export it without")
     accessors = _objects(scene, "accessors")
     if sum(_whole(one, "count") for one in accessors) > len(content) + HEADER:
         raise ValueError("its accessors announce more numbers than it has bytes")

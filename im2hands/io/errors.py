@@ -29,3 +29,7 @@ class DiskFullError(Im2HandsError):
 
 class NotWritableError(Im2HandsError):
     """A place where a result should go is read-only, a file instead of a folder, or may not be written."""
+
+
+class Im2HandsWarning(UserWarning):
+    """Something that a user should know about a file which is used all the same."""

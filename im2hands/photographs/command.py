@@ -22,7 +22,7 @@ from im2hands.datasets.images import CropSettings, crop_image, hands_crop
 from im2hands.datasets.keypoints import aligned, implausible
 from im2hands.geometry.cameras import Camera, square_crop
 from im2hands.geometry.mesh import Mesh
-from im2hands.geometry.mesh_files import WRITABLE, write_mesh, write_scene
+from im2hands.geometry.mesh_files import GLTF_FRAME, WRITABLE, write_mesh, write_scene
 from im2hands.hands.joints import WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
@@ -46,10 +46,13 @@ from im2hands.photographs.reconstructor import Reconstructor, TwoHands, hand_inp
 from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.predicted_hands import placed
 from im2hands.reconstruction.refined_keypoints import refined_hands
+from im2hands.report.colours import PREDICTION
 from im2hands.report.pictures import View, backdrop, from_the_right, over, painted, render
 
 RESULT, PREDICTED = "result.json", "intaghand"
-COLOURS = {Side.LEFT: (0.35, 0.62, 0.92), Side.RIGHT: (0.95, 0.62, 0.35)}
+COLOURS = PREDICTION
+"""Of the hands in pictures and scenes; `im2hands view` has the same."""
+MESH_FRAMES = {"obj": "as units says", "ply": "as units says", "glb": f"glTF's, y up: {GLTF_FRAME}"}
 PICTURE = 768
 FAR_APART = 0.4
 """Metres between the nearest joints of two hands; hands further apart may be those of two people."""
@@ -57,7 +60,10 @@ FAR_APART = 0.4
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the command; see `im2hands reconstruct --help`."""
+    """Of the command; see `im2hands reconstruct --help`.
+
+    history: what keypoint_history says, where it is known already.  picture: pixels along a side of the drawn pictures.
+    """
 
     model: Path
     keypoints: str
@@ -78,6 +84,7 @@ class Settings:
     noise_mm: float | None = None
     detector: Path | None = None
     history: str = ""
+    picture: int | None = None
 
 
 def keypoint_history(settings: Settings) -> str:
@@ -290,7 +297,7 @@ def write_results(folder: Path, photograph: Photograph, made: Made, settings: Se
         reasons = "; ".join(f"{side.value} hand: {reason}" for side, reason in hands.failures.items())
         raise DataError(f"no hand surface was found ({reasons}).")
     write_meshes(folder, meshes, settings.formats)
-    for name, picture in pictures(hands).items():
+    for name, picture in pictures(hands, settings.picture or PICTURE).items():
         write_bytes(folder / f"{name}.png", cv2.imencode(".png", picture)[1].tobytes())
     overlap, confidence = hands.penetration, hands.confidence
     content = {
@@ -313,6 +320,7 @@ def write_results(folder: Path, photograph: Photograph, made: Made, settings: Se
         "penetration": overlap and {"volume_cm3": overlap.volume_cm3, "depth_mm": overlap.depth_mm},
         "seconds": hands.timings | {"files": perf_counter() - begun},
         "units": "metres; world frame of the camera's R and t",
+        "mesh_frames": MESH_FRAMES,
     }
     write_json(folder / RESULT, content)
 
@@ -341,8 +349,9 @@ def write_meshes(folder: Path, meshes: Mapping[Side, Mesh], formats: Sequence[st
     colours = {side.value: tuple(round(255 * x) for x in COLOURS[side]) for side in meshes}
     for suffix in formats:
         for side, mesh in meshes.items():
-            write_mesh(folder / f"{side.value}.{suffix}", mesh)
-        write_scene(folder / f"hands.{suffix}", {side.value: mesh for side, mesh in meshes.items()}, colours)
+            write_mesh(folder / f"{side.value}.{suffix}", mesh, camera_axes=True)
+        together = {side.value: mesh for side, mesh in meshes.items()}
+        write_scene(folder / f"hands.{suffix}", together, colours, camera_axes=True)
 
 
 def _camera_source(photograph: Photograph, made: Made, settings: Settings) -> str:
@@ -351,15 +360,15 @@ def _camera_source(photograph: Photograph, made: Made, settings: Settings) -> st
     return f"auto: focal length {guessed_focal(photograph, made.shape)[1]}"
 
 
-def pictures(hands: TwoHands) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
+def pictures(hands: TwoHands, size: int) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
     """Overlay on the crop, and the hands from the right of the picture; BGR."""
     meshes = {side: mesh for side, mesh in hands.meshes.items() if mesh is not None and not mesh.is_empty}
     clouds = [hands.camera.to_camera(mesh.vertices) for mesh in meshes.values()]
-    front = View(hands.camera.intrinsics, len(hands.crop)).enlarged(PICTURE / len(hands.crop))
-    turned, side_view = from_the_right(clouds, PICTURE)
-    white, drawn = np.ones((PICTURE, PICTURE, 4)), {}
+    front = View(hands.camera.intrinsics, len(hands.crop)).enlarged(size / len(hands.crop))
+    turned, side_view = from_the_right(clouds, size)
+    white, drawn = np.ones((size, size, 4)), {}
     for name, places, view, back in (
-        ("overlay", clouds, front, backdrop(hands.crop, PICTURE)),
+        ("overlay", clouds, front, backdrop(hands.crop, size)),
         ("side", turned, side_view, white),
     ):
         coloured = [

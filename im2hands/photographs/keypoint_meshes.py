@@ -23,6 +23,7 @@ from im2hands.networks.catalogue import METHODS
 from im2hands.networks.halo import load_halo
 from im2hands.photographs.command import (
     COLOURS,
+    MESH_FRAMES,
     PICTURE,
     RESULT,
     Settings,
@@ -152,6 +153,7 @@ def _content(
         "penetration": overlap and {"volume_cm3": overlap.volume_cm3, "depth_mm": overlap.depth_mm},
         "seconds": {"surfaces": seconds},
         "units": "metres; the frame of the keypoints",
+        "mesh_frames": MESH_FRAMES,
     }
 
 

@@ -88,6 +88,7 @@ def test_the_rules_that_readers_need(film):
         "pictures": PICTURES,
         "rate": "30",
         "source": "film.mp4",
+        "frame": "camera axes (x right, y down, z away) turned by (x, -y, -z), metres",
     }
     for mesh in content["meshes"]:
         attributes = mesh["primitives"][0]["attributes"]

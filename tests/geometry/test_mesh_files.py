@@ -1,11 +1,16 @@
 """Meshes: questions about them, and files that are read as they were written or refused by name."""
 
+import json
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
+import trimesh
 
 from im2hands.geometry.mesh import Mesh, is_watertight, open_edges
-from im2hands.geometry.mesh_files import read_mesh, write_mesh, write_scene
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.geometry.mesh_files import read_mesh, read_parts, write_mesh, write_scene
+from im2hands.io.errors import DamagedFileError, DataError, Im2HandsWarning
 from tests.geometry.meshes import box, joined, sealed_hand, sphere
 
 
@@ -38,6 +43,68 @@ def test_what_is_written_is_read(tmp_path, suffix, tolerance):
     np.testing.assert_array_equal(read.faces, mesh.faces)
     np.testing.assert_allclose(read.vertices, mesh.vertices, atol=tolerance)
     assert [path.name for path in tmp_path.iterdir()] == [f"hand.{suffix}"]
+
+
+def test_camera_axes_come_back_from_every_format(tmp_path):
+    """A GLB has y up for viewers, the other formats have camera axes, and what is read is one frame."""
+    mesh = Mesh(sealed_hand()[0] + np.array([0.1, 0.2, 0.7]), sealed_hand()[1])
+    for suffix in ("obj", "ply", "glb"):
+        path = tmp_path / f"hand.{suffix}"
+        write_scene(path, {"left": mesh}, camera_axes=True)
+        np.testing.assert_allclose(read_mesh(path).vertices, mesh.vertices, atol=1e-7)
+        np.testing.assert_allclose(next(iter(read_parts(path).values())).vertices, mesh.vertices, atol=1e-7)
+        shown = trimesh.load(path, force="mesh", process=False).vertices
+        np.testing.assert_allclose(shown, mesh.vertices * ([1, -1, -1] if suffix == "glb" else 1), atol=1e-7)
+    assert read_mesh(tmp_path / "hand.glb").volume == pytest.approx(mesh.volume, rel=1e-4)
+    write_mesh(tmp_path / "as_given.glb", mesh)
+    np.testing.assert_allclose(trimesh.load(tmp_path / "as_given.glb", force="mesh").bounds, bounds(mesh), atol=1e-6)
+
+
+def bounds(mesh: Mesh) -> np.ndarray:
+    return np.stack([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)])
+
+
+def changed_glb(path: Path, change: dict) -> Path:
+    """The file with other entries in its JSON part."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<I", raw, 12)
+    text = json.dumps(json.loads(raw[20 : 20 + length]) | change).encode()
+    text += b" " * (-len(text) % 4)
+    rest = raw[20 + length :]
+    head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A)
+    path.write_bytes(head + text + rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("extension", "read"),
+    [
+        ("KHR_mesh_quantization", False),
+        ("KHR_draco_mesh_compression", False),
+        ("EXT_meshopt_compression", False),
+        ("EXT_mesh_gpu_instancing", False),
+        ("SOME_thing", False),
+        ("KHR_materials_unlit", True),
+        ("KHR_texture_transform", True),
+    ],
+)
+def test_what_a_file_requires_is_done_or_refused_by_name(tmp_path, extension, read):
+    """Quantized positions would be read as raw whole numbers: a hand of 65 km."""
+    write_mesh(tmp_path / "hand.glb", Mesh(*sphere()))
+    path = changed_glb(tmp_path / "hand.glb", {"extensionsUsed": [extension], "extensionsRequired": [extension]})
+    if read:
+        assert read_mesh(path).volume > 0
+        return
+    for reader in (read_mesh, read_parts):
+        with pytest.raises(DataError, match=f"hand.glb: .*requires the extension {extension}, which is not read"):
+            reader(path)
+
+
+def test_a_moving_hand_is_read_at_rest_and_said(tmp_path):
+    write_mesh(tmp_path / "hand.glb", Mesh(*sphere()))
+    path = changed_glb(tmp_path / "hand.glb", {"animations": [{"channels": [], "samplers": []}]})
+    with pytest.warns(Im2HandsWarning, match=r"hand.glb: animated; its rest pose is used\."):
+        read_mesh(path)
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])

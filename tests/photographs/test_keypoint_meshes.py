@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from im2hands.datasets.occupancy_items import LabelledHands
+from im2hands.geometry.mesh_files import read_mesh
 from im2hands.photographs import keypoint_meshes
 from im2hands.photographs.keypoint_meshes import folder_name
 from tests.photographs.conftest import ended
@@ -47,9 +48,11 @@ def test_meshes_lie_about_the_keypoints(make, scene: Scene, tmp_path):
     assert (content["image"], content["method"]) == (None, "halo")
     for side in ("left", "right"):
         assert content["keypoints"][side] == scene.hands[side]
-        mesh = trimesh.load(folder / f"{side}.glb", force="mesh")
-        middle = np.mean(scene.hands[side], axis=0)
-        assert np.linalg.norm(mesh.bounds.mean(axis=0) - middle) < 0.03
+        vertices, middle = read_mesh(folder / f"{side}.glb").vertices, np.mean(scene.hands[side], axis=0)
+        assert np.linalg.norm((vertices.min(axis=0) + vertices.max(axis=0)) / 2 - middle) < 0.03
+        upright = trimesh.load(folder / f"{side}.glb", force="mesh", process=False).vertices
+        np.testing.assert_allclose(upright, vertices * [1, -1, -1], atol=1e-7)
+    assert content["mesh_frames"]["glb"].startswith("glTF's, y up")
     before = (folder / "result.json").stat().st_mtime_ns
     code, text = make(scene.keypoints)
     assert code == 0 and "already done, skipped" in text

@@ -29,6 +29,9 @@ def test_a_picture_gives_meshes_pictures_and_a_json_file(run, scene, tmp_path):
     wrist = np.array(scene.hands["left"][0])
     assert np.linalg.norm(read_mesh(folder / "left.glb").vertices - wrist, axis=1).min() < 0.1
     assert cv2.imread(str(folder / "overlay.png")).std() > 5
+    same = [read_mesh(folder / f"left.{suffix}").vertices for suffix in ("glb", "obj", "ply")]
+    assert np.allclose(same[0], same[1], atol=1e-6) and np.allclose(same[1], same[2], atol=1e-6)
+    assert found["mesh_frames"]["obj"] == "as units says" and "(x, -y, -z)" in found["mesh_frames"]["glb"]
 
 
 def test_landmarks_and_another_order_in_millimetres_give_the_same_keypoints(run, scene, tmp_path):

@@ -19,9 +19,13 @@ from im2hands.cli import app
 from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_parts, write_mesh, write_scene
 from im2hands.hands.sides import Side
-from im2hands.io.errors import DamagedFileError, DataError
+from im2hands.io.errors import DamagedFileError, DataError, Im2HandsWarning
+from im2hands.photographs.command import COLOURS
+from im2hands.report.colours import PREDICTION
 from im2hands.report.view_files import read_panels, side_of
 from im2hands.report.view_page import serve, view_data, view_page
+from tests.films.moving_hands import clock_of, moving_pair
+from tests.films.test_animated_files import write_film
 
 
 def sphere(centre: float, radius: float = 0.05) -> Mesh:
@@ -186,3 +190,16 @@ def test_the_page_is_served_on_loopback():
     ):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host}))
+
+
+def test_a_film_is_shown_at_rest_and_overlay_has_the_same_colours(tmp_path):
+    """In the axes that meshes of the same hands have in other formats."""
+    pair = moving_pair(4)
+    write_film(tmp_path / "film.glb", pair, clock_of(4))
+    with pytest.warns(Im2HandsWarning, match="film.glb: animated; its rest pose is used"):
+        parts = read_panels([tmp_path / "film.glb"])[0].frames[0].parts()
+    assert {part.side for part in parts} == set(Side)
+    for part in parts:
+        wrist = pair[part.side].wrist[0]
+        assert np.linalg.norm(part.mesh.vertices - wrist, axis=1).min() < 0.03
+    assert COLOURS == PREDICTION

@@ -77,3 +77,30 @@ def test_panels_turn_together_and_every_control_works(browser, page, width, heig
     assert browser.evaluate("document.querySelector('.frame-name').textContent") == "f2 (3 of 3)"
     assert [address for address in browser.requests if not address.startswith("data:")] == [page.resolve().as_uri()]
     assert browser.problems == [] and browser.evaluate("document.documentElement.dataset.errors") == "0"
+
+
+def test_hands_fill_the_panel_although_one_frame_has_them_far_apart(browser, tmp_path):
+    """And after a reset that frame fits too."""
+    ball = sphere(0.0)
+    long = ball.vertices * [0.8, 2.6, 0.8]
+    for frame in range(8):
+        for side, sign in ((Side.LEFT, -1), (Side.RIGHT, 1)):
+            shift = 0.4 if frame == 5 else 0.045
+            write_mesh(tmp_path / f"f{frame}_{side.value}.ply", Mesh(long + np.array([sign * shift, 0, 0]), ball.faces))
+    write_text(tmp_path / "page.html", view_page(read_panels([tmp_path]), 60))
+    browser.open(tmp_path / "page.html", 1280, 900)
+
+    def size() -> tuple[float, float]:
+        """Share of the panel's height and width that has the hands' colours: orange, so red is far above blue."""
+        (shown,) = panels_shown(browser)
+        orange = shown[..., 2] - shown[..., 0] > 60
+        rows, columns = np.flatnonzero(orange.any(axis=1)), np.flatnonzero(orange.any(axis=0))
+        return np.ptp(rows) / shown.shape[0], np.ptp(columns) / shown.shape[1]
+
+    assert max(size()) > 0.5
+    browser.evaluate(
+        "(s => {s.value = '5'; s.dispatchEvent(new Event('input'))})(document.querySelector('input[name=frame]'))"
+    )
+    browser.evaluate("document.querySelector('[data-act=reset]').click()")
+    browser.frames(20)
+    assert 0.5 < size()[1] < 0.95

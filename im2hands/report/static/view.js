@@ -152,17 +152,22 @@
     if (moving) ask();
   }
 
-  // Where the largest frame fills a panel, seen along the camera's axis.
-  function reset() {
+  // Where the hands of a frame fill a panel, seen along the camera's axis.
+  function distanceOf({ panels, truth }) {
     const slope = FILLED * Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
     const aspect = cells[0].offsetWidth / cells[0].offsetHeight;
     let distance = 10;
-    for (const { panels, truth } of data.frames) {
-      for (const part of [...(truth.length ? truth : panels.flat())]) {
-        const reach = [0, 1, 2].map((i) => Math.max(Math.abs(part.low[i]), Math.abs(part.low[i] + part.span[i])));
-        distance = Math.max(distance, reach[2] + Math.max(reach[1], reach[0] / aspect) / slope);
-      }
+    for (const part of truth.length ? truth : panels.flat()) {
+      const reach = [0, 1, 2].map((i) => Math.max(Math.abs(part.low[i]), Math.abs(part.low[i] + part.span[i])));
+      distance = Math.max(distance, reach[2] + Math.max(reach[1], reach[0] / aspect) / slope);
     }
+    return distance;
+  }
+
+  // The frame that is shown and most others fit; a few frames with hands far apart do not make all hands small.
+  function reset() {
+    const all = data.frames.map(distanceOf).sort((a, b) => a - b);
+    const distance = Math.max(distanceOf(data.frames[state.frame]), all[Math.floor(0.75 * (all.length - 1))]);
     camera.near = distance / 50;
     camera.far = distance * 20;
     camera.position.set(0, 0, distance);
