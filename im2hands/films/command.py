@@ -42,13 +42,16 @@ from im2hands.photographs.command import (
     reconstruct_images,
     reconstruct_photographs,
 )
+from im2hands.photographs.detection.command import Settings as DetectSettings
+from im2hands.photographs.detection.command import detect_pictures
+from im2hands.photographs.detection.landmark_entries import DETECTED
 from im2hands.photographs.files import Photograph, number_of_photographs, photographs
 from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.hand_fit import HandFit
 from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
 
-TABLE, ANIMATION = "keypoints.parquet", "film.glb"
+TABLE, ANIMATION, LANDMARKS = "keypoints.parquet", "film.glb", "landmarks.json"
 PICTURE = 384
 """Pixels of the pictures of a film's frames: those of single pictures take a third of the time of a frame."""
 INTAGHAND_SIGMA = 0.02
@@ -100,6 +103,11 @@ def _reconstruct_film(
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: is a file; give a folder for the results.")
     check_settings(settings)
+    if settings.keypoints == DETECTED:
+        landmarks = output / f"{prefix}{LANDMARKS}"
+        looking = DetectSettings(settings.detector, every_hand=True, at_once=settings.at_once, resume=True)
+        yield from (said for said in detect_pictures([path], landmarks, looking) if not said[1])
+        settings = replace(settings, keypoints=str(landmarks), history="found by the detector")
     work = None if film.animation_only and settings.keypoints != PREDICTED else Work(settings)
     find, sigma = _find_hands(settings, work)
     require_writable(output)

@@ -15,6 +15,7 @@ from im2hands.cli import main
 from im2hands.hands.sides import Side
 from im2hands.photographs.detection import command, detector, landmark_entries, network_files
 from im2hands.photographs.detection.hands import to_joints
+from im2hands.photographs.film_table import FilmTable
 from im2hands.photographs.keypoint_files import read_keypoints
 from tests.photographs.detection.stand_in import PaintedNetworks, painted, placed
 from tests.photographs.detection.test_network_files import release_of, wheel
@@ -216,3 +217,22 @@ def test_reconstruct_passes_the_notes_on_and_refuses_what_has_no_hand(run, scene
     assert "only the right hand was found" in json.loads((tmp_path / "out/one/result.json").read_text())["warnings"]
     code, text = run(one, keypoints="detect", unit="mm")
     assert code == 1 and "leave it out with --keypoints detect" in text
+
+
+def test_a_film_is_looked_at_once_and_followed(run, scene, networks, tmp_path):
+    """Both hands of four frames, the second one without them: found, bridged, and in the animation."""
+    frames = scene.folder / "frames"
+    frames.mkdir()
+    for number in range(4):
+        picture(frames / f"{number:02d}.png", {} if number == 1 else BOTH)
+    words = {"keypoints": "detect", "camera": "focal=500", "fps": "25"}
+    code, text = run(frames, "--animation-only", **words)
+    assert code == 0, text
+    assert (tmp_path / "out/film.glb").is_file()
+    table = FilmTable.read(tmp_path / "out/keypoints.parquet")
+    assert table.present.all() and not table.seen[1].any() and table.seen[[0, 2, 3]].all()
+    assert len(json.loads((tmp_path / "out/landmarks.json").read_text())) == 4
+    looked = networks.looked["palms"]
+    code, text = run(frames, "--animation-only", **words)
+    assert code == 0 and "already done" in text
+    assert networks.looked["palms"] == looked
