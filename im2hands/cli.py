@@ -125,6 +125,10 @@ def reconstruct(
         float | None,
         typer.Option(help="standard deviation of 3-D keypoints per coordinate in mm; the keypoint prior corrects them"),
     ] = None,
+    separate_hands: Annotated[
+        bool,
+        typer.Option("--separate-hands", help="where both hands are, the one with the larger occupancy alone is"),
+    ] = False,
     swap_sides: Annotated[
         bool, typer.Option("--swap-sides", help="the keypoint file calls left what is right, as of a mirrored picture")
     ] = False,
@@ -167,6 +171,7 @@ def reconstruct(
         swap_sides,
         noise_mm,
         detector,
+        separate_hands=separate_hands,
     )
     failed = 0
     film = FilmSettings(independent, animation_only, fps)

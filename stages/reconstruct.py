@@ -54,12 +54,14 @@ def main(
         angle_clamp,
         query_frame,
     )
-    extraction = Extraction(params.grid, params.resolution, getattr(params.thresholds, method, 0.5))
+    extraction = Extraction(
+        params.grid, params.resolution, getattr(params.thresholds, method, 0.5), params.separate_hands
+    )
     files = MethodFiles(model, frames, hands, images, hand_model)
     anchors = AnchorSettings("default", params.anchor_resolution, params.thresholds.initial)
     part = inputs.shard(shard, shards)
     pairs = surfaces_of(method, files, part, extraction, anchors, params.alignment, seed, device, threads)
-    settings = params.model_dump(include={"grid", "resolution", "anchor_resolution"}) | {
+    settings = params.model_dump(include={"grid", "resolution", "anchor_resolution", "separate_hands"}) | {
         "threshold": extraction.threshold,
         "method": method,
         "source": source,

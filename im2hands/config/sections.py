@@ -127,6 +127,9 @@ class Reconstruct(Section):
     anchor_resolution: Literal[64, 128, 256, 512] = Field(
         description="cells per side of the grid for the initial surfaces from which im2hands draws its anchors"
     )
+    separate_hands: bool = Field(
+        description="whether a point inside both hands of a pair is given to the one of larger occupancy; false is published"
+    )
     formats: list[Literal["glb", "obj", "ply"]] = Field(
         description="formats of the mesh files written in addition to the shards"
     )

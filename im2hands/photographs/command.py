@@ -84,6 +84,7 @@ class Settings:
     noise_mm: float | None = None
     detector: Path | None = None
     history: str = ""
+    separate_hands: bool = False
     picture: int | None = None
 
 
@@ -204,7 +205,12 @@ class Work:
                 settings.hand_model,
             )
         self.reconstructor = Reconstructor.from_pretrained(
-            settings.model, settings.method, settings.resolution, settings.device, one_part=not settings.all_parts
+            settings.model,
+            settings.method,
+            settings.resolution,
+            settings.device,
+            one_part=not settings.all_parts,
+            apart=settings.separate_hands,
         )
         if self.predicted:
             self.intaghand, self.hand_models  # noqa: B018 - read now, so that what is missing is said now

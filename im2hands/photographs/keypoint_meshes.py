@@ -98,7 +98,7 @@ def _reconstruct_entry(
         if settings.noise_mm is not None:
             keypoints = corrected(keypoints, settings.noise_mm)
         hands = hand_inputs(keypoints)
-        extraction = Extraction("default", settings.resolution, METHODS[METHOD].threshold)
+        extraction = Extraction("default", settings.resolution, METHODS[METHOD].threshold, settings.separate_hands)
         made = {one.side: one for one in reconstruct_hands(fields, hands, extraction)}
         failures = {side: made[side].failure if side in made else Reason.NO_KEYPOINTS.value for side in SIDES}
         meshes, removed = _parts(made, settings.all_parts)

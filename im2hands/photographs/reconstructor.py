@@ -155,10 +155,12 @@ class Reconstructor:
         device: str = "cpu",
         seed: int = 0,
         one_part: bool = False,
+        apart: bool = False,
     ) -> Reconstructor:
         """models: folder with the folder of each network, as the workflow writes it.
 
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.  one_part: see the class.
+        apart: whether the hands share no point, see `reconstruction.apart`.
         Raises DataError if the network is missing, CheckpointError if the folder contains another one.
         """
         if method not in get_args(ImageMethod):
@@ -168,7 +170,7 @@ class Reconstructor:
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
         network, _ = load(Path(models, METHODS[method].network), device)
-        extraction = Extraction("default", resolution, METHODS[method].threshold)
+        extraction = Extraction("default", resolution, METHODS[method].threshold, apart)
         return cls(network, extraction, AnchorSettings(), seed, one_part)
 
     def reconstruct(

@@ -30,6 +30,7 @@ from im2hands.geometry.mesh import Mesh
 from im2hands.hands.frames import PalmFrame
 from im2hands.hands.sides import Side
 from im2hands.io.parallel import chunks, ordered_map
+from im2hands.reconstruction.apart import FieldsApart
 from im2hands.reconstruction.failures import mesh_problem
 
 CONTROL_EVERY = 32
@@ -89,11 +90,15 @@ class HandSurface:
 
 @dataclass(frozen=True)
 class Extraction:
-    """How surfaces are extracted. grid, resolution: see `isosurface.subdivision`.  threshold: occupancy at the surface."""
+    """How surfaces are extracted. grid, resolution: see `isosurface.subdivision`.  threshold: occupancy at the surface.
+
+    apart: whether hands of a pair share no point, see `apart`.
+    """
 
     grid: Literal["published", "default"] = "default"
     resolution: int = 256
     threshold: float = 0.5
+    apart: bool = False
 
 
 FieldOf = Callable[[Sequence[HandInput]], Field]
@@ -148,6 +153,10 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
     start, depth = subdivision(extraction.resolution, extraction.grid)
     begun = perf_counter()
     field = field_of(hands)
+    if extraction.apart:
+        field = FieldsApart(
+            field, [hand.frame for hand in hands], [_pair_of(hand) for hand in hands], extraction.threshold
+        )
     found = search_surfaces(field, len(hands), start=start, depth=depth, level=extraction.threshold)
     extracted = perf_counter()
     occupied = [_occupied(field, found, item, hand, extraction.threshold) for item, hand in enumerate(hands)]
@@ -168,6 +177,11 @@ def _extracted(field_of: FieldOf, hands: Sequence[HandInput], extraction: Extrac
         )
         for hand, surface, (mesh, failure, published, uniform) in zip(hands, found.surfaces, occupied, strict=True)
     ]
+
+
+def _pair_of(hand: HandInput) -> str:
+    """A pair that is made from several photographs is several pairs."""
+    return f"{hand.pair_id} {hand.frame_ids}"
 
 
 def _in_world(surface: Surface, hand: HandInput) -> tuple[Mesh | None, str | None]:

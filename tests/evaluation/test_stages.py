@@ -32,6 +32,7 @@ SETTINGS = Reconstruct(
     resolution=128,
     thresholds={"halo": 0.5, "initial": 0.5, "im2hands": 0.45},
     anchor_resolution=64,
+    separate_hands=False,
     formats=["glb"],
 )
 MEASURING = Evaluate(surface_samples=2000, penetration="grid", penetration_cell_mm=4)
