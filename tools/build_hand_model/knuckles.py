@@ -1,8 +1,9 @@
 """Finger bases where a hand has its knuckles. Millimetres, right-hand frame of `persons`.
 
 The rig's finger bases lie at the webs between the fingers: its first phalanges are hardly longer than the second ones, and a
-fist is flat. In hands, the first phalanx is 1.6 to 1.8 times the second (Buryanov and Kotiuk, Proportions of hand segments,
-Int. J. Morphol. 2010). So the bases of the four long fingers are moved towards the wrist, and skinning weights with them.
+fist is flat. In hands, the first phalanx is some 1.7 times the second (Buryanov and Kotiuk, Proportions of hand segments,
+Int. J. Morphol. 2010); landmark networks and annotators of photographs mark 1.5 to 1.9. So the bases of the four long fingers are moved
+towards the wrist, and skinning weights with them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 FINGER_NUMBERS = {"index": 2, "middle": 3, "little": 5, "ring": 4, "thumb": 1}
 """The rig counts fingers from the thumb; order as in the hand model's 16 joints."""
-BEHIND = {"index": 13.0, "middle": 13.0, "ring": 12.0, "little": 10.0}
+BEHIND = {"index": 12.0, "middle": 11.0, "ring": 11.0, "little": 10.0}
 """How far the knuckles of the mean hand lie behind the rig's finger bases."""
 BLEND = 13.0
 """Skin from this far behind a knuckle to this far before it follows the finger more and more."""

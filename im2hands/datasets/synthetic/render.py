@@ -6,7 +6,7 @@ Source: docs/synthetic-dataset.md, section "Rendering".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -118,7 +118,7 @@ class HandPainter:
 
         tone, skin_seed: skin of the person.  rng: light, background and noise.
         """
-        scene = self._scene(fits, arms, camera)
+        scene = self.scene(fits, arms, camera)
         rows, columns = height * supersampling, width * supersampling
         far = scene.vertices[:, 2] >= ARM_ENDS
         drawn = scene.vertices[np.flatnonzero(far)[np.cumsum(far) - 1]]  # any far vertex in place of a near one
@@ -126,13 +126,14 @@ class HandPainter:
         raster = rasterize(pixels, np.where(far, scene.vertices[:, 2], 0.0), scene.faces, rows, columns)
         light, background = Light.draw(rng), backdrop(rng, height, width)
         canvas = cv2.resize(background, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        canvas[raster.covered] = self._colours(scene, raster, light, tone, skin_seed)
+        canvas[raster.covered] = self.colours(scene, raster, light, tone, skin_seed)
         image = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
         image = tone_curve(image) + rng.normal(0, SENSOR_NOISE, image.shape)
         middle = (slice(supersampling // 2, None, supersampling),) * 2
         return Picture(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), *_maps(scene, raster, middle))
 
-    def _scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
+    def scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
+        """Hands and forearms in the frame of the camera, finer and with all that painting needs."""
         coarse, faces, offset = [], [], 0
         for side, fit in fits.items():
             hand = self.models[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
@@ -158,9 +159,16 @@ class HandPainter:
         vertices, all_faces, label, given = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Scene(vertices, all_faces, label, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
 
-    def _colours(
-        self, scene: Scene, raster: Raster, light: Light, tone: np.ndarray, skin_seed: int
+    def colours(
+        self,
+        scene: Scene,
+        raster: Raster,
+        light: Light,
+        tone: Float[np.ndarray, "3"],
+        skin_seed: int,
+        dress: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> Float[np.ndarray, "covered 3"]:
+        """Linear colours of the covered pixels. dress: changes what was painted, given rest points (mm)."""
         given = np.column_stack([scene.vertices, scene.normals, scene.sky, scene.fields])
         at = raster.interpolate(given, scene.faces)
         points, rest = at[:, :3], np.ascontiguousarray(at[:, 7:10])
@@ -175,6 +183,8 @@ class HandPainter:
         painted = paint(
             rest, at[:, 10], at[:, 11], self.skin.nails, self.skin.creases, tone, PALM, NAIL, BLOOD, skin_seed
         )
+        if dress is not None:
+            painted = dress(painted, rest)
         lights = np.stack([light.key, light.key_colour, light.fill, light.fill_colour, light.sky, light.ground])
         return _lit(points, at[:, 3:6], at[:, 6], reached, painted, lights)
 
