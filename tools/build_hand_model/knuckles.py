@@ -2,7 +2,7 @@
 
 The rig's finger bases lie at the webs between the fingers: its first phalanges are hardly longer than the second ones, and a
 fist is flat. In hands, the first phalanx is some 1.7 times the second (Buryanov and Kotiuk, Proportions of hand segments,
-Int. J. Morphol. 2010); landmark networks and annotators of photographs mark 1.5 to 1.9. So the bases of the four long fingers are moved
+Int. J. Morphol. 2010); landmark networks and annotators of photographs mark 1.5 to 1.9. So the bases of the long fingers move
 towards the wrist, and skinning weights with them.
 """
 

@@ -26,6 +26,8 @@ GAPS = (0.004, 0.040)
 MAX_SELF_DEPTH, MAX_SELF_SHARE = 0.003, 0.025
 MAX_PAIR_DEPTH, MAX_PAIR_VOLUME = 0.003, 0.2e-6
 SETTLED_DEPTH = 0.001
+GLANCING = 0.4
+"""Least distance in units of the gap; hands that slide past each other come nearer than the way they retreat."""
 TILT = np.radians(15)
 
 FOREARM = np.array([1.0, 0.0, 0.0])
@@ -169,8 +171,11 @@ class PairSampler:
         arms = ((np.zeros(3), FOREARM, moved), (pair.left_wrist, left_forearm, right.vertices))
         if any(runs_through(other, wrist, direction) for wrist, direction, other in arms):
             return "forearm"
-        if samples.depth_and_distance(moved)[0] > MAX_PAIR_DEPTH:
+        depth, distance = samples.depth_and_distance(moved)
+        if depth > MAX_PAIR_DEPTH:
             return "left in right"
+        if distance < GLANCING * pair.gap:
+            return "gap"
         left_samples = SurfaceSamples.of(moved, self.models[Side.LEFT].faces)
         if left_samples.depth_and_distance(right.vertices)[0] > MAX_PAIR_DEPTH:
             return "right in left"
