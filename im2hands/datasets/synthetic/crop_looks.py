@@ -18,7 +18,10 @@ from im2hands.rendering.shading import to_linear, tone_curve
 SLEEVE_SHARE, WATCH_SHARE, RING_SHARE, NAIL_SHARE = 0.45, 0.12, 0.15, 0.12
 SLEEVE_FROM = (35.0, 140.0)
 """Where a sleeve may begin, mm behind the wrist."""
-CLUTTER_SHARE, OCCLUDER_SHARE, GREY_SHARE, TINT_SHARE, BLUR_SHARE = 0.5, 0.15, 0.12, 0.3, 0.25
+CLUTTER_SHARE, OCCLUDER_SHARE, GREY_SHARE, TINT_SHARE, BLUR_SHARE = 0.5, 0.15, 0.12, 0.3, 0.15
+NOISES, NOISE_SHARES = (SENSOR_NOISE, 2 * SENSOR_NOISE, 0.03), (0.5, 0.37, 0.13)
+QUALITIES = (55, 97)
+"""Of the photograph's JPEG file."""
 RING_AT, RING_WIDTH = 0.35, 2.2
 """Where on the first phalanx (share of its length), and half of how wide (mm)."""
 
@@ -177,9 +180,9 @@ def photographed(
     image = _tone(light)
     if rng.uniform() < GREY_SHARE:
         image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.choice((SENSOR_NOISE, 2 * SENSOR_NOISE, 0.035))
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.choice(NOISES, p=NOISE_SHARES)
     image = np.rint(np.clip(image + noise, 0, 1) * 255).astype(np.uint8)
-    quality = int(rng.integers(45, 97))
+    quality = int(rng.integers(*QUALITIES))
     stored = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     image = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
     return cv2.resize(np.ascontiguousarray(image), (output, output), interpolation=cv2.INTER_LINEAR)
@@ -199,7 +202,7 @@ def _motion(rng: np.random.Generator) -> Float[np.ndarray, "side side"]:
     """The kernel of a straight movement of a few pixels."""
     side = 11
     kernel = np.zeros((side, side), np.float32)
-    reach = rng.uniform(0.5, 4.5) * np.array([np.cos(turn := rng.uniform(0, np.pi)), np.sin(turn)])
+    reach = rng.uniform(0.5, 3.0) * np.array([np.cos(turn := rng.uniform(0, np.pi)), np.sin(turn)])
     ends = [tuple(int(c) for c in np.round((side // 2 + sign * reach) * 16)) for sign in (-1, 1)]
     cv2.line(kernel, *ends, 1.0, 1, cv2.LINE_AA, 4)
     return kernel / max(kernel.sum(), 1e-6)

@@ -29,6 +29,8 @@ from im2hands.io.errors import DataError
 from im2hands.io.hashing import seed_of
 from im2hands.rendering.shading import vertex_normals
 
+SHARES = (0.6, 0.25, 0.15)
+"""Shares of gestures, hand signs and free poses."""
 PAIRS_PER_PERSON = 24
 POOL = 16
 """Hands of a person, each usable on either side."""
@@ -106,7 +108,7 @@ class PairSource:
         model = self.models[Side.RIGHT]
         deviation = np.radians(rng.choice(OFF_AXIS, (HANDS_AT_ONCE, 1, 1)))
         off_axis = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 1, (HANDS_AT_ONCE, 15, 3)) * deviation))
-        rotations = off_axis @ finger_rotations(self.axes, draw_angles(rng, HANDS_AT_ONCE)).double()
+        rotations = off_axis @ finger_rotations(self.axes, draw_angles(rng, HANDS_AT_ONCE, SHARES)).double()
         poses = matrix_to_axis_angle(rotations).flatten(1).numpy() - model.mean_pose.numpy()
         posed = model.pose(np.concatenate([np.zeros((HANDS_AT_ONCE, 3)), poses], 1), np.tile(shape, (HANDS_AT_ONCE, 1)))
         about_wrists = (posed.vertices - posed.rest_joints[:, :1]).numpy()

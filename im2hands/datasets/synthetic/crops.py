@@ -29,12 +29,12 @@ from im2hands.rendering.shading import frame_of_direction
 
 VIEWS = 6
 """Cameras that see one pose."""
-DETAIL = (150, 256)
+DETAIL = (190, 257)
 """Pixels across the crop in the photograph that it is cut from."""
 DISTANCE = (0.45, 1.4)
 OFF_CENTRE = np.radians(7)
 ANY_TURN_SHARE, UPRIGHT_TURN = 0.3, np.radians(22)
-SHARES, CUT_SHARE, CUT_SCALE, SHIFT = (0.85, 1.12), 0.08, 1.5, 0.05
+SHARES, CUT_SHARE, CUT_SCALE, SHIFT = (0.85, 1.12), 0.06, 1.5, 0.05
 """Size of the hands in the crop in units of `HAND_SHARE`; larger and cut by the border in a share; largest shift in crops."""
 ARMS_BEHIND = 0.75
 """Cosine between a forearm and the direction to the camera from which on the arm would hide the hand."""
