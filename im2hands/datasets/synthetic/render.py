@@ -81,12 +81,14 @@ class Light:
 class Scene:
     """Both hands (or one) and their forearms as one mesh, camera frame, metres.
 
-    label: label of every triangle.  fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
+    label: label of every triangle.  coarse_faces: triangles of the meshes before they were made finer, which throw the shadows.
+    fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "faces 3"]
     label: Int[np.ndarray, "faces"]
+    coarse_faces: Int[np.ndarray, "coarse 3"]
     normals: Float[np.ndarray, "vertices 3"]
     sky: Float[np.ndarray, "vertices"]
     fields: Float[np.ndarray, "vertices 5"]
@@ -154,10 +156,18 @@ class HandPainter:
             label = LABELS[side] + len(LABELS) * (np.arange(len(forearm.faces)) >= FACES).repeat(4)
             template = np.concatenate([self.models[side].template.numpy(), forearm.rest])
             given = np.column_stack([normals[own], sky[own], self.skin.fields, template])
-            parts.append((vertices, finer.faces + offset, label.astype(np.uint8), finer.attributes(given)))
+            parts.append(
+                (
+                    vertices,
+                    finer.faces + offset,
+                    label.astype(np.uint8),
+                    forearm.faces + offset,
+                    finer.attributes(given),
+                )
+            )
             offset += len(vertices)
-        vertices, all_faces, label, given = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Scene(vertices, all_faces, label, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
+        vertices, all_faces, label, coarse_faces, given = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Scene(vertices, all_faces, label, coarse_faces, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
 
     def colours(
         self,
@@ -176,7 +186,7 @@ class HandPainter:
         bias = SHADOW_BIAS + SHADOW_SOFTNESS * (
             np.sqrt(1 - facing**2) / facing
         )  # the disc of taps lies across the light
-        shadow = ShadowMap(scene.vertices, scene.faces, light.key, SHADOW_CELL, points.mean(0), SHADOW_SIZE)
+        shadow = ShadowMap(scene.vertices, scene.coarse_faces, light.key, SHADOW_CELL, points.mean(0), SHADOW_SIZE)
         reached = shadow.light(
             points + 0.0010 * at[:, 3:6], np.minimum(bias, MAX_SHADOW_BIAS), SHADOW_SOFTNESS, SHADOW_TAPS
         )
