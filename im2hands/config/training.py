@@ -89,8 +89,17 @@ class IntagHandLossWeights(Section):
     heat_maps: float = Field(ge=0, description="keypoint heat maps; 100 is published")
 
 
+ImageEncoderName = Literal[
+    "resnet10_narrow", "efficientnet_lite2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"
+]
+
+
 class IntagHandTraining(ImageNetworkTraining):
-    encoder: Literal["resnet10_narrow", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = Field(
+    start: Literal["scratch", "photographs"] = Field(
+        description="scratch: random weights; photographs: an encoder efficientnet_lite2 whose weights have seen ImageNet, "
+        "from the package of the extra `pretrain`"
+    )
+    encoder: ImageEncoderName = Field(
         description="image encoder; all image networks use it and start from its trained weights; resnet50 is published"
     )
     widths: list[PositiveInt] = Field(
@@ -111,6 +120,9 @@ class IntagHandTraining(ImageNetworkTraining):
     dropout: float = Field(ge=0, lt=1, description="dropout in the mesh decoder; 0.05 is published")
     decoder_from: Fraction = Field(
         description="share of the steps that train maps and start hands without the mesh decoder; 0 is published"
+    )
+    coarse_until: Fraction = Field(
+        description="share of the steps in which images have half the resolution, at a third of the time; 0 is published"
     )
     loss_weights: IntagHandLossWeights = Field(description="weights of the terms of the loss")
 

@@ -1,7 +1,9 @@
-"""Image encoder of all image networks: a ResNet and two small decoders, for keypoint heat maps and for masks with dense maps.
+"""Image encoder of all image networks: a backbone and two small decoders, for keypoint heat maps and for masks with dense maps.
 
 Input: RGB crops of 256 x 256, minus the ImageNet mean, divided by its standard deviation. Maps are listed from coarse (8 x 8)
-to fine (64 x 64). Source: IntagHand (CVPR 2022), image encoder; used unchanged by Im2Hands (CVPR 2023).
+to fine (64 x 64). Published: a ResNet. Source: IntagHand (CVPR 2022), image encoder; used unchanged by Im2Hands (CVPR 2023).
+EfficientNet-Lite2 is our alternative: fewer operations than ResNet-18, and its weights have seen photographs (see
+`networks.photograph_weights`). Source: Tan and Le, EfficientNet (ICML 2019); Lite: without squeeze-excitation, with ReLU6.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,7 +24,10 @@ HEAT_MAPS = 42
 MASK_CHANNELS, DENSE_CHANNELS = 2, 6
 NARROW = "resnet10_narrow"
 NARROW_WIDTH, NARROW_DECODER_CHANNELS = 32, 32
-DEPTHS = (NARROW, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+LITE = "efficientnet_lite2"
+LITE_MODEL, LITE_DECODER_CHANNELS = "tf_efficientnet_lite2", 64
+"""timm's name; without `tf_` it has another padding, and takes the weights all the same."""
+DEPTHS = (NARROW, LITE, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class ImageFeatures:
     """What the encoder sees in a batch of crops; every list runs from 8 x 8 to 64 x 64.
 
     heat_maps: raw keypoint heat maps.  masks, dense_maps: raw, at 64 x 64.
-    backbone: ResNet maps.  of_heat_maps, of_dense_maps: 128-channel maps inside the two decoders.
+    backbone: its maps.  of_heat_maps, of_dense_maps: 128-channel maps inside the two decoders.
     """
 
     heat_maps: Float[Tensor, "batch 42 64 64"]
@@ -38,6 +44,16 @@ class ImageFeatures:
     backbone: list[Float[Tensor, "batch channels height width"]]
     of_heat_maps: list[Float[Tensor, "batch decoder_channels height width"]]
     of_dense_maps: list[Float[Tensor, "batch decoder_channels height width"]]
+
+    def enlarged(self) -> ImageFeatures:
+        """Twice the size: features of images of half the resolution in place of those of whole ones."""
+
+        def larger(maps: Tensor) -> Tensor:
+            return F.interpolate(maps, scale_factor=2, mode="bilinear")
+
+        single = (larger(maps) for maps in (self.heat_maps, self.masks, self.dense_maps))
+        lists = ([larger(maps) for maps in each] for each in (self.backbone, self.of_heat_maps, self.of_dense_maps))
+        return ImageFeatures(*single, *lists)
 
 
 class MapDecoder(nn.Module):
@@ -81,23 +97,45 @@ class NarrowResNet(resnet.ResNet):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-class ImageEncoder(nn.Module):
-    """ResNet of a given depth with the two decoders; weights are random until they are loaded.
+class LiteBackbone(nn.Module):
+    """EfficientNet-Lite2 without its classifier; weights are random until they are loaded."""
 
-    depth: published is resnet50; resnet10_narrow is ours, for work without a GPU.  `resnet.fc` is never used;
-    it is kept because published files contain it.
+    def __init__(self) -> None:
+        super().__init__()
+        import timm  # takes seconds, and only this encoder needs it
+
+        self.body = timm.create_model(LITE_MODEL, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4))
+        self.channels: list[int] = self.body.feature_info.channels()[::-1]
+        """Of the maps, coarse to fine."""
+
+    def forward(self, images: Float[Tensor, "batch 3 side side"]) -> list[Float[Tensor, "batch channels h w"]]:
+        """Maps, coarse to fine."""
+        return self.body(images)[::-1]
+
+
+class ImageEncoder(nn.Module):
+    """A backbone with the two decoders; weights are random until they are loaded.
+
+    depth: published is resnet50; resnet10_narrow and efficientnet_lite2 are ours, for work without a GPU.  `resnet.fc` is never
+    used; it is kept because published files contain it.
     """
 
     def __init__(self, depth: str = "resnet50") -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"unknown image encoder {depth!r}; choose one of {', '.join(DEPTHS)}")
-        narrow = depth == NARROW
-        self.resnet: resnet.ResNet = NarrowResNet() if narrow else getattr(torchvision.models, depth)(weights=None)
-        self.decoder_channels = NARROW_DECODER_CHANNELS if narrow else DECODER_CHANNELS
-        coarsest = self.resnet.fc.in_features
-        self.channels = [coarsest // 2**level for level in range(4)]
-        """Channels of the backbone maps, coarse to fine."""
+        self.decoder_channels = {NARROW: NARROW_DECODER_CHANNELS, LITE: LITE_DECODER_CHANNELS}.get(
+            depth, DECODER_CHANNELS
+        )
+        if depth == LITE:
+            self.lite = LiteBackbone()
+            self.channels = self.lite.channels
+        else:
+            narrow = depth == NARROW
+            self.resnet: resnet.ResNet = NarrowResNet() if narrow else getattr(torchvision.models, depth)(weights=None)
+            self.channels = [self.resnet.fc.in_features // 2**level for level in range(4)]
+            """Channels of the backbone maps, coarse to fine."""
+        self.is_lite, coarsest = depth == LITE, self.channels[0]
         self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS, self.decoder_channels)
         self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS, self.decoder_channels)
 
@@ -111,6 +149,8 @@ class ImageEncoder(nn.Module):
         return ImageFeatures(heat_maps, masks, dense_maps, backbone, of_heat_maps, of_dense_maps)
 
     def _backbone(self, images: Tensor) -> list[Tensor]:
+        if self.is_lite:
+            return self.lite(images)
         net = self.resnet
         features = net.maxpool(net.relu(net.bn1(net.conv1(images))))
         maps = []

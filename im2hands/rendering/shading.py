@@ -66,6 +66,30 @@ def noise_at(x, y, z, seed):
     return low * (1 - c) + high * c
 
 
+@numba.njit(**COMPILE)
+def slope_at(x, y, z, seed):
+    """The gradient of `noise_at`, per axis."""
+    x0, y0, z0 = math.floor(x), math.floor(y), math.floor(z)
+    u, v, w = x - x0, y - y0, z - z0
+    a, b, c = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
+    i, j, k = int(x0) + 100000, int(y0) + 100000, int(z0) + 100000
+    n000, n100 = _lattice(i, j, k, seed), _lattice(i + 1, j, k, seed)
+    n010, n110 = _lattice(i, j + 1, k, seed), _lattice(i + 1, j + 1, k, seed)
+    n001, n101 = _lattice(i, j, k + 1, seed), _lattice(i + 1, j, k + 1, seed)
+    n011, n111 = _lattice(i, j + 1, k + 1, seed), _lattice(i + 1, j + 1, k + 1, seed)
+    low_x = (n100 - n000) * (1 - b) + (n110 - n010) * b
+    high_x = (n101 - n001) * (1 - b) + (n111 - n011) * b
+    near, far = n000 + (n100 - n000) * a, n010 + (n110 - n010) * a
+    near_high, far_high = n001 + (n101 - n001) * a, n011 + (n111 - n011) * a
+    low_y, high_y = far - near, far_high - near_high
+    low, high = near + low_y * b, near_high + high_y * b
+    return (
+        (low_x + (high_x - low_x) * c) * 6 * u * (1 - u),
+        (low_y + (high_y - low_y) * c) * 6 * v * (1 - v),
+        (high - low) * 6 * w * (1 - w),
+    )
+
+
 class ShadowMap:
     """What one distant light sees of a mesh.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
+from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
 from im2hands.training.curves import COLUMNS
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, IntagHandValidation, TwoHandFrames
@@ -62,6 +64,7 @@ class IntagHandTask(NetworkTask):
     truths: what the losses need of each hand's model.  steps_per_epoch: epoch length in the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
     decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
+    coarse_until: share of the steps in which the encoder sees images of half the resolution. Published: 0.
     loss_weights: weights of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted
     as the 2-D terms are.
     Scores: `val_loss` of all terms at any step, by which the best weights are chosen, and `val_mpjpe`, the joint error in
@@ -82,19 +85,21 @@ class IntagHandTask(NetworkTask):
         edge_loss_from: float,
         decoder_from: float = 0.0,
         loss_weights: Mapping[str, float] = WEIGHTS,
+        coarse_until: float = 0.0,
     ) -> None:
         super().__init__(network, settings)
         self.truths = nn.ModuleDict({side.value: truths[side] for side in truths})
         self._loss_weights = {**WEIGHTS, **loss_weights}
         self._steps_per_epoch = steps_per_epoch
-        self._edges_from, self._decoder_from = edge_loss_from * settings.steps, decoder_from * settings.steps
+        shares = (edge_loss_from, decoder_from, coarse_until)
+        self._edges_from, self._decoder_from, self._coarse_until = (share * settings.steps for share in shares)
         self.register_buffer("_first_upsampling", network.upsampling.weight.detach().clone(), persistent=False)
 
     def published_learning_rate(self, step: int) -> float:
         return published_learning_rate(step // self._steps_per_epoch) * self.settings.learning_rate / LEARNING_RATE
 
     def loss(self, batch: IntagHandBatch) -> Tensor:
-        features = self.network.image_encoder(batch.images)
+        features = self._features(batch.images)
         if self.step >= self._decoder_from:
             predicted = self.network.decode(features)
         elif self.network.start_hands is not None:
@@ -102,6 +107,11 @@ class IntagHandTask(NetworkTask):
         else:
             return maps_loss(features, batch.maps, self._loss_weights)
         return self._loss(predicted, batch, EDGE_FROM_EPOCH if self.step >= self._edges_from else 0)
+
+    def _features(self, images: Float[Tensor, "frames 3 256 256"]) -> ImageFeatures:
+        if self.step >= self._coarse_until:
+            return self.network.image_encoder(images)
+        return self.network.image_encoder(F.avg_pool2d(images, 2)).enlarged()
 
     def scores(self, batch: IntagHandBatch) -> dict[str, Float[Tensor, " frames"]]:
         predicted = self.network(batch.images)
@@ -158,6 +168,10 @@ def _network(job: Job, data: Data) -> IntagHandNetwork:
     section = job.section
     models = load_hand_models(job.inputs.hand_model)
     network = new_network(models, section.encoder, section.widths, section.dropout, section.start_components)
+    if section.start == "photographs":
+        from im2hands.networks.photograph_weights import load_photograph_weights  # brings timm
+
+        load_photograph_weights(network.image_encoder)
     if section.start_components:
         graphs = {side: network.graph(side) for side in Side}
         turn = section.largest_turn if section.augmentation else 0.0
@@ -176,12 +190,13 @@ def _task(job: Job, data: Data, network: IntagHandNetwork, settings: LoopSetting
         section.edge_loss_from,
         section.decoder_from,
         section.loss_weights.model_dump(),
+        section.coarse_until,
     )
 
 
 def _depends_on_length(section: IntagHandTraining) -> bool:
     """Shares of the steps decide what is trained when."""
-    return section.edge_loss_from > 0 or section.decoder_from > 0
+    return max(section.edge_loss_from, section.decoder_from, section.coarse_until) > 0
 
 
 def new_network(

@@ -35,10 +35,10 @@ def test_arrays_are_a_skinned_mesh(side):
     assert (model.joint_regressor.sum(1) - 1).abs().max() < 1e-6
     components = model.pose_components
     assert (components @ components.mT - torch.eye(45)).abs().max() < 1e-6
-    assert 0.6 < model.mean_pose.abs().max() < 0.7  # forgetting the mean pose must show
+    assert 0.55 < model.mean_pose.abs().max() < 0.7  # forgetting the mean pose must show
     assert 2e-3 < model.pose_directions.abs().max() < 4e-3  # as must forgetting the pose correction
     wrist = model.rest_joints(torch.zeros(1, 10))[0, 0]
-    expected = side.mirror_points(torch.tensor([0.0945, 0.0160, -0.0068]).double())
+    expected = side.mirror_points(torch.tensor([0.0940, 0.0159, -0.0067]).double())
     assert (wrist - expected).abs().max() < 1e-4  # the wrist is not the origin, as in MANO
 
 
@@ -47,7 +47,7 @@ def test_mesh_figures():
     vertices, faces = RIGHT.template.numpy() * 1e3, RIGHT.faces
     edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
     lengths = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
-    assert [lengths.min(), lengths.mean(), lengths.max()] == pytest.approx([0.97, 8.65, 25.43], abs=0.01)
+    assert [lengths.min(), lengths.mean(), lengths.max()] == pytest.approx([0.97, 8.58, 25.46], abs=0.01)
     assert len(vertices) - len(edges) + len(faces) == 1  # a disc
     assert np.bincount(edges.ravel()).max() == 10
     corners = vertices[faces]
@@ -55,8 +55,8 @@ def test_mesh_figures():
     longest = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2).max(1)
     assert twice_area.min() / 2 > 1.3
     sliver = twice_area / longest**2
-    assert (sliver < 0.18).sum() == 20
-    assert sliver.min() == pytest.approx(0.0894, abs=1e-4)
+    assert (sliver < 0.18).sum() == 17
+    assert sliver.min() == pytest.approx(0.0879, abs=1e-4)
 
 
 @pytest.mark.parametrize("side", Side)
@@ -84,7 +84,7 @@ def test_closed_hand_is_watertight_and_outward(side):
     posed = model.pose_by_components(torch.zeros(60, 3), fingers, torch.zeros(60, 10))
     volume = volumes(model, posed.vertices)
     rest = volumes(model, model.template[None])[0]
-    assert rest == pytest.approx(320.33, abs=0.05)
+    assert rest == pytest.approx(322.16, abs=0.05)
     assert (volume / rest).min() > 0.85
     assert (volume / rest).max() < 1.05
 
@@ -92,8 +92,8 @@ def test_closed_hand_is_watertight_and_outward(side):
 def test_volume_over_shapes():
     shapes = torch.cat([2 * torch.eye(10), -2 * torch.eye(10)]).double()
     volume = volumes(RIGHT, RIGHT.shaped_template(shapes))
-    assert volume.min() == pytest.approx(234, abs=1)
-    assert volume.max() == pytest.approx(426, abs=1)
+    assert volume.min() == pytest.approx(225, abs=1)
+    assert volume.max() == pytest.approx(444, abs=1)
 
 
 def test_hand_length_over_the_first_shape():
@@ -101,10 +101,28 @@ def test_hand_length_over_the_first_shape():
     shapes[:, 0] = torch.tensor([-2.0, 0.0, 2.0])
     tips = RIGHT.shaped_template(shapes)[:, 444]
     lengths = torch.linalg.vector_norm(tips - RIGHT.rest_joints(shapes)[:, 0], dim=-1) * 1e3
-    assert lengths.tolist() == pytest.approx([156.6, 184.8, 213.0], abs=0.1)
+    assert lengths.tolist() == pytest.approx([156.6, 183.3, 209.9], abs=0.1)
 
 
 def test_left_shape_directions_are_not_taken_for_defective():
     difference = (MODELS[Side.LEFT].shape_directions[:, 0] - RIGHT.shape_directions[:, 0]).abs().sum()
-    assert difference == pytest.approx(7.95, abs=0.01)
+    assert difference == pytest.approx(10.28, abs=0.01)
     assert not MODELS[Side.LEFT].shape_directions_corrected
+
+
+def test_hands_differ_in_proportions_as_people_do():
+    """Palm width and finger length over palm length; phalanges as annotators of photographs mark them."""
+    shapes = torch.from_numpy(np.random.default_rng(0).normal(size=(2000, 10)))
+    keypoints = RIGHT.pose(torch.zeros(2000, 48), shapes).keypoints
+
+    def length(start, end):
+        return torch.linalg.vector_norm(keypoints[:, start] - keypoints[:, end], dim=-1)
+
+    palm = length(0, 9)
+    width, finger = length(5, 17) / palm, (length(9, 10) + length(10, 11) + length(11, 12)) / palm
+    assert width.mean() == pytest.approx(0.647, abs=0.005)
+    assert 0.04 < width.std() / width.mean() < 0.07
+    assert 0.04 < finger.std() / finger.mean() < 0.09
+    assert 0.02 < (length(5, 8) / length(13, 16)).std() < 0.08
+    for base in (5, 9, 13, 17):
+        assert 1.5 < (length(base, base + 1).mean() / length(base + 1, base + 2).mean()) < 2.0

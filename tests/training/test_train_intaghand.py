@@ -195,7 +195,7 @@ def test_a_hand_turned_wrongly_keeps_its_scale(frames):
     assert scale_gradient(error).abs().max() < 1e-4 and error < 1e-3
     hands[Side.LEFT] = replace(hands[Side.LEFT], scale=0.7 * best[Side.LEFT][:, 0])
     assert projection_term(hands, true) > error + 1e-3
-    assert (scale_gradient(projection_term(hands, true))[0] < 0).all()
+    assert (scale_gradient(projection_term(hands, true))[list(best).index(Side.LEFT)] < 0).all()
 
 
 def metacarpals(joints: torch.Tensor) -> torch.Tensor:

@@ -55,6 +55,8 @@ INTAGHAND = IMAGES | {
     "start_components": 3,
     "dropout": 0.05,
     "decoder_from": 0.4,
+    "coarse_until": 0.2,
+    "start": "scratch",
     "loss_weights": {
         "vertices": 100.0,
         "joints": 100.0,

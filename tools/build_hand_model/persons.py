@@ -5,15 +5,15 @@ Hand frame (right hand): fingers to -x, palm to -y, thumb to +z, origin in the w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
+from tools.build_hand_model.knuckles import FINGER_NUMBERS
+from tools.build_hand_model.proportions import Proportions
 from tools.build_hand_model.sources import BodySources
 
-FINGER_NUMBERS = {"index": 2, "middle": 3, "little": 5, "ring": 4, "thumb": 1}
-"""The rig counts fingers from the thumb; order as in the hand model's 16 joints."""
 JOINT_MARKERS = ("r-hand", *(f"r-finger-{number}-{k}" for number in FINGER_NUMBERS.values() for k in (1, 2, 3)))
 TIP_MARKERS = tuple(f"r-finger-{number}-4" for number in (1, 2, 3, 4, 5))
 KNUCKLES, LAST_JOINTS = (1, 4, 10, 7), (15, 3, 6, 12, 9)
@@ -23,12 +23,21 @@ SEXES, AGES = ("male", "female"), ("young", "old")
 MUSCLES = ("minmuscle", "averagemuscle", "maxmuscle")
 WEIGHTS = ("minweight", "averageweight", "maxweight")
 ANCESTRIES = ("african", "asian", "caucasian")
-HAND_TARGETS = ("scale", "fingers-length", "fingers-diameter")
+HAND_TARGETS = {
+    "hand_scale": "hands/r-hand-scale",
+    "finger_length": "hands/r-hand-fingers-length",
+    "finger_girth": "hands/r-hand-fingers-diameter",
+    "finger_spread": "hands/r-hand-fingers-distance",
+    "wrist_girth": "hands/measure-wrist-circ",
+}
+"""A person's amount -> morph target, without its ending -incr or -decr."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """male: 0 .. 1.  old: 0 young .. 1 old.  muscle, weight and the hand's targets: -1 .. 1, 0 average. ancestry: sums to 1."""
+    """male: 0 .. 1.  old: 0 young .. 1 old.  muscle, weight and the hand's targets: -1 .. 1, 0 average.  ancestry: sums to 1.
+    proportions: of palm and single fingers, on top of the targets.
+    """
 
     male: float = 0.5
     old: float = 0.0
@@ -38,6 +47,9 @@ class Person:
     hand_scale: float = 0.0
     finger_length: float = 0.0
     finger_girth: float = 0.0
+    finger_spread: float = 0.0
+    wrist_girth: float = 0.0
+    proportions: Proportions = field(default_factory=Proportions)
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Person:
@@ -51,8 +63,11 @@ class Person:
             weight=clipped(0.4),
             ancestry=tuple(rng.dirichlet((1, 1, 1))),
             hand_scale=clipped(0.08),
-            finger_length=clipped(0.4),
+            finger_length=clipped(0.25),
             finger_girth=clipped(0.4),
+            finger_spread=clipped(0.3),
+            wrist_girth=clipped(0.3),
+            proportions=Proportions.random(rng),
         )
 
 
@@ -69,8 +84,8 @@ class PersonMaker:
             key: sources.target("macrodetails/" + "-".join(key)) for key in product(ANCESTRIES, SEXES, AGES)
         }
         self.hands = {
-            f"{name}-{way}": sources.target(f"hands/r-hand-{name}-{way}")
-            for name in HAND_TARGETS
+            f"{target}-{way}": sources.target(f"{target}-{way}")
+            for target in HAND_TARGETS.values()
             for way in ("incr", "decr")
         }
         self.joint_cubes = [sources.marker(name) for name in JOINT_MARKERS]
@@ -91,9 +106,9 @@ class PersonMaker:
         ancestries = dict(zip(ANCESTRIES, person.ancestry, strict=True))
         for (ancestry, sex, age), target in self.ancestries.items():
             displacement += ancestries[ancestry] * sexes[sex] * ages[age] * target
-        amounts = (person.hand_scale, person.finger_length, person.finger_girth)
-        for name, amount in zip(HAND_TARGETS, amounts, strict=True):
-            displacement += abs(amount) * self.hands[f"{name}-{'incr' if amount > 0 else 'decr'}"]
+        for name, target in HAND_TARGETS.items():
+            amount = getattr(person, name)
+            displacement += abs(amount) * self.hands[f"{target}-{'incr' if amount > 0 else 'decr'}"]
         return self.base + displacement
 
     def in_hand_frame(self, body: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import nnls
 
-from tools.build_hand_model.persons import FINGER_NUMBERS, Person, PersonMaker
+from tools.build_hand_model.knuckles import FINGER_NUMBERS, move_knuckles, without_small_weights
+from tools.build_hand_model.persons import Person, PersonMaker
+from tools.build_hand_model.proportions import displacements
 from tools.build_hand_model.sources import BodySources
 
 PERSONS = 400
@@ -16,7 +18,6 @@ DIRECTIONS = 10
 NEAREST = 60
 """Vertices a joint may be regressed from."""
 SUM_WEIGHT = 1e3
-SMALLEST_WEIGHT = 0.02
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,19 @@ class Samples:
     joints: np.ndarray
 
 
-def sample_persons(maker: PersonMaker, combine: sparse.csr_matrix, seed: int) -> Samples:
+def sample_persons(maker: PersonMaker, combine: sparse.csr_matrix, weights: np.ndarray, seed: int) -> Samples:
+    """weights: skinning weights (V, 16) of the mean hand: which skin goes with which finger."""
     rng = np.random.default_rng(seed)
-    vertices, joints = [], []
+    vertices, places = [], []
     for _ in range(PERSONS):
-        body = maker.in_hand_frame(maker.body(Person.random(rng)))
-        hand = combine @ body
-        vertices.append(hand - hand.mean(0))
-        joints.append(maker.joints(body) - hand.mean(0))
-    return Samples(np.array(vertices), np.array(joints))
+        person = Person.random(rng)
+        body = maker.in_hand_frame(maker.body(person))
+        hand, joints = combine @ body, move_knuckles(maker.joints(body))
+        moved = hand + displacements(hand, weights, joints, person.proportions)
+        joints = joints + displacements(joints, np.eye(len(joints)), joints, person.proportions)
+        vertices.append(moved - moved.mean(0))
+        places.append(joints - moved.mean(0))
+    return Samples(np.array(vertices), np.array(places))
 
 
 def shape_directions(samples: Samples) -> tuple[np.ndarray, float]:
@@ -74,5 +79,4 @@ def skinning_weights(sources: BodySources, combine: sparse.csr_matrix) -> np.nda
         for vertex, weight in entries:
             body[vertex, joint_of.get(bone, 0)] += weight
     weights = combine @ (body / np.maximum(body.sum(1, keepdims=True), 1e-9))
-    weights[weights < SMALLEST_WEIGHT] = 0
-    return weights / weights.sum(1, keepdims=True)
+    return without_small_weights(weights)

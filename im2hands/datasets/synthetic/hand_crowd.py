@@ -8,7 +8,7 @@ other. Right-hand space until a pair is put together; metres, STANDARD order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,9 +93,11 @@ class CrowdSampler:
         return moved - (keypoints + moved[:, :, None]).mean(dim=(1, 2))[:, None]
 
 
-def draw_angles(rng: np.random.Generator, hands: int) -> Float[np.ndarray, "hands 20"]:
-    """Anatomical angles (degrees, in the order of ANGLE_NAMES) of gestures, hand signs and free poses."""
-    kind = rng.choice(3, hands, p=SHARES)
+def draw_angles(
+    rng: np.random.Generator, hands: int, shares: Sequence[float] = SHARES
+) -> Float[np.ndarray, "hands 20"]:
+    """Anatomical angles (degrees, in the order of ANGLE_NAMES) of gestures, hand signs and free poses, in these shares."""
+    kind = rng.choice(3, hands, p=shares)
     closed = np.where((kind == SIGNS)[:, None], _signs(rng, hands), _closings(rng, hands))
     angles = np.where((kind == FREE)[:, None], _free(rng, hands), _closed_by(rng, closed))
     low, high = np.array([LIMITS[name.split(".")[1]] for name in ANGLE_NAMES]).T

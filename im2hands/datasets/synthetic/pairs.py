@@ -26,6 +26,8 @@ GAPS = (0.004, 0.040)
 MAX_SELF_DEPTH, MAX_SELF_SHARE = 0.003, 0.025
 MAX_PAIR_DEPTH, MAX_PAIR_VOLUME = 0.003, 0.2e-6
 SETTLED_DEPTH = 0.001
+GLANCING = 0.4
+"""Least distance in units of the gap; hands that slide past each other come nearer than the way they retreat."""
 TILT = np.radians(15)
 
 FOREARM = np.array([1.0, 0.0, 0.0])
@@ -106,7 +108,7 @@ class PairSampler:
                 for side, hand in ((Side.RIGHT, right), (Side.LEFT, left))
             }
             for _ in range(PLACEMENTS):
-                anchor, counterpart = self._anchor(rng), self._anchor(rng)
+                anchor, counterpart = self.draw_anchor(rng), self.draw_anchor(rng)
                 retreat = normals[Side.RIGHT][anchor]
                 turn = Rotation.from_rotvec(rng.normal(0, TILT, 3))
                 turn *= Rotation.from_rotvec(retreat * rng.uniform(0, 2 * np.pi))
@@ -133,7 +135,8 @@ class PairSampler:
             return None
         return settled
 
-    def _anchor(self, rng: np.random.Generator) -> int:
+    def draw_anchor(self, rng: np.random.Generator) -> int:
+        """A random vertex of a random region of the hand."""
         regions = list(ANCHOR_REGIONS)
         region = regions[rng.choice(len(regions), p=list(ANCHOR_REGIONS.values()))]
         return int(rng.choice(self.anchors[region]))
@@ -168,8 +171,11 @@ class PairSampler:
         arms = ((np.zeros(3), FOREARM, moved), (pair.left_wrist, left_forearm, right.vertices))
         if any(runs_through(other, wrist, direction) for wrist, direction, other in arms):
             return "forearm"
-        if samples.depth_and_distance(moved)[0] > MAX_PAIR_DEPTH:
+        depth, distance = samples.depth_and_distance(moved)
+        if depth > MAX_PAIR_DEPTH:
             return "left in right"
+        if distance < GLANCING * pair.gap:
+            return "gap"
         left_samples = SurfaceSamples.of(moved, self.models[Side.LEFT].faces)
         if left_samples.depth_and_distance(right.vertices)[0] > MAX_PAIR_DEPTH:
             return "right in left"
@@ -178,10 +184,14 @@ class PairSampler:
 
 
 def _arms_fit(pair: Pair) -> bool:
-    """Whether both forearms may belong to one person."""
-    direction = pair.left_rotation @ Side.LEFT.mirror_points(FOREARM)
-    elbows = FOREARM * ELBOW_DISTANCE, pair.left_wrist + direction * ELBOW_DISTANCE
-    thumb_sides = pair.left_rotation[2, 2]  # both hands have the thumb at +z
+    return arms_fit(pair.left_rotation, pair.left_wrist)
+
+
+def arms_fit(left_rotation: Float[np.ndarray, "3 3"], left_wrist: Float[np.ndarray, "3"]) -> bool:
+    """Whether both forearms may belong to one person; pair frame."""
+    direction = left_rotation @ Side.LEFT.mirror_points(FOREARM)
+    elbows = FOREARM * ELBOW_DISTANCE, left_wrist + direction * ELBOW_DISTANCE
+    thumb_sides = left_rotation[2, 2]  # both hands have the thumb at +z
     return bool(
         np.linalg.norm(elbows[0] - elbows[1]) >= MIN_ELBOWS
         and FOREARM @ direction <= MAX_FOREARM_COSINE

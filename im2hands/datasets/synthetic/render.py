@@ -6,7 +6,7 @@ Source: docs/synthetic-dataset.md, section "Rendering".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -81,12 +81,14 @@ class Light:
 class Scene:
     """Both hands (or one) and their forearms as one mesh, camera frame, metres.
 
-    label: label of every triangle.  fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
+    label: label of every triangle.  coarse_faces: triangles of the meshes before they were made finer, which throw the shadows.
+    fields: what the painter needs (see SkinFields).  sky: openness of the vertices.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "faces 3"]
     label: Int[np.ndarray, "faces"]
+    coarse_faces: Int[np.ndarray, "coarse 3"]
     normals: Float[np.ndarray, "vertices 3"]
     sky: Float[np.ndarray, "vertices"]
     fields: Float[np.ndarray, "vertices 5"]
@@ -118,7 +120,7 @@ class HandPainter:
 
         tone, skin_seed: skin of the person.  rng: light, background and noise.
         """
-        scene = self._scene(fits, arms, camera)
+        scene = self.scene(fits, arms, camera)
         rows, columns = height * supersampling, width * supersampling
         far = scene.vertices[:, 2] >= ARM_ENDS
         drawn = scene.vertices[np.flatnonzero(far)[np.cumsum(far) - 1]]  # any far vertex in place of a near one
@@ -126,13 +128,14 @@ class HandPainter:
         raster = rasterize(pixels, np.where(far, scene.vertices[:, 2], 0.0), scene.faces, rows, columns)
         light, background = Light.draw(rng), backdrop(rng, height, width)
         canvas = cv2.resize(background, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        canvas[raster.covered] = self._colours(scene, raster, light, tone, skin_seed)
+        canvas[raster.covered] = self.colours(scene, raster, light, tone, skin_seed)
         image = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
         image = tone_curve(image) + rng.normal(0, SENSOR_NOISE, image.shape)
         middle = (slice(supersampling // 2, None, supersampling),) * 2
         return Picture(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), *_maps(scene, raster, middle))
 
-    def _scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
+    def scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
+        """Hands and forearms in the frame of the camera, finer and with all that painting needs."""
         coarse, faces, offset = [], [], 0
         for side, fit in fits.items():
             hand = self.models[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).vertices[0].numpy()
@@ -153,14 +156,29 @@ class HandPainter:
             label = LABELS[side] + len(LABELS) * (np.arange(len(forearm.faces)) >= FACES).repeat(4)
             template = np.concatenate([self.models[side].template.numpy(), forearm.rest])
             given = np.column_stack([normals[own], sky[own], self.skin.fields, template])
-            parts.append((vertices, finer.faces + offset, label.astype(np.uint8), finer.attributes(given)))
+            parts.append(
+                (
+                    vertices,
+                    finer.faces + offset,
+                    label.astype(np.uint8),
+                    forearm.faces + offset,
+                    finer.attributes(given),
+                )
+            )
             offset += len(vertices)
-        vertices, all_faces, label, given = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Scene(vertices, all_faces, label, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
+        vertices, all_faces, label, coarse_faces, given = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Scene(vertices, all_faces, label, coarse_faces, given[:, :3], given[:, 3], given[:, 4:9], given[:, 9:])
 
-    def _colours(
-        self, scene: Scene, raster: Raster, light: Light, tone: np.ndarray, skin_seed: int
+    def colours(
+        self,
+        scene: Scene,
+        raster: Raster,
+        light: Light,
+        tone: Float[np.ndarray, "3"],
+        skin_seed: int,
+        dress: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> Float[np.ndarray, "covered 3"]:
+        """Linear colours of the covered pixels. dress: changes what was painted, given rest points (mm)."""
         given = np.column_stack([scene.vertices, scene.normals, scene.sky, scene.fields])
         at = raster.interpolate(given, scene.faces)
         points, rest = at[:, :3], np.ascontiguousarray(at[:, 7:10])
@@ -168,13 +186,15 @@ class HandPainter:
         bias = SHADOW_BIAS + SHADOW_SOFTNESS * (
             np.sqrt(1 - facing**2) / facing
         )  # the disc of taps lies across the light
-        shadow = ShadowMap(scene.vertices, scene.faces, light.key, SHADOW_CELL, points.mean(0), SHADOW_SIZE)
+        shadow = ShadowMap(scene.vertices, scene.coarse_faces, light.key, SHADOW_CELL, points.mean(0), SHADOW_SIZE)
         reached = shadow.light(
             points + 0.0010 * at[:, 3:6], np.minimum(bias, MAX_SHADOW_BIAS), SHADOW_SOFTNESS, SHADOW_TAPS
         )
         painted = paint(
             rest, at[:, 10], at[:, 11], self.skin.nails, self.skin.creases, tone, PALM, NAIL, BLOOD, skin_seed
         )
+        if dress is not None:
+            painted = dress(painted, rest)
         lights = np.stack([light.key, light.key_colour, light.fill, light.fill_colour, light.sky, light.ground])
         return _lit(points, at[:, 3:6], at[:, 6], reached, painted, lights)
 

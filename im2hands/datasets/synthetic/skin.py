@@ -17,7 +17,7 @@ from im2hands.datasets.synthetic.forearm import Forearm
 from im2hands.hands.joints import TIP_VERTICES
 from im2hands.hands.model import HandModel
 from im2hands.rendering.rasterizer import COMPILE
-from im2hands.rendering.shading import noise_at, to_linear, vertex_normals
+from im2hands.rendering.shading import noise_at, slope_at, to_linear, vertex_normals
 
 TONES = to_linear(
     np.array(
@@ -168,13 +168,8 @@ def paint(points, palms, knuckles, nails, creases, tone, palm_tone, nail_tone, b
             painted[i, k] = colour * (1 - nail) + nail * (0.62 * colour + 0.36 * nail_tone[k] * tone[0] ** 0.75)
         painted[i, 3] = nail
 
-        scale, step = 0.62, 0.5
-        here = noise_at(x * scale, y * scale, z * scale, seed + 3)
-        fine = noise_at(x * 1.7, y * 1.7, z * 1.7, seed + 4)
+        coarse, small = slope_at(x * 0.62, y * 0.62, z * 0.62, seed + 3), slope_at(x * 1.7, y * 1.7, z * 1.7, seed + 4)
         rough = 1 - nail
         for k in range(3):
-            ex, ey, ez = (step if k == 0 else 0.0), (step if k == 1 else 0.0), (step if k == 2 else 0.0)
-            coarse = noise_at((x + ex) * scale, (y + ey) * scale, (z + ez) * scale, seed + 3) - here
-            small = noise_at((x + ex) * 1.7, (y + ey) * 1.7, (z + ez) * 1.7, seed + 4) - fine
-            painted[i, 4 + k] = -rough * (0.15 * coarse + 0.06 * small) / step
+            painted[i, 4 + k] = -rough * (0.090 * coarse[k] + 0.080 * small[k])
     return painted

@@ -1,0 +1,118 @@
+"""Drawn crops: functions of seed and number, truth that lies on the picture, tables that the trainings read."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from im2hands.datasets.surface_maps import SurfaceMaps
+from im2hands.datasets.synthetic import crop_looks, crop_tables, crops
+from im2hands.datasets.synthetic.contact import SurfaceSamples
+from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH, PAIRS_PER_PERSON, PairSource
+from im2hands.datasets.synthetic.crop_tables import CropRange, draw_crops
+from im2hands.datasets.synthetic.crops import VIEWS, CropSource
+from im2hands.datasets.synthetic.pairs import arms_fit
+from im2hands.datasets.two_hand_item import Augmentation
+from im2hands.geometry.cameras import CROP_SIZE
+from im2hands.hands.model_files import builtin_hand_models
+from im2hands.hands.sides import SIDES, Side
+from im2hands.training.intaghand_items import TwoHandFrames
+
+MODELS = builtin_hand_models()
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def source():
+    return CropSource(MODELS, SEED)
+
+
+def test_a_crop_does_not_depend_on_what_was_drawn_before(source):
+    first = [source.crop(number) for number in (0, 1, VIEWS)]
+    again = [CropSource(MODELS, SEED).crop(number) for number in (VIEWS, 1, 0)][::-1]
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.vertices, other.vertices)
+    assert np.array_equal(first[0].vertices, first[1].vertices)  # views of one pose
+    assert not np.array_equal(first[0].image, first[1].image)
+    assert np.abs(first[0].vertices - first[2].vertices).max() > 0.01  # another pose
+    assert not np.array_equal(first[0].image, CropSource(MODELS, SEED + 1).crop(0).image)
+
+
+def test_hands_lie_where_their_truth_is(monkeypatch, source):
+    """On a green background: nearly all pixels of the true masks show something else, and little else does but arms."""
+    green = np.array([0.0, 1.0, 0.0], np.float32)
+    monkeypatch.setattr(crops, "background", lambda rng, size: np.tile(green, (size, size, 1)))
+    for name in ("OCCLUDER_SHARE", "GREY_SHARE", "TINT_SHARE", "BLUR_SHARE"):
+        monkeypatch.setattr(crop_looks, name, 0.0)
+    maps = SurfaceMaps.of_models(MODELS, masks=True, dense_maps=True)
+    covered = []
+    for number in range(0, 8 * VIEWS, VIEWS + 1):
+        crop = source.crop(number)
+        labels, _ = maps.draw(crop.camera, crop.vertices, CROP_SIZE)
+        image = crop.image.astype(int)
+        shown = image[..., 1] < 2 * image[..., 0]
+        covered.append(shown[labels > 0].mean())
+    assert np.mean(covered) > 0.97
+    assert min(covered) > 0.9
+
+
+def test_cameras_are_proper_and_look_at_the_hands(source):
+    shares = []
+    for number in range(40):
+        crop = source.crop(number)
+        rotation = crop.camera.rotation
+        assert np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-12
+        assert np.linalg.det(rotation) == pytest.approx(1)
+        pixels = crop.camera.project(crop.vertices).reshape(-1, 2)
+        shares.append(((pixels >= 0) & (pixels < CROP_SIZE)).all(1).mean())
+    assert np.mean(shares) > 0.95
+    assert min(shares) < 1  # some are cut by the border
+
+
+def test_pairs_are_bounded_in_depth_and_belong_to_one_person():
+    pairs = PairSource(MODELS, SEED)
+    found = [pairs.pair(number) for number in range(12)]
+    for pair in found:
+        right, left = (pair.vertices[side] for side in (Side.RIGHT, Side.LEFT))
+        for mesh, other, side in ((right, left, Side.RIGHT), (left, right, Side.LEFT)):
+            depth = SurfaceSamples.of(mesh, MODELS[side].faces).depth_and_distance(other)[0]
+            assert depth <= MAX_PAIR_DEPTH + 1e-9
+        for side in SIDES:
+            fit = pair.fits[side]
+            posed = MODELS[side].pose(fit.pose[None], fit.shape[None], fit.translation[None])
+            assert np.abs(posed.vertices[0].numpy() - pair.vertices[side]).max() < 1e-7
+        left_root = MODELS[Side.LEFT].pose(pair.fits[Side.LEFT].pose[None], pair.fits[Side.LEFT].shape[None])
+        assert arms_fit(left_root.joint_transforms[0, 0, :3, :3].numpy(), left_wrist(pair))
+    assert len({tuple(pair.person.shape) for pair in found}) == 1
+    assert not np.array_equal(pairs.pair(PAIRS_PER_PERSON).person.shape, found[0].person.shape)
+
+
+def left_wrist(pair):
+    fit = pair.fits[Side.LEFT]
+    return MODELS[Side.LEFT].rest_joints(fit.shape[None])[0, 0].numpy() + fit.translation
+
+
+def test_tables_are_what_a_training_reads_and_drawing_continues(monkeypatch, tmp_path):
+    monkeypatch.setattr(crop_tables, "PAIRS_PER_PERSON", 2)
+    monkeypatch.setattr(crop_tables, "CROPS_PER_PERSON", 2 * VIEWS)
+    draw_crops(tmp_path, "train", CropRange(SEED, 3, 2))
+    frames = TwoHandFrames(
+        tmp_path / "frames.parquet", tmp_path / "hands.parquet", tmp_path / "images" / "manifest.json"
+    )
+    assert len(frames) == 4 * VIEWS
+    for place in (0, VIEWS, 4 * VIEWS - 1):
+        item = frames.item(place, Augmentation(), "consistent")
+        inside = ((item.joints_2d >= 0) & (item.joints_2d < CROP_SIZE)).all(-1)
+        peaks = item.heat_maps.reshape(42, -1).max(1).reshape(2, 21)
+        assert (peaks[inside] > 0.85).all()
+        assert item.mask.sum() > 50
+    shards = sorted((tmp_path / "images").glob("*.arrow"))
+    before = [shard.stat().st_mtime_ns for shard in shards]
+    content = shards[1].read_bytes()
+    os.remove(shards[1])
+    draw_crops(tmp_path, "train", CropRange(SEED, 3, 2))
+    assert shards[0].stat().st_mtime_ns == before[0]
+    assert shards[1].read_bytes() == content
