@@ -44,6 +44,11 @@ TABLES = (
 
 Config = Mapping[str, Any]
 
+STARTS = ("builtin", "scratch", "photographs")
+"""Values of `training.<network>.start` that are no folder."""
+SHIPPED = ("keypoint_prior",)
+"""Networks whose weights come with the package."""
+
 
 def annotation_folder(config: Config) -> str:
     """The folder `annotations` below dataset.root, with or without a top folder such as InterHand2.6M_5fps_batch1."""
@@ -178,12 +183,13 @@ def model_files(network: str) -> list[str]:
 def start_files(config: Config, network: str) -> list[str]:
     """The weights that a training with the key `start` in params.yaml may start from.
 
-    With `scratch` these are the package's all the same, so that dvc.yaml does not depend on it.
+    With `scratch` these are the package's all the same, so that dvc.yaml does not depend on it; for a network that does not come
+    with the package there are none.
     """
     start = config["training"][network].get("start")
-    if start is None:
+    if start is None or (start in STARTS and network not in SHIPPED):
         return []
-    folder = f"im2hands/weights/{network}" if start in ("builtin", "scratch") else start
+    folder = f"im2hands/weights/{network}" if start in STARTS else start
     return [f"{folder}/{name}" for name in WEIGHTS]
 
 
