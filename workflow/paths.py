@@ -183,8 +183,8 @@ def model_files(network: str) -> list[str]:
 def start_files(config: Config, network: str) -> list[str]:
     """The weights that a training with the key `start` in params.yaml may start from.
 
-    With `scratch` these are the package's all the same, so that dvc.yaml does not depend on it; for a network that does not come
-    with the package there are none.
+    With `scratch` these are those of the package all the same, so that dvc.yaml does not depend on it; a network that does not
+    come with the package has none.
     """
     start = config["training"][network].get("start")
     if start is None or (start in STARTS and network not in SHIPPED):
