@@ -93,7 +93,10 @@ def convert_keypoints(
             ) from None
         _move(place, target)
     hands = sum(len(_sides(again.of(name))) for name in again.pictures)
-    yield f"{target}: {hands} hands of {len(again.pictures)} pictures in the format {settings.to}", True
+    yield (
+        f"{target}: {_counted(hands, 'hand')} of {_counted(len(again.pictures), 'picture')} in the format {settings.to}",
+        True,
+    )
     for note in found.notes:
         yield f"note: {note}", True
     for loss in losses(found, given, again, settings.to):
@@ -103,6 +106,10 @@ def convert_keypoints(
         yield f"note: {len(extra)} points of each hand are none of the 21 joints; they are estimated", True
     for sentence in refused.values():
         yield f"im2hands: error: {sentence}", False
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def picture_size(text: str) -> tuple[int, int] | None:
@@ -258,7 +265,7 @@ def losses(
         yield f"the names of the pictures; they are called {', '.join(name or 'nothing' for name in after[:3])}, in this order"
     lost = sum(len(_sides(one)) for one in given.values()) - sum(len(_sides(again.of(name))) for name in after)
     if lost:
-        yield f"{lost} hands, which the format has no place for"
+        yield f"{_counted(lost, 'hand')}, which the format has no place for"
     space = [one for one in given.values() if isinstance(one, np.ndarray)]
     if space and not again.landmarks and not lost and len(space) == len(again.hands):
         largest = 1000 * np.nanmax(np.abs(np.stack(space) - np.stack(list(again.hands.values()))))

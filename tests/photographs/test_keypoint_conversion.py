@@ -101,7 +101,7 @@ def test_the_command(tmp_path, source):
     words = ["convert-keypoints", str(tmp_path / "fits.json"), str(tmp_path / "joint_3d.json"), "--to", "interhand"]
     done = run(app, [*words, "--hand-model", "built-in"])
     assert done.exit_code == 0, done.output
-    assert "1 hands of 1 pictures in the format interhand" in done.output
+    assert "1 hand of 1 picture in the format interhand" in done.output
     assert "note: read with the built-in hand" in done.output
 
 
