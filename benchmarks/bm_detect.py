@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy.spatial.transform import Rotation
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,6 +34,7 @@ from benchmarks.harness import RESULTS, describe_machine
 from im2hands.datasets.synthetic.dataset import PictureTask, draw_picture, picture_tasks
 from im2hands.datasets.synthetic.plan import SEQUENCES_PER_CAPTURE, Settings
 from im2hands.datasets.synthetic.sequences import pose_fits
+from im2hands.geometry.cameras import Camera, project
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.atomic import read_json
@@ -42,6 +44,8 @@ from im2hands.photographs.detection.detector import HandDetector
 from im2hands.photographs.detection.hands import FoundHand, as_joints, look
 from im2hands.photographs.detection.looks import palms_in
 from im2hands.photographs.detection.networks import HandNetworks, LiteRtNetworks
+from im2hands.photographs.landmark_files import PictureLandmarks
+from im2hands.photographs.landmarks import Landmarks
 
 POSES, CAMERAS = 50, 4
 SINGLE = 40
@@ -55,10 +59,12 @@ Find = Callable[[Picture], dict[Side, Float[np.ndarray, "21 2"]]]
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """pixels: true ones of the hands that are there."""
+    """pixels, points: true ones of the hands that are there, in the picture and in the camera frame (m)."""
 
     picture: Picture
     pixels: dict[Side, Float[np.ndarray, "21 2"]]
+    points: dict[Side, Float[np.ndarray, "21 3"]] | None = None
+    camera: Camera | None = None
 
 
 def main() -> None:
@@ -66,6 +72,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=POSES * CAMERAS)
     parser.add_argument("--detector", type=Path, help="folder of the network files")
     parser.add_argument("--write", type=Path, help="folder for the pictures and their truth")
+    parser.add_argument("--space", type=int, help="only add errors in space, on so many of the pictures")
     parser.add_argument("--add", nargs=2, metavar=("NAME", "FILE"), help="a landmark file of the written pictures")
     arguments = parser.parse_args()
     if arguments.add is not None:
@@ -79,6 +86,9 @@ def main() -> None:
         print(f"skipped: {error}")
         return
     tasks = two_hand_tasks(arguments.pictures)
+    if arguments.space is not None:
+        add_space(tasks[:: max(1, len(tasks) // arguments.space)], HandDetector(networks))
+        return
     pairs = [drawn(task) for task in tasks]
     if arguments.write is not None:
         write(arguments.write, pairs)
@@ -125,6 +135,30 @@ def add(folder: Path, name: str, file: str) -> None:
     print(json.dumps(content["touching pairs"][name]))
 
 
+def add_space(tasks: Sequence[PictureTask], detector: HandDetector) -> None:
+    """Adds the errors in space of found hands with the right side: of the network's points, and of the fit to its pixels."""
+    errors: dict[str, list[float]] = {"network's points, placed by perspective": [], "fit to the pixels alone": []}
+    for one in map(drawn, tasks):
+        for side, hand in detector(one.picture).hands.items():
+            if hand.of(side) >= 0.5 and _error(hand.points, one.pixels[side]) < FOUND:
+                network = PictureLandmarks({side: Landmarks(hand.points, hand.relative)}, None, "ray")
+                pixels = PictureLandmarks({side: Landmarks(hand.points)}, None, "ray")
+                for kind, given in zip(errors, (network, pixels), strict=True):
+                    made = given.placed(one.camera).keypoints[side.index]
+                    errors[kind].append(1000 * _after_alignment(made, one.points[side]))
+    content = read_json(RESULTS / "detect.json")
+    content["median error after rigid alignment, mm"] = {
+        kind: {"hands": len(values), "mm": round(float(np.median(values)), 1)} for kind, values in errors.items()
+    }
+    (RESULTS / "detect.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content["median error after rigid alignment, mm"]))
+
+
+def _after_alignment(points: Float[np.ndarray, "21 3"], true: Float[np.ndarray, "21 3"]) -> float:
+    turn, _ = Rotation.align_vectors(true - true.mean(axis=0), points - points.mean(axis=0))
+    return float(np.linalg.norm(turn.apply(points - points.mean(axis=0)) - true + true.mean(axis=0), axis=1).mean())
+
+
 def two_hand_tasks(count: int) -> list[PictureTask]:
     """Pictures of both hands; every pair of hands is another pose, and every second one another person."""
     poses = -(-count // CAMERAS)
@@ -152,8 +186,10 @@ def drawn(task: PictureTask) -> Drawn:
     posed = pose_fits(
         builtin_hand_models(), [{side: task.fits.get(side) or next(iter(task.fits.values())) for side in SIDES}]
     )
-    pixels = {side: task.camera.camera.project(posed[side][1][0]) for side in SIDES if side in task.fits}
-    return Drawn(draw_picture(task).image, pixels)
+    camera = task.camera.camera
+    points = {side: camera.to_camera(posed[side][1][0]) for side in SIDES if side in task.fits}
+    pixels = {side: project(hand, camera.intrinsics) for side, hand in points.items()}
+    return Drawn(draw_picture(task).image, pixels, points, Camera(camera.intrinsics, np.eye(3), np.zeros(3)))
 
 
 def plain_driver(networks: HandNetworks) -> Find:

@@ -24,21 +24,23 @@ from im2hands.photographs.landmarks import Landmarks
 DETECTED = "detect"
 """In the place of a keypoint file: find the hands."""
 AXES = "ray"
-"""The network looks at a crop, so z of its relative points is the direction in which the hand is seen."""
+"""Of the network's points in space: it looks at a crop, so their z is the direction in which the hand is seen."""
 NAME = "Google's palm and hand-landmark networks (MediaPipe 0.10.21)"
 
 
-def relative_of(hand: FoundHand, side: Side) -> Float[np.ndarray, "21 3"] | None:
-    """The hand's relative points; None if the network took it for the other side, so that they bend the wrong way."""
+def world_of(hand: FoundHand, side: Side) -> Float[np.ndarray, "21 3"] | None:
+    """The hand's points in space; None if the network took it for the other side, so that they bend the wrong way."""
     return hand.relative if hand.of(side) >= 0.5 else None
 
 
 def landmarks_of_pair(pair: PairOfHands, palm: float | None = None) -> PictureLandmarks:
-    """palm: size of the palm, m, see `landmarks.palm_size`. Raises DataError if no hand was found."""
+    """The pixels alone: a fit of the hand model to them is nearer to the truth than the network's own points in space.
+
+    palm: size of the palm, m, see `landmarks.palm_size`.  Raises DataError if no hand was found.
+    """
     if not pair.hands:
         raise DataError("no hand was found; give a keypoint file, or a larger picture of the hands.")
-    hands = {side: Landmarks(hand.points, relative_of(hand, side)) for side, hand in pair.hands.items()}
-    return PictureLandmarks(hands, palm, AXES)
+    return PictureLandmarks({side: Landmarks(hand.points) for side, hand in pair.hands.items()}, palm, AXES)
 
 
 def entry_of_pair(pair: PairOfHands, shape: tuple[int, ...], every_hand: bool = False) -> dict[str, Any]:
@@ -59,11 +61,11 @@ def entry_of_pair(pair: PairOfHands, shape: tuple[int, ...], every_hand: bool = 
 
 
 def _entry(hand: FoundHand, side: Side) -> dict[str, Any]:
-    relative = relative_of(hand, side)
+    world = world_of(hand, side)
     entry = {
         "side": side.value,
         "pixels": np.round(hand.points, 2).tolist(),
-        "relative": None if relative is None else np.round(relative, 5).tolist(),
+        "world": None if world is None else np.round(world, 5).tolist(),
         "score": round(score(hand), 3),
         "side_score": round(hand.of(side), 3),
     }

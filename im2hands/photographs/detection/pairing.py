@@ -53,8 +53,8 @@ class PairOfHands:
 def score(hand: FoundHand) -> float:
     """Chance that the hand's points are right (within 20 % of its extent on average), 0 to 1.
 
-    Fitted to 647 results on drawn pictures of touching hands (bm_detect.py): a hand is right if the network is sure, and above
-    all if a second look, from the points of the first, gives the same points again.
+    Logistic regression on 486 results for drawn pictures of touching hands of training subjects, 85 % of them right: a hand is
+    right if the network is sure, and above all if a second look, from the points of the first, gives the same points again.
     """
     constant, of_presence, of_moved = SCORE
     odds = np.log(hand.presence + 1e-6) - np.log(1 - hand.presence + 1e-4)

@@ -7,6 +7,7 @@ networks know where the hand is, how large and how it is turned, and answer as t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ COLOURS = {Side.RIGHT: ((255, 0, 0), (255, 255, 0)), Side.LEFT: ((0, 0, 255), (0
 ALONE = Square(np.array([0.5, 0.5]), 1.0)
 
 
+@cache
 def template(side: Side) -> np.ndarray:
     """A flat hand with its fingers up, as the camera sees its back; m, x right, y down, z away; the wrist is the origin."""
     zeros = builtin_hand_models()[side].mean_pose.new_zeros

@@ -68,12 +68,12 @@ def test_both_hands_are_where_they_were_painted(detect, tmp_path):
     for hand in entry["hands"]:
         points, relative = placed(Side(hand["side"]), *BOTH[Side(hand["side"])])
         assert np.linalg.norm(hand["pixels"] - to_joints(points), axis=1).max() < 3
-        np.testing.assert_allclose(hand["relative"], to_joints(relative), atol=0.006)
+        np.testing.assert_allclose(hand["world"], to_joints(relative), atol=0.006)
         assert hand["score"] > 0.9 and hand["side_score"] > 0.9
     drawn = cv2.imread(str(tmp_path / "seen/pair.png.png"))
     assert drawn.shape == (300, 400, 3) and (drawn[..., ::-1] != painted(BOTH)).any()
     read = read_keypoints(tmp_path / "landmarks.json")
-    assert set(read.landmarks["pair.png"].hands) == set(Side)
+    assert set(read.landmarks["pair.png"].hands) == set(Side) and read.landmarks["pair.png"].pixels_alone
 
 
 def test_bad_pictures_are_named_and_the_others_written(detect, tmp_path):

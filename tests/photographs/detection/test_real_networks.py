@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def networks() -> LiteRtNetworks:
 
 @pytest.fixture(scope="module")
 def tasks() -> list:
-    return two_hand_tasks(12)
+    return two_hand_tasks(8)
 
 
 def test_most_touching_pairs_are_found_with_their_sides(networks, tasks):
@@ -41,8 +42,9 @@ def test_most_touching_pairs_are_found_with_their_sides(networks, tasks):
     found = row(pictures, lambda picture: {side: hand.points for side, hand in detector(picture).hands.items()})
     assert found["all_hands"] >= 0.4 and found["at_least_one"] >= 0.9
     assert found["side_right"] >= 0.85 and found["median_error"] < 0.09
-    single = drawn(next(one_hand_tasks(tasks)))
-    assert len(detector(single.picture).hands) == 1
+    singles = [drawn(task) for task in islice(one_hand_tasks(tasks), 4)]
+    alone = row(singles, lambda picture: {side: hand.points for side, hand in detector(picture).hands.items()})
+    assert alone["all_hands"] == 1 and alone["more_hands_than_there_are"] <= 0.25
 
 
 def test_the_judge_knows_drawn_hands(networks, tasks):
