@@ -22,9 +22,8 @@ LOOKS = 2
 """At every hand: from where it is thought to be, then from where its points were."""
 LEAST_PRESENCE = 0.3
 TIPS = (4, 8, 12, 16, 20)
-WRIST_SHARE, BASE_SHARE, TIP_SHARE = 0.15, 0.15, 0.25
-"""How far joints lie from the network's points: the wrist beyond it, in lengths of the palm; finger bases towards the next
-joint, and tips beyond the last one, in lengths of that bone."""
+WRIST_SHARE, TIP_SHARE = 0.08, 0.25
+"""How far joints lie beyond the network's points: the wrist in lengths of the palm, tips in lengths of the last bone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +71,12 @@ def look(
 def to_joints(points: Float[np.ndarray, "21 axes"]) -> Float[np.ndarray, "21 axes"]:
     """The network's 21 points (flat or in space) as joints of hand models.
 
-    Its knuckles lie nearer to the wrist, its wrist nearer to the fingers, its tips within the flesh. The shares were found on
-    drawn hands of the training subjects, and lower the error on a real annotated hand too (docs/detect.md).
+    Its wrist lies nearer to the fingers, its tips within the flesh. The shares were found on drawn hands of other persons; by
+    the same fit, its knuckles are those of the built-in hand to a twentieth of a bone.
     """
     bases, tips = list(FINGER_BASES), list(TIPS)
     joints = points.copy()
     joints[WRIST] += WRIST_SHARE * (points[WRIST] - points[bases].mean(axis=0))
-    joints[bases] += BASE_SHARE * (points[[base + 1 for base in bases]] - points[bases])
     joints[tips] += TIP_SHARE * (points[tips] - points[[tip - 1 for tip in tips]])
     return joints
 
