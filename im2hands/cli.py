@@ -87,9 +87,7 @@ def reconstruct(
     ],
     keypoints: Annotated[
         str,
-        typer.Option(
-            help="keypoint file (.json, .parquet), `detect` to find the hands, or `intaghand` to predict them"
-        ),
+        typer.Option(help="keypoint file, `detect` to find the hands, or `intaghand` to predict them"),
     ],
     images: Annotated[
         list[Path] | None,
@@ -122,12 +120,10 @@ def reconstruct(
         bool, typer.Option("--all-parts", help="keep loose parts of a hand's surface, not the largest alone")
     ] = False,
     noise_mm: Annotated[
-        float | None,
-        typer.Option(help="standard deviation of 3-D keypoints per coordinate in mm; the keypoint prior corrects them"),
+        float | None, typer.Option(help="standard deviation of 3-D keypoints in mm; the keypoint prior corrects them")
     ] = None,
     separate_hands: Annotated[
-        bool,
-        typer.Option("--separate-hands", help="where both hands are, the one with the larger occupancy alone is"),
+        bool, typer.Option("--separate-hands", help="a point in both hands goes to the one of larger occupancy")
     ] = False,
     swap_sides: Annotated[
         bool, typer.Option("--swap-sides", help="the keypoint file calls left what is right, as of a mirrored picture")
@@ -149,8 +145,8 @@ def reconstruct(
     """Reconstruct both hands of your own photographs or films, or of keypoints alone; exit code 1 if one could not be used."""
     from im2hands.films.command import FilmSettings
     from im2hands.films.command import reconstruct as reconstruct_pictures
-    from im2hands.photographs.command import Settings
     from im2hands.photographs.keypoint_meshes import reconstruct_keypoints
+    from im2hands.photographs.results import Settings
 
     settings = Settings(
         model,

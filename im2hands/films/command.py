@@ -32,16 +32,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest, sha256_file
 from im2hands.io.progress import progress
 from im2hands.photographs.cameras import camera_source
-from im2hands.photographs.command import (
-    COLOURS,
-    PREDICTED,
-    Settings,
-    Work,
-    check_settings,
-    keypoint_history,
-    reconstruct_images,
-    reconstruct_photographs,
-)
+from im2hands.photographs.command import Work, check_settings, reconstruct_images, reconstruct_photographs
 from im2hands.photographs.detection.command import Settings as DetectSettings
 from im2hands.photographs.detection.command import detect_pictures
 from im2hands.photographs.detection.landmark_entries import DETECTED
@@ -50,6 +41,7 @@ from im2hands.photographs.film_table import FilmTable, is_film_table
 from im2hands.photographs.hand_fit import HandFit
 from im2hands.photographs.keypoints import keypoint_source
 from im2hands.photographs.landmark_files import GivenHands
+from im2hands.photographs.results import COLOURS, PREDICTED, Settings, keypoint_history
 
 TABLE, ANIMATION, LANDMARKS = "keypoints.parquet", "film.glb", "landmarks.json"
 PICTURE = 384

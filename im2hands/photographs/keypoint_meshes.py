@@ -21,21 +21,13 @@ from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWrita
 from im2hands.io.progress import progress
 from im2hands.networks.catalogue import METHODS
 from im2hands.networks.halo import load_halo
-from im2hands.photographs.command import (
-    COLOURS,
-    MESH_FRAMES,
-    PICTURE,
-    RESULT,
-    Settings,
-    check_settings,
-    keypoint_history,
-    write_meshes,
-)
+from im2hands.photographs.command import check_settings
 from im2hands.photographs.files import IMAGES
 from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
 from im2hands.photographs.keypoint_layouts.mano_files import hand_models_of
 from im2hands.photographs.pixel_hands import corrected
 from im2hands.photographs.reconstructor import hand_inputs
+from im2hands.photographs.results import COLOURS, MESH_FRAMES, PICTURE, RESULT, Settings, keypoint_history, write_meshes
 from im2hands.reconstruction.failures import Reason
 from im2hands.reconstruction.inputs import HaloFields
 from im2hands.reconstruction.surfaces import Extraction, HandSurface, reconstruct_hands

@@ -20,7 +20,7 @@ from im2hands.geometry.mesh import Mesh
 from im2hands.geometry.mesh_files import read_parts, write_mesh, write_scene
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DamagedFileError, DataError, Im2HandsWarning
-from im2hands.photographs.command import COLOURS
+from im2hands.photographs.results import COLOURS
 from im2hands.report.colours import PREDICTION
 from im2hands.report.view_files import read_panels, side_of
 from im2hands.report.view_page import serve, view_data, view_page
