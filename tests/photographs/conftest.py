@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from im2hands.cli import main
-from im2hands.photographs import command
+from im2hands.photographs import results
 from im2hands.photographs.reconstructor import Reconstructor
 from tests.photographs.own_photograph import Scene
 
@@ -23,7 +23,7 @@ def scene(tmp_path_factory) -> Scene:
 def networks_are_read_once():
     """The same networks serve all runs of a test file; what is missing is still looked for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "PICTURE", 192)
+        patch.setattr(results, "PICTURE", 192)
         patch.setattr(Reconstructor, "from_pretrained", cache(Reconstructor.from_pretrained))
         yield
 
