@@ -122,9 +122,17 @@ def _reconstruct_film(
         table = _table(hands, models, _parameters(inputs, path, settings, read, hands))
         _write_animation(output, prefix, path.name, hands, models)
         table.write(table_path)
-    yield from _said(path, output, prefix, table)
-    if film.animation_only:
-        return
+    yield _said(path, table), True
+    if not film.animation_only:
+        yield from _meshes(path, output, table_path, table, settings)
+    about = table.parameters
+    yield f"{output / f'{prefix}{ANIMATION}'}: {blender_words(about['rate'], about['regular'], table.times)}", True
+
+
+def _meshes(
+    path: Path, output: Path, table_path: Path, table: FilmTable, settings: Settings
+) -> Iterator[tuple[str, bool]]:
+    """Those of every picture in which a hand is there."""
     there = {name for name, known in zip(table.names, table.present.any(axis=1), strict=True) if known}
     own = replace(
         settings,
@@ -241,8 +249,8 @@ def _write_animation(output: Path, prefix: str, source: str, hands: FilmHands, m
     write_animated_hands(output / f"{prefix}{ANIMATION}", rigged, hands.clock, source, COLOURS)
 
 
-def _said(path: Path, output: Path, prefix: str, table: FilmTable) -> Iterator[tuple[str, bool]]:
-    """What became of the film, and what Blender has to be told."""
+def _said(path: Path, table: FilmTable) -> str:
+    """What became of the film."""
     about = table.parameters
     count, present = len(table.names), table.present
     parts = [f"{path.name}: {count} pictures"]
@@ -257,8 +265,7 @@ def _said(path: Path, output: Path, prefix: str, table: FilmTable) -> Iterator[t
     parts += [f"{what} {number}" for what, number in counted.items() if number]
     if about["unusable"]:
         parts.append(f"{about['unusable']} pictures without usable keypoints ({about['first_unusable']})")
-    yield ", ".join(parts), True
-    yield f"{output / f'{prefix}{ANIMATION}'}: {blender_words(about['rate'], about['regular'], table.times)}", True
+    return ", ".join(parts)
 
 
 def blender_words(rate: str, regular: bool, times: np.ndarray) -> str:
