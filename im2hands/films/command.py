@@ -31,7 +31,7 @@ from im2hands.io.atomic import require_writable
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest, sha256_file
 from im2hands.io.progress import progress
-from im2hands.photographs.cameras import camera_source
+from im2hands.photographs.cameras import AUTO, camera_source
 from im2hands.photographs.command import (
     COLOURS,
     PREDICTED,
@@ -209,6 +209,8 @@ def _parameters(inputs: str, path: Path, settings: Settings, read: Film, hands: 
         "cuts": [hands.names[cut] for cut in np.flatnonzero(read.cuts)],
         "sides_put_right": followed.exchanged,
         "detections_left_out": followed.ignored,
+        "focal_assumed": settings.camera == AUTO
+        and any(one.points is None for each in read.pictures for one in each.found),
         "unusable": len(read.problems),
         "first_unusable": next(iter(read.problems.values()), ""),
         "frame": "world of the camera file's R and t; without them the camera: x right, y down, z away; metres",
@@ -263,6 +265,8 @@ def _said(path: Path, table: FilmTable) -> str:
         "cuts:": len(about["cuts"]),
     }
     parts += [f"{what} {number}" for what, number in counted.items() if number]
+    if about["focal_assumed"]:
+        parts.append("the focal length is assumed: the distance of the hands is not known")
     if about["unusable"]:
         parts.append(f"{about['unusable']} pictures without usable keypoints ({about['first_unusable']})")
     return ", ".join(parts)

@@ -26,6 +26,7 @@ from im2hands.hands.joints import WRIST
 from im2hands.hands.model import JOINTS, SHAPES
 from im2hands.hands.sides import SIDES
 from im2hands.hands.skeleton import both_sides, both_sides_rotations
+from im2hands.io.progress import progress
 from im2hands.photographs.hand_fit import OF_HAND, Evidence, FittedHands, HandFit, PairState, inverse_left_jacobian
 from im2hands.photographs.landmarks import PALM
 
@@ -104,7 +105,7 @@ def smooth_motion(
     ties = [_Ties(piece, times) for piece in pieces]
     damping = 1e-3
     normal, gradient, cost = _normal(fit, evidence, state, weight)
-    for number in range(STEPS):
+    for number in progress(range(STEPS), f"smooth film (x{len(times)} pictures)", unit="steps"):
         for tie in ties:
             tie.set_heavy(number >= NORMAL_STEPS)
         step = torch.zeros(len(times), 2 * OF_HAND + SHAPES, dtype=torch.float64)

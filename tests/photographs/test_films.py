@@ -126,7 +126,9 @@ def test_two_films_and_a_picture_at_once(run, scene, tmp_path):
     assert code == 0, text
     expected = {f"{name}-{file}" for name in ("one", "two") for file in FILES}
     assert names(tmp_path / "out") == expected | {"photograph"}
-    assert text.count("in Blender set the frame rate") == 2
+    assert text.count("in Blender set the frame rate") == 2 and "focal length is assumed" not in text
+    code, text = run(films[0], keypoints=keypoints, animation_only=True, camera="auto", output=tmp_path / "auto")
+    assert code == 0 and "the focal length is assumed: the distance of the hands is not known" in text
 
 
 @pytest.mark.parametrize(
