@@ -210,6 +210,7 @@ def _parameters(inputs: str, path: Path, settings: Settings, read: Film, hands: 
         "sides_put_right": followed.exchanged,
         "detections_left_out": followed.ignored,
         "focal_assumed": settings.camera == AUTO
+        and is_film(path)
         and any(one.points is None for each in read.pictures for one in each.found),
         "unusable": len(read.problems),
         "first_unusable": next(iter(read.problems.values()), ""),
