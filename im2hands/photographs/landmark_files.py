@@ -84,7 +84,7 @@ def landmarks_of(entry: Mapping[str, Any], where: str) -> PictureLandmarks:
         raise DataError(f"{where}axes must be one of {', '.join(get_args(Axes))}, not {axes!r}.")
     found: dict[Side, Landmarks] = {}
     for number, hand in enumerate(entry["hands"]):
-        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or "pixels" not in hand:
+        if not isinstance(hand, dict) or hand.get("side") not in ("left", "right") or hand.get("pixels") is None:
             raise DataError(
                 f"{where}hand {number} must have side (left or right), pixels and, where it is known, relative."
             )
