@@ -42,7 +42,7 @@ SPEEDS, ACCELERATIONS = np.array([0.5, 3.0, 3.0]), np.array([3.0, 30.0, 30.0])
 LEAST_SPEEDS, LEAST_ACCELERATIONS = np.array([5e-4, 0.003, 0.006]), np.array([0.005, 0.03, 0.06])
 """Speeds (m/s, rad/s) and accelerations (per s) that a film is first taken for, and that no hand is taken to stay below, by
 group."""
-STILL = 10.0
+STILL = 4.0
 """So many values are taken to have shown a hand that keeps still: a short film could else be explained by noise that moves."""
 LARGEST_CHANGE, HASTE = 4.0, 1.5
 """Of a size in one step, and the power of a change that is taken, because sizes converge slowly."""
