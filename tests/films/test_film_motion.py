@@ -141,7 +141,7 @@ def test_a_long_absence_stays_one_and_a_cut_parts():
 
 
 def test_metric_points_stay_and_are_smoothed_when_they_are_noisy():
-    truth = moving()[:18]
+    truth = moving(45)[:24]
     random = np.random.default_rng(1)
     noisy = truth + random.normal(0, 0.008, truth.shape)
 
