@@ -31,7 +31,7 @@ from im2hands.io.atomic import require_writable
 from im2hands.io.errors import DataError
 from im2hands.io.hashing import digest, sha256_file
 from im2hands.io.progress import progress
-from im2hands.photographs.cameras import camera_source
+from im2hands.photographs.cameras import AUTO, camera_source
 from im2hands.photographs.command import Work, check_settings, reconstruct_images, reconstruct_photographs
 from im2hands.photographs.detection.command import Settings as DetectSettings
 from im2hands.photographs.detection.command import detect_pictures
@@ -122,9 +122,17 @@ def _reconstruct_film(
         table = _table(hands, models, _parameters(inputs, path, settings, read, hands))
         _write_animation(output, prefix, path.name, hands, models)
         table.write(table_path)
-    yield from _said(path, output, prefix, table)
-    if film.animation_only:
-        return
+    yield _said(path, table), True
+    if not film.animation_only:
+        yield from _meshes(path, output, table_path, table, settings)
+    about = table.parameters
+    yield f"{output / f'{prefix}{ANIMATION}'}: {blender_words(about['rate'], about['regular'], table.times)}", True
+
+
+def _meshes(
+    path: Path, output: Path, table_path: Path, table: FilmTable, settings: Settings
+) -> Iterator[tuple[str, bool]]:
+    """Those of every picture in which a hand is there."""
     there = {name for name, known in zip(table.names, table.present.any(axis=1), strict=True) if known}
     own = replace(
         settings,
@@ -205,6 +213,9 @@ def _parameters(inputs: str, path: Path, settings: Settings, read: Film, hands: 
         "cuts": [hands.names[cut] for cut in np.flatnonzero(read.cuts)],
         "sides_put_right": followed.exchanged,
         "detections_left_out": followed.ignored,
+        "focal_assumed": settings.camera == AUTO
+        and is_film(path)
+        and any(one.points is None for each in read.pictures for one in each.found),
         "unusable": len(read.problems),
         "first_unusable": next(iter(read.problems.values()), ""),
         "frame": "world of the camera file's R and t; without them the camera: x right, y down, z away; metres",
@@ -245,8 +256,8 @@ def _write_animation(output: Path, prefix: str, source: str, hands: FilmHands, m
     write_animated_hands(output / f"{prefix}{ANIMATION}", rigged, hands.clock, source, COLOURS)
 
 
-def _said(path: Path, output: Path, prefix: str, table: FilmTable) -> Iterator[tuple[str, bool]]:
-    """What became of the film, and what Blender has to be told."""
+def _said(path: Path, table: FilmTable) -> str:
+    """What became of the film."""
     about = table.parameters
     count, present = len(table.names), table.present
     parts = [f"{path.name}: {count} pictures"]
@@ -259,10 +270,11 @@ def _said(path: Path, output: Path, prefix: str, table: FilmTable) -> Iterator[t
         "cuts:": len(about["cuts"]),
     }
     parts += [f"{what} {number}" for what, number in counted.items() if number]
+    if about["focal_assumed"]:
+        parts.append("the focal length is assumed: the distance of the hands is not known")
     if about["unusable"]:
         parts.append(f"{about['unusable']} pictures without usable keypoints ({about['first_unusable']})")
-    yield ", ".join(parts), True
-    yield f"{output / f'{prefix}{ANIMATION}'}: {blender_words(about['rate'], about['regular'], table.times)}", True
+    return ", ".join(parts)
 
 
 def blender_words(rate: str, regular: bool, times: np.ndarray) -> str:

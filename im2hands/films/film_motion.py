@@ -19,6 +19,7 @@ from im2hands.films.tracking import LONGEST_GAP, Followed, follow
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.sides import SIDES, Side
 from im2hands.io.errors import DataError
+from im2hands.io.progress import progress
 from im2hands.networks.keypoint_prior import LikelyHands
 from im2hands.photographs.hand_fit import POINTS, Evidence, FittedHands, HandFit
 from im2hands.photographs.landmarks import Landmarks, place_hand, rays_of, towards
@@ -194,7 +195,7 @@ def _start_points(
 def _single_fits(fit: HandFit, evidence: Evidence, start: tuple[torch.Tensor, torch.Tensor]) -> FittedHands:
     """Each picture's own fit."""
     parts = []
-    for first in range(0, len(start[0]), BATCH):
+    for first in progress(range(0, len(start[0]), BATCH), f"fit film (x{BATCH} pictures)", unit="batches"):
         rows = slice(first, first + BATCH)
         with torch.no_grad():
             likely: LikelyHands = prior_network()(*(value[rows].float() for value in start))

@@ -26,6 +26,7 @@ from im2hands.hands.joints import WRIST
 from im2hands.hands.model import JOINTS, SHAPES
 from im2hands.hands.sides import SIDES
 from im2hands.hands.skeleton import both_sides, both_sides_rotations
+from im2hands.io.progress import progress
 from im2hands.photographs.hand_fit import OF_HAND, Evidence, FittedHands, HandFit, PairState, inverse_left_jacobian
 from im2hands.photographs.landmarks import PALM
 
@@ -41,7 +42,7 @@ SPEEDS, ACCELERATIONS = np.array([0.5, 3.0, 3.0]), np.array([3.0, 30.0, 30.0])
 LEAST_SPEEDS, LEAST_ACCELERATIONS = np.array([5e-4, 0.003, 0.006]), np.array([0.005, 0.03, 0.06])
 """Speeds (m/s, rad/s) and accelerations (per s) that a film is first taken for, and that no hand is taken to stay below, by
 group."""
-STILL = 10.0
+STILL = 4.0
 """So many values are taken to have shown a hand that keeps still: a short film could else be explained by noise that moves."""
 LARGEST_CHANGE, HASTE = 4.0, 1.5
 """Of a size in one step, and the power of a change that is taken, because sizes converge slowly."""
@@ -104,7 +105,7 @@ def smooth_motion(
     ties = [_Ties(piece, times) for piece in pieces]
     damping = 1e-3
     normal, gradient, cost = _normal(fit, evidence, state, weight)
-    for number in range(STEPS):
+    for number in progress(range(STEPS), f"smooth film (x{len(times)} pictures)", unit="steps"):
         for tie in ties:
             tie.set_heavy(number >= NORMAL_STEPS)
         step = torch.zeros(len(times), 2 * OF_HAND + SHAPES, dtype=torch.float64)

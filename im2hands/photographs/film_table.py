@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class FilmTable:
             raise DataError(f"{path}: has no hand for the picture {names[0] if row is None else self.names[row]}.")
         return GivenHands(self.keypoints[row], self.sigma[row], self.distance[row])
 
-    @property
+    @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.names)}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from im2hands.films import film_motion
 from im2hands.films.detections import Detection
 from im2hands.films.film_motion import FilmHands, FilmPicture, film_hands
 from im2hands.films.motion import FilmClock, HandMotion
@@ -140,7 +141,7 @@ def test_a_long_absence_stays_one_and_a_cut_parts():
 
 
 def test_metric_points_stay_and_are_smoothed_when_they_are_noisy():
-    truth = moving()[:18]
+    truth = moving(45)[:24]
     random = np.random.default_rng(1)
     noisy = truth + random.normal(0, 0.008, truth.shape)
 
@@ -185,3 +186,15 @@ def test_palm_and_world():
 def test_a_film_without_hands_is_refused():
     with pytest.raises(DataError, match="no picture of the film shows a hand"):
         smoothed([FilmPicture("0", CAMERA, [])])
+
+
+def test_long_films_in_windows_are_as_in_one(monkeypatch):
+    """Windows overlap, so that what is far from an end does not know of it; nothing jumps where they meet."""
+    whole = moving_film()[1].keypoints
+    monkeypatch.setattr(film_motion, "WINDOW", 16)
+    monkeypatch.setattr(film_motion, "OVERLAP", 10)
+    parts = smoothed(film_of(moving())).keypoints
+    apart = np.linalg.norm(parts - whole, axis=-1).mean(axis=(1, 2))
+    assert 0 < apart.max() < 0.01
+    steps = [np.linalg.norm(np.diff(hands, axis=0), axis=-1).mean(axis=(1, 2)) for hands in (parts, whole)]
+    assert steps[0][15] < 2 * steps[1][15] + 0.002

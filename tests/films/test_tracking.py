@@ -143,3 +143,16 @@ def test_files_give_every_hand(tmp_path):
         detections_of_file(str(path))
     path.write_text(json.dumps({"left": None, "right": [[0, 0, 1]] * 21}))
     assert detections_of_file(str(path)) is None
+
+
+@pytest.mark.parametrize(
+    "hand",
+    [None, 5, {}, {"side": "left"}, {"side": "left", "pixels": None}, {"side": "up", "pixels": [[1, 2]] * 21}],
+)
+def test_a_picture_of_nonsense_is_refused_and_the_others_are_read(tmp_path, hand):
+    path = tmp_path / "landmarks.json"
+    good = {"side": "left", "pixels": (HAND + 200).tolist()}
+    path.write_text(json.dumps({"0": {"hands": [hand]}, "1": {"hands": [good]}}))
+    with pytest.raises(DataError, match="picture 0: hand 0 must have side"):
+        of(path, 0)
+    assert len(of(path, 1)) == 1

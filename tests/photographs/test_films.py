@@ -64,6 +64,7 @@ def test_a_film_gives_meshes_an_animation_and_a_table(run, scene, tmp_path):
     said = "left hand in 5, right hand in 5, bridged 1, sides put right in 1, detections of others left out: 1"
     assert f"film.avi: 5 pictures, {said}" in text
     assert "12.5 pictures per second (25/2)" in text and "frames 0 to 4" in text
+    assert text.index("in Blender set") > text.index("film-000004: ")
     table = FilmTable.read(out / "keypoints.parquet")
     assert table.seen.tolist() == [[True, number != 3] for number in range(FRAMES)]
     np.testing.assert_allclose(table.times, np.arange(FRAMES) / RATE)
@@ -115,6 +116,19 @@ def test_only_the_animation_of_a_folder_of_pictures(run, scene, tmp_path):
     np.testing.assert_allclose(wrist * [1, -1, -1], hands["03.png"]["left"][0], atol=0.01)
     code, text = run(folder, keypoints=keypoints, animation_only=True, fps=29.97, model=tmp_path / "none")
     assert code == 0 and "already done, skipped" in text
+
+
+def test_two_films_and_a_picture_at_once(run, scene, tmp_path):
+    """The files of each film carry its name."""
+    films = [film(scene, name) for name in ("one.avi", "two.avi")]
+    keypoints = scene.written("film.json", detected(scene) | {"photograph": {"hands": scene.landmarks()}})
+    code, text = run(scene.image, *films, keypoints=keypoints, method="initial", animation_only=True)
+    assert code == 0, text
+    expected = {f"{name}-{file}" for name in ("one", "two") for file in FILES}
+    assert names(tmp_path / "out") == expected | {"photograph"}
+    assert text.count("in Blender set the frame rate") == 2 and "focal length is assumed" not in text
+    code, text = run(films[0], keypoints=keypoints, animation_only=True, camera="auto", output=tmp_path / "auto")
+    assert code == 0 and "the focal length is assumed: the distance of the hands is not known" in text
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.model_folder import ModelCard
 from im2hands.photographs import command
 from im2hands.photographs.files import Photograph, exif_focal
+from im2hands.photographs.film_table import FilmTable
 from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.predicted_hands import placed
 from tests.photographs.own_photograph import Scene, result
+from tests.photographs.test_films import FRAMES, film
 from tests.reconstruction.rest_prediction import prediction
 from tests.training.untrained import write_prior
 
@@ -83,6 +85,17 @@ def test_without_a_box_the_network_looks_twice(run, tmp_path, intaghand):
     assert code == 0, text
     whole, hands = intaghand.crops
     assert not torch.equal(whole, hands)
+
+
+def test_a_film_of_predicted_keypoints(run, scene: Scene, tmp_path, intaghand):
+    """The network looks at every frame; what it says is smoothed, because it is uncertain."""
+    box = ",".join(map(str, BOX))
+    code, text = run(film(scene), keypoints="intaghand", box=box, method="initial", animation_only=True)
+    assert code == 0, text
+    assert len(intaghand.crops) == FRAMES and "left hand in 5, right hand in 5" in text
+    table = FilmTable.read(tmp_path / "out/keypoints.parquet")
+    assert table.parameters["keypoints"] == "intaghand" and table.seen.all()
+    assert np.ptp(table.keypoints, axis=0).max() < 0.002  # the frames are alike
 
 
 def test_refined_keypoints_keep_their_wrists(run, scene: Scene, tmp_path, monkeypatch):
