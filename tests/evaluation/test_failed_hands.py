@@ -185,9 +185,9 @@ def test_keypoints_are_judged_hand_by_hand(rest):
     frames, reasons = bone_frames(np.stack(hands), [Side.RIGHT] * len(hands))
     assert reasons[0] is None and reasons[-1] is None
     assert all(reason_of(reason) in (Reason.NO_KEYPOINTS, Reason.NO_PALM_FRAME) for reason in reasons[1:-1])
-    alone, _ = bone_frames(rest[None], [Side.RIGHT])
+    whole, _ = bone_frames(np.stack([rest] * len(hands)), [Side.RIGHT] * len(hands))  # batches of one size round alike
     for place in (0, len(hands) - 1):
-        torch.testing.assert_close(frames.bone_from_palm[place], alone.bone_from_palm[0], rtol=0, atol=0)
+        torch.testing.assert_close(frames.bone_from_palm[place], whole.bone_from_palm[place], rtol=0, atol=0)
     _, known = bone_frames(np.stack([rest, rest * np.nan]), [Side.RIGHT] * 2, ["no file", None])
     assert known[0] == "no file"
     assert f"{LARGEST_HAND}" in reasons[3]
