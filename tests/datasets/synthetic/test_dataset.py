@@ -355,18 +355,20 @@ def test_quality_bars_at_demo_size():
 
 @pytest.mark.slow
 def test_every_picture_of_the_demo_shows_its_hands():
-    """All test pictures: both hands are seen, and their visible vertices lie in their own masks."""
-    models, shares = builtin_hand_models(), []
+    """All test pictures: both hands are seen, most of them whole, and their visible vertices lie in their own masks."""
+    models, shares, pixels = builtin_hand_models(), [], []
     for task in picture_tasks("unused", DEMO, "test"):
         if task.black or len(task.fits) < 2:
             continue
         picture, camera = draw_picture(task), task.camera.camera
-        assert min((picture.labels == label).sum() for label in (1, 2)) > 600
+        pixels.append(min((picture.labels == label).sum() for label in (1, 2)))
         assert picture.image.mean() > 25
         for label, side in enumerate(Side, start=1):
             seen, _ = visible(camera, vertices_of(models, task)[side], picture, models[side])
             shares.append((picture.labels[seen[:, 1], seen[:, 0]] == label).mean())
     assert np.mean(shares) >= 0.99 and min(shares) >= 0.95
+    # A hand may be behind the other one, but not gone.
+    assert min(pixels) > 200 and np.mean(np.array(pixels) > 600) > 0.9
 
 
 def vertices_of(models, task):
