@@ -8,34 +8,47 @@ import numpy as np
 from jaxtyping import Float
 
 from im2hands.hands.joints import FINGER_BASES, WRIST
+from im2hands.hands.model import SHAPES
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 
 THUMB_BASE = 1
 PALM = [WRIST, *FINGER_BASES]
+TRUST = 1e-3
+"""Metres: how exactly a palm is taken as given when the likeliest shape is looked for; shapes are standard normal."""
+ROUNDS = 3
 
 
 def with_thumb_base(hand: Float[np.ndarray, "21 3"], side: Side) -> Float[np.ndarray, "21 3"]:
-    """The hand (any unit, STANDARD order) with the mean hand's base of the thumb, brought there by the palm.
+    """The hand (any unit, STANDARD order) with the base of the thumb of the likeliest built-in hand that has this palm.
 
-    The palm's joints of the mean hand are laid on those given by a turn, a move and a scale, with the smallest squared
-    distance (Umeyama, PAMI 1991).
+    In turns, the palm of the hand model is laid on the given one by a turn, a move and a scale, with the smallest squared
+    distance (Umeyama, PAMI 1991), and the shape is fitted to what is left, regularised by how shapes are distributed.
     """
     if not np.isfinite(hand[PALM]).all():
         return hand
-    mean = _mean_hand(side)
-    given, model = hand[PALM], mean[PALM]
-    about, middle = given.mean(axis=0), model.mean(axis=0)
-    left, sizes, right = np.linalg.svd((given - about).T @ (model - middle))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    scale = (sizes * signs).sum() / ((model - middle) ** 2).sum()
+    mean, directions = _hands_of_shapes(side)
+    across = directions[PALM].reshape(-1, SHAPES)
+    shape, given = np.zeros(SHAPES), hand[PALM]
+    about = given.mean(axis=0)
+    for _ in range(ROUNDS):
+        model = mean + directions @ shape
+        middle = model[PALM].mean(axis=0)
+        left, sizes, right = np.linalg.svd((given - about).T @ (model[PALM] - middle))
+        signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+        scale = (sizes * signs).sum() / ((model[PALM] - middle) ** 2).sum()
+        turn = left * signs @ right
+        wanted = (given - about) @ turn / scale + middle - mean[PALM]
+        shape = np.linalg.solve(across.T @ across + TRUST**2 * np.eye(SHAPES), across.T @ wanted.ravel())
     found = hand.copy()
-    found[THUMB_BASE] = about + scale * (mean[THUMB_BASE] - middle) @ (left * signs @ right).T
+    found[THUMB_BASE] = about + scale * turn @ (model[THUMB_BASE] - middle)
     return found
 
 
 @cache
-def _mean_hand(side: Side) -> Float[np.ndarray, "21 3"]:
+def _hands_of_shapes(side: Side) -> tuple[Float[np.ndarray, "21 3"], Float[np.ndarray, "21 3 shapes"]]:
+    """Keypoints of the mean hand, and what each shape adds to them (m)."""
     model = builtin_hand_models()[side]
-    zeros = model.mean_pose.new_zeros
-    return model.pose(zeros(1, 48), zeros(1, 10)).keypoints[0].numpy()
+    shapes = np.concatenate([np.zeros((1, SHAPES)), np.eye(SHAPES)])
+    points = model.pose(np.zeros((len(shapes), 48)), shapes).keypoints.numpy()
+    return points[0], np.moveaxis(points[1:] - points[0], 0, -1)
