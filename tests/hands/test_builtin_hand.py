@@ -35,7 +35,7 @@ def test_arrays_are_a_skinned_mesh(side):
     assert (model.joint_regressor.sum(1) - 1).abs().max() < 1e-6
     components = model.pose_components
     assert (components @ components.mT - torch.eye(45)).abs().max() < 1e-6
-    assert model.mean_pose.abs().max() == pytest.approx(0.593, abs=0.001)  # forgetting the mean pose must show
+    assert model.mean_pose.abs().max() == pytest.approx(0.5988, abs=0.0005)  # forgetting the mean pose must show
     assert 2e-3 < model.pose_directions.abs().max() < 4e-3  # as must forgetting the pose correction
     wrist = model.rest_joints(torch.zeros(1, 10))[0, 0]
     expected = side.mirror_points(torch.tensor([0.0940, 0.0159, -0.0067]).double())
