@@ -41,6 +41,7 @@ from workflow.paths import (
     given_weights,
     image_lists,
     imported,
+    is_drawn,
     is_trained,
     keypoint_files,
     keypoint_sources,
@@ -89,17 +90,10 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
         found["write_hand_model"] = Stage([], [BUILT_IN_HAND])
     if built_in_data:
         found["synthesize_dataset"] = Stage([hand_model], [SYNTHETIC])
-    found["index_frames"] = Stage(
-        [*_annotations(config, "data", "camera", "MANO_NeuralAnnot"), *images], ["data/frames"]
-    )
-    found["fit_hands"] = Stage(
-        ["data/frames", hand_model, *_annotations(config, "joint_3d", "MANO_NeuralAnnot")], ["data/hands"]
-    )
-    found["normalize_images"] = Stage(
-        [*_tables(config, "normalize_images", "frames", "hands"), hand_model, *images],
-        ["data/images"],
-        ("gather_images",),
-    )
+    if is_drawn(config):
+        found["draw_crops"] = Stage([], ["data/frames", "data/hands", "data/images"])
+    else:
+        found |= _cut_from_photographs(config, hand_model, images)
     found["sample_queries"] = Stage(
         [*_tables(config, "sample_queries", "hands"), hand_model], ["data/queries"], ("gather_queries",)
     )
@@ -228,6 +222,21 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
         ["results/report.html"],
     )
     return found
+
+
+def _cut_from_photographs(config: Mapping[str, Any], hand_model: str, images: list[str]) -> dict[str, Stage]:
+    """The stages from a dataset's photographs to crops."""
+    return {
+        "index_frames": Stage([*_annotations(config, "data", "camera", "MANO_NeuralAnnot"), *images], ["data/frames"]),
+        "fit_hands": Stage(
+            ["data/frames", hand_model, *_annotations(config, "joint_3d", "MANO_NeuralAnnot")], ["data/hands"]
+        ),
+        "normalize_images": Stage(
+            [*_tables(config, "normalize_images", "frames", "hands"), hand_model, *images],
+            ["data/images"],
+            ("gather_images",),
+        ),
+    }
 
 
 def edges(config: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from workflow.trainings import TRAININGS
 READS: dict[str, tuple[str, ...]] = {
     "write_hand_model": (),
     "synthesize_dataset": ("dataset.hand_model", "synthesize_dataset", "seed"),
+    "draw_crops": ("draw_crops", "seed"),
     "index_frames": ("dataset.root", "index_frames"),
     "fit_hands": ("dataset.root", "dataset.hand_model", "fit_hands", "options.angle_clamp", "options.degenerate_hands"),
     "normalize_images": ("dataset.root", "dataset.hand_model", "normalize_images"),

@@ -15,6 +15,8 @@ from im2hands.io.hashing import digest
 from im2hands.networks.catalogue import METHODS, NETWORKS
 
 SYNTHETIC = "data/raw/synthetic"
+DRAWN = "drawn"
+"""Value of dataset.root with which crops are drawn directly and there is no dataset."""
 BUILT_IN_HAND = "data/hand_model"
 NETWORK_OF = {name: method.network for name, method in METHODS.items()}
 """Method -> the network whose weights it uses."""
@@ -61,6 +63,11 @@ def annotation_folder(config: Config) -> str:
 def annotations(config: Config, *kinds: str) -> list[str]:
     """Patterns of the dataset's annotation files with the wildcard {split}. kinds: data, camera, joint_3d, MANO_NeuralAnnot."""
     return [f"{annotation_folder(config)}/{{split}}/InterHand2.6M_{{split}}_{kind}.json" for kind in kinds]
+
+
+def is_drawn(config: Config) -> bool:
+    """Whether crops are drawn directly, so that there are no photographs to index and to cut."""
+    return config["dataset"]["root"] == DRAWN
 
 
 def image_lists(config: Config) -> list[str]:

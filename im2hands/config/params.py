@@ -16,6 +16,7 @@ from im2hands.config.choices import Behaviour
 from im2hands.config.options import Options
 from im2hands.config.sections import (
     Dataset,
+    DrawCrops,
     Evaluate,
     External,
     ExternalName,
@@ -45,6 +46,7 @@ class Params(Section):
     compat: Behaviour = Field(description="default of every named option: published or consistent")
     options: Options = Field(description="named options; the value compat means the value of the key compat")
     synthesize_dataset: SynthesizeDataset = Field(description="the built-in synthetic dataset")
+    draw_crops: DrawCrops = Field(description="crops drawn directly, for pretraining, in place of a dataset")
     index_frames: IndexFrames = Field(description="selection of two-hand frames")
     fit_hands: FitHands = Field(description="hand meshes and keypoints computed from the fits")
     normalize_images: NormalizeImages = Field(description="crops of both hands")

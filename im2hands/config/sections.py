@@ -22,7 +22,8 @@ class PerSplit(Section):
 
 class Dataset(Section):
     root: str = Field(
-        description="dataset folder in the layout of InterHand2.6M v1.0; synthesize_dataset makes data/raw/synthetic"
+        description="dataset folder in the layout of InterHand2.6M v1.0; synthesize_dataset makes data/raw/synthetic; `drawn`: "
+        "no folder, draw_crops draws what the trainings see"
     )
     hand_model: str = Field(
         description="folder with MANO_LEFT and MANO_RIGHT as .pkl or .npz; data/hand_model is the built-in hand"
@@ -36,6 +37,12 @@ class SynthesizeDataset(Section):
     scale: PositiveFloat = Field(description="multiplies the number of poses")
     supersampling: int = Field(ge=1, le=4, description="images are rendered this many times larger and averaged down")
     jpeg_quality: int = Field(ge=1, le=100, description="JPEG quality of the images")
+
+
+class DrawCrops(Section):
+    persons: PerSplit = Field(
+        description="persons per split, each in 144 crops: 24 poses, six cameras each; none is in two"
+    )
 
 
 class IndexFrames(Section):

@@ -11,11 +11,14 @@ from im2hands.config.choices import ImageEncoderMode, OccupancyLoss, Schedule
 
 GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), used instead of a training; null: train"
 
+START = "weights to start from: builtin (those of the package), scratch, or the folder of a trained model of the same network"
+
 
 class NetworkTraining(Section):
     """What the trainings of all networks have in common: the loop."""
 
     weights: str | None = Field(description=GIVEN_WEIGHTS)
+    start: str = Field(description=START)
     steps: PositiveInt = Field(description="optimiser steps")
     lr: PositiveFloat = Field(description="learning rate of Adam")
     schedule: Schedule = Field(description="course of the learning rate over the steps")
@@ -51,9 +54,6 @@ class HaloTraining(NetworkTraining):
 
 class KeypointPriorTraining(NetworkTraining):
     batch_pairs: PositiveInt = Field(description="hand pairs per step, drawn anew")
-    start: str = Field(
-        description="weights to start from: builtin (those of the package), scratch, or the folder of a trained prior"
-    )
     width: PositiveInt = Field(description="width of the residual network")
     blocks: PositiveInt = Field(description="blocks of the residual network")
     largest_error_mm: PositiveFloat = Field(
@@ -90,14 +90,21 @@ class IntagHandLossWeights(Section):
 
 
 ImageEncoderName = Literal[
-    "resnet10_narrow", "efficientnet_lite2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"
+    "resnet10_narrow",
+    "efficientnet_lite2",
+    "efficientnet_lite2_half",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
 ]
 
 
 class IntagHandTraining(ImageNetworkTraining):
-    start: Literal["scratch", "photographs"] = Field(
-        description="scratch: random weights; photographs: an encoder efficientnet_lite2 whose weights have seen ImageNet, "
-        "from the package of the extra `pretrain`"
+    start: str = Field(
+        description=f"{START}; photographs: scratch with an encoder efficientnet_lite2 whose weights have seen ImageNet, from "
+        "the package of the extra `pretrain`"
     )
     encoder: ImageEncoderName = Field(
         description="image encoder; all image networks use it and start from its trained weights; resnet50 is published"
@@ -113,6 +120,11 @@ class IntagHandTraining(ImageNetworkTraining):
     start_components: int = Field(
         ge=0,
         description="principal components of start hands, for short trainings on few photographs; 0, none, is published",
+    )
+    joint_width: int = Field(
+        ge=0,
+        description="width of the tokens of joints as heat maps show them, of which start hands are made too; heat maps are "
+        "then trained by cross entropy; a multiple of 4, 0, none, is published",
     )
     largest_turn: float = Field(
         ge=0, le=180, description="largest rotation of images in augmentation, degrees; 90 is published"

@@ -8,6 +8,7 @@ EfficientNet-Lite2 is our alternative: fewer operations than ResNet-18, and its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,9 @@ NARROW_WIDTH, NARROW_DECODER_CHANNELS = 32, 32
 LITE = "efficientnet_lite2"
 LITE_MODEL, LITE_DECODER_CHANNELS = "tf_efficientnet_lite2", 64
 """timm's name; without `tf_` it has another padding, and takes the weights all the same."""
-DEPTHS = (NARROW, LITE, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+HALVED = "efficientnet_lite2_half"
+"""The same, which sees the image at half the resolution: a quarter of the work, and maps twice enlarged."""
+DEPTHS = (NARROW, LITE, HALVED, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,25 @@ class MapDecoder(nn.Module):
     """Four stages from the coarsest backbone map (8 x 8) to 64 x 64, and a last map of `outputs` channels.
 
     The published order is convolution, ReLU, batch norm; upsampling is bilinear with aligned corners.
+    finer: channels of the backbone's finer maps, coarse to fine, which are added to the maps of the stages; published: none.
+    Where something is can then be read off them and need not be kept in 8 x 8 cells.
     """
 
-    def __init__(self, inputs: int, outputs: int, channels: int = DECODER_CHANNELS) -> None:
+    def __init__(self, inputs: int, outputs: int, channels: int = DECODER_CHANNELS, finer: Sequence[int] = ()) -> None:
         super().__init__()
+        self.finer = nn.ModuleList(nn.Conv2d(width, channels, 1, bias=False) for width in finer)
         self.stages = nn.ModuleList([_stage(nn.Conv2d(inputs, channels, 1, bias=False))])
         for _ in range(3):
             self.stages.append(_stage(nn.Conv2d(channels, channels, 3, padding=1, bias=False)))
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.last = nn.Conv2d(channels, outputs, 1)
 
-    def forward(self, coarsest: Float[Tensor, "batch channels 8 8"]) -> tuple[Tensor, list[Tensor]]:
-        """The last map and the maps of all stages."""
-        maps = [self.stages[0](coarsest)]
-        for stage in self.stages[1:]:
-            maps.append(stage(self.upsample(maps[-1])))
+    def forward(self, backbone: Sequence[Float[Tensor, "batch channels side side"]]) -> tuple[Tensor, list[Tensor]]:
+        """The last map and the maps of all stages. backbone: its maps, coarse to fine."""
+        maps = [self.stages[0](backbone[0])]
+        for level, stage in enumerate(self.stages[1:]):
+            enlarged = self.upsample(maps[-1])
+            maps.append(stage(enlarged + self.finer[level](backbone[level + 1]) if self.finer else enlarged))
         return self.last(maps[-1]), maps
 
 
@@ -116,18 +123,18 @@ class LiteBackbone(nn.Module):
 class ImageEncoder(nn.Module):
     """A backbone with the two decoders; weights are random until they are loaded.
 
-    depth: published is resnet50; resnet10_narrow and efficientnet_lite2 are ours, for work without a GPU.  `resnet.fc` is never
-    used; it is kept because published files contain it.
+    depth: published is resnet50; the narrow and the lite ones are ours, for work without a GPU.  `resnet.fc` is never used; it
+    is kept because published files contain it.
     """
 
     def __init__(self, depth: str = "resnet50") -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"unknown image encoder {depth!r}; choose one of {', '.join(DEPTHS)}")
-        self.decoder_channels = {NARROW: NARROW_DECODER_CHANNELS, LITE: LITE_DECODER_CHANNELS}.get(
-            depth, DECODER_CHANNELS
-        )
-        if depth == LITE:
+        self.is_lite, self.halves = depth in (LITE, HALVED), depth == HALVED
+        ours = LITE_DECODER_CHANNELS if self.is_lite else NARROW_DECODER_CHANNELS
+        self.decoder_channels = ours if self.is_lite or depth == NARROW else DECODER_CHANNELS
+        if self.is_lite:
             self.lite = LiteBackbone()
             self.channels = self.lite.channels
         else:
@@ -135,16 +142,20 @@ class ImageEncoder(nn.Module):
             self.resnet: resnet.ResNet = NarrowResNet() if narrow else getattr(torchvision.models, depth)(weights=None)
             self.channels = [self.resnet.fc.in_features // 2**level for level in range(4)]
             """Channels of the backbone maps, coarse to fine."""
-        self.is_lite, coarsest = depth == LITE, self.channels[0]
-        self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS, self.decoder_channels)
-        self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS, self.decoder_channels)
+        coarsest, finer = self.channels[0], self.channels[1:] if self.is_lite else ()
+        self.heat_map_decoder = MapDecoder(coarsest, HEAT_MAPS, self.decoder_channels, finer)
+        self.dense_map_decoder = MapDecoder(coarsest, MASK_CHANNELS + DENSE_CHANNELS, self.decoder_channels, finer)
 
     def forward(self, images: Float[Tensor, "batch 3 256 256"]) -> ImageFeatures:
+        return self.seen(F.avg_pool2d(images, 2)).enlarged() if self.halves else self.seen(images)
+
+    def seen(self, images: Float[Tensor, "batch 3 side side"]) -> ImageFeatures:
+        """Maps of images of any size, in proportion to it."""
         if images.device.type == "cpu":
             images = images.contiguous(memory_format=torch.channels_last)  # a quarter less time for a training step
         backbone = self._backbone(images)
-        heat_maps, of_heat_maps = self.heat_map_decoder(backbone[0])
-        masks_and_dense, of_dense_maps = self.dense_map_decoder(backbone[0])
+        heat_maps, of_heat_maps = self.heat_map_decoder(backbone)
+        masks_and_dense, of_dense_maps = self.dense_map_decoder(backbone)
         masks, dense_maps = masks_and_dense.split([MASK_CHANNELS, DENSE_CHANNELS], dim=1)
         return ImageFeatures(heat_maps, masks, dense_maps, backbone, of_heat_maps, of_dense_maps)
 

@@ -131,6 +131,7 @@ class IntagHandNetwork(nn.Module):
     encoder: depth of the image encoder.  widths: widths of the vertex features, see PUBLISHED_WIDTHS.
     train_upsampling: whether the upsampling is trained; published training does not change it.
     start_components: components of start hands, to which the decoder's meshes and projections are then added; published: 0.
+    joint_width: width of the tokens of seen joints, of which start hands are made too; 0: none. Heat maps are logits with them.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class IntagHandNetwork(nn.Module):
         train_upsampling: bool = False,
         dropout: float = PUBLISHED_DROPOUT,
         start_components: int = 0,
+        joint_width: int = 0,
     ) -> None:
         super().__init__()
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
@@ -157,6 +159,8 @@ class IntagHandNetwork(nn.Module):
             "widths": list(widths),
             "start_components": start_components,
         }
+        if joint_width:
+            self.architecture["joint_width"] = joint_width
         for side in Side:
             for name, tensor in graph_tensors(graphs[side], side).items():
                 self.register_buffer(name, tensor.clone())
@@ -182,7 +186,10 @@ class IntagHandNetwork(nn.Module):
         nodes = left.sizes[-1]
         self.start_hands: StartHands | None = None
         if start_components:
-            self.start_hands = StartHands(self.image_encoder.channels[0], start_components, nodes)
+            encoder_channels = self.image_encoder.channels, self.image_encoder.decoder_channels
+            self.start_hands = StartHands(
+                encoder_channels[0], start_components, nodes, encoder_channels[1], joint_width
+            )
         self.coordinates = nn.Linear(widths[-1], 3)
         self.node_average = nn.Linear(nodes, 1)
         self.projection = nn.Linear(widths[-1], 3)
@@ -205,14 +212,19 @@ class IntagHandNetwork(nn.Module):
             hands = level(hands, maps[place])
         meshes = {side: self.read_out(tokens) for side, tokens in hands.items()}
         if self.start_hands is not None:
-            starts = self.start_hands(features.backbone[0])
+            starts = self.start_hands(features)
             meshes = {side: tuple(map(torch.add, starts[side], meshes[side])) for side in meshes}
         return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features)
 
     def decode_start(self, features: ImageFeatures) -> HandPairPrediction:
         """The start hands alone, without the decoder's part."""
-        starts = self.start_hands(features.backbone[0])
+        starts = self.start_hands(features)
         return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features)
+
+    @property
+    def heat_maps_are_logits(self) -> bool:
+        """Whether the softmax of a heat map says where the joint may be; published: the heat map itself."""
+        return self.start_hands is not None and self.start_hands.joints is not None
 
     @staticmethod
     def global_feature(features: ImageFeatures) -> Float[Tensor, "batch channels"]:

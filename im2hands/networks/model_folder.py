@@ -20,7 +20,10 @@ from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
-SHIPPED = Path(__file__).parents[1] / "weights"
+SHIPPED, BUILT_IN = Path(__file__).parents[1] / "weights", "builtin"
+ENCODER, SHARED_ENCODER = "image_encoder.", "image_encoder_of"
+"""What the names of an image encoder's tensors begin with, and the entry of a card's origin that says which model beside it
+stores them: its network and the checksum of its weights."""
 OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
 """Entries of a card that contain names and values."""
 
@@ -51,6 +54,11 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
+def model_root(models: str | os.PathLike) -> Path:
+    """The folder that contains one folder per network; `builtin` is that of the package."""
+    return SHIPPED if str(models) == BUILT_IN else Path(models)
+
+
 def built_in(network: str) -> Path:
     """The folder of a network's weights that come with the package."""
     return SHIPPED / network
@@ -77,6 +85,21 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
     CheckpointError if the folder contains another network.
     """
     folder = Path(folder)
+    weights, card, _ = _own_weights(folder, network)
+    shared = card.origin.get(SHARED_ENCODER)
+    if shared is not None:
+        others, _, checksum = _own_weights(folder.parent / shared["network"], shared["network"])
+        if checksum != shared["weights_sha256"]:
+            raise DamagedFileError(
+                f"{folder}: its image encoder is that of {folder.parent / shared['network']}, whose weights are others now; "
+                "take both folders from one place."
+            )
+        weights |= {name: tensor for name, tensor in others.items() if name.startswith(ENCODER)}
+    return weights, card
+
+
+def _own_weights(folder: Path, network: str) -> tuple[dict[str, Tensor], ModelCard, str]:
+    """What a folder itself contains: weights, card and the checksum of the weights."""
     card, expected = _read_card(folder / CARD)
     if card.network != network:
         raise CheckpointError(
@@ -94,7 +117,7 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
         raise DamagedFileError(f"{folder / WEIGHTS}: unreadable ({error}); train or import the model again.") from None
     for name, tensor in weights.items():
         require_finite(folder / WEIGHTS, name, tensor)
-    return weights, card
+    return weights, card, expected
 
 
 def _read_card(path: Path) -> tuple[ModelCard, str]:
@@ -108,6 +131,11 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
             raise DamagedFileError(
                 f"{path}: '{name}' of the model card is a {type(content[name]).__name__}; train or import the model again."
             )
+    shared = content["origin"].get(SHARED_ENCODER)
+    if shared is not None and not (isinstance(shared, dict) and {"network", "weights_sha256"} <= {*shared}):
+        raise DamagedFileError(
+            f"{path}: '{SHARED_ENCODER}' of the model card does not say whose encoder it is; train or import the model again."
+        )
     card = ModelCard(**{name: content[name] for name in ModelCard.__dataclass_fields__})
     return card, content["weights_sha256"]
 

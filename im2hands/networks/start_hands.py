@@ -15,7 +15,7 @@ Hand frame: right-hand space, origin at the middle base, x from the wrist toward
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from im2hands.geometry.rotations import rotation_of_axes
 from im2hands.hands.sides import SIDES, Side
+from im2hands.networks.image_encoder import ImageFeatures
+from im2hands.networks.seen_joints import SeenJoints
 
 REDUCED_CHANNELS, MAP_SIDE = 16, 8
 MOST_DEVIATIONS = 2.5
@@ -55,18 +57,24 @@ class StartStatistics:
 
 
 class StartHands(nn.Module):
-    """The 8 x 8 map to coarse meshes and projections. components: number of components.  nodes: number of nodes of a coarse
-    mesh.
+    """Image features to coarse meshes and projections.
+
+    channels: of the backbone maps, coarse to fine.  components: number of components.  nodes: number of nodes of a coarse mesh.
+    decoder_channels, joint_width: see `SeenJoints`; 0: the 8 x 8 map alone.
 
     All numbers that are learnt have mean 0 and spread 1 over the training hands; the statistics are buffers.
     """
 
-    def __init__(self, channels: int, components: int, nodes: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], components: int, nodes: int, decoder_channels: int = 0, joint_width: int = 0
+    ) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
-            nn.Conv2d(channels, REDUCED_CHANNELS, 1, bias=False), nn.BatchNorm2d(REDUCED_CHANNELS), nn.ReLU()
+            nn.Conv2d(channels[0], REDUCED_CHANNELS, 1, bias=False), nn.BatchNorm2d(REDUCED_CHANNELS), nn.ReLU()
         )
-        self.numbers = nn.Linear(REDUCED_CHANNELS * MAP_SIDE**2, len(Side) * (AXES + components + VIEW) + PLACE)
+        count = len(Side) * (AXES + components + VIEW) + PLACE
+        self.numbers = nn.Linear(REDUCED_CHANNELS * MAP_SIDE**2, count)
+        self.joints = SeenJoints(channels, decoder_channels, joint_width, count) if joint_width else None
         nn.init.zeros_(self.numbers.weight)
         nn.init.zeros_(self.numbers.bias)
         self.register_buffer("mean", torch.zeros(2, nodes, 3))
@@ -79,10 +87,11 @@ class StartHands(nn.Module):
         self.register_buffer("projection_spread", torch.ones(3))
 
     def forward(
-        self, coarsest: Float[Tensor, "batch channels 8 8"]
+        self, features: ImageFeatures
     ) -> Mapping[Side, tuple[Float[Tensor, "batch nodes 3"], Float[Tensor, "batch 3"]]]:
         """Coarse mesh and (scale, shift) of each side."""
-        return self.hands(self.numbers(self.reduce(coarsest).flatten(1)))
+        numbers = self.numbers(self.reduce(features.backbone[0]).flatten(1))
+        return self.hands(numbers if self.joints is None else numbers + self.joints(features))
 
     def hands(
         self, numbers: Float[Tensor, "batch numbers"]

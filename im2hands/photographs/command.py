@@ -32,6 +32,7 @@ from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.networks.model_folder import model_root
 from im2hands.photographs.cameras import camera_source
 from im2hands.photographs.detection.landmark_entries import DETECTED, detected_keypoints
 from im2hands.photographs.files import Photograph, number_of_photographs, photographs
@@ -130,6 +131,7 @@ class Work:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         check_settings(settings)
+        self.models = model_root(settings.model)
         self.box = None if not settings.box else _box(settings.box)
         self.camera_of = camera_source(settings.camera)
         self.predicted = settings.keypoints == PREDICTED
@@ -153,7 +155,7 @@ class Work:
                 settings.hand_model,
             )
         self.reconstructor = Reconstructor.from_pretrained(
-            settings.model,
+            self.models,
             settings.method,
             settings.resolution,
             settings.device,
@@ -189,14 +191,14 @@ class Work:
 
     @cached_property
     def intaghand(self) -> IntagHandNetwork:
-        return load_intaghand(self.settings.model / "intaghand", self.settings.device)[0]
+        return load_intaghand(self.models / "intaghand", self.settings.device)[0]
 
     @cached_property
     def refinement(self) -> tuple[KeypointRefinementNetwork, KeypointPriorNetwork | None]:
         """Keypoint refinement, and the prior that comes before it if it was trained so."""
-        network, card = load_keypoint_refinement(self.settings.model / "keypoint_refinement", self.settings.device)
+        network, card = load_keypoint_refinement(self.models / "keypoint_refinement", self.settings.device)
         after_prior = card.compat.get("keypoint_prior") == "consistent"
-        return network, load_keypoint_prior(self.settings.model / "keypoint_prior")[0] if after_prior else None
+        return network, load_keypoint_prior(self.models / "keypoint_prior")[0] if after_prior else None
 
     @cached_property
     def hand_models(self) -> dict[Side, HandModel]:

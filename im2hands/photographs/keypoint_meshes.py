@@ -21,6 +21,7 @@ from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWrita
 from im2hands.io.progress import progress
 from im2hands.networks.catalogue import METHODS
 from im2hands.networks.halo import load_halo
+from im2hands.networks.model_folder import model_root
 from im2hands.photographs.command import check_settings
 from im2hands.photographs.files import IMAGES
 from im2hands.photographs.keypoint_files import KeypointFile, read_keypoints
@@ -48,7 +49,7 @@ def reconstruct_keypoints(output: str | os.PathLike, settings: Settings) -> Iter
     if settings.method not in (METHOD, "im2hands"):
         raise DataError(f"--method {settings.method} needs pictures; give them, or leave the method out for HALO.")
     found = _metric_keypoints(settings)
-    folder = settings.model / METHODS[METHOD].network
+    folder = model_root(settings.model) / METHODS[METHOD].network
     load_halo(folder)
     fields = HaloFields(str(folder), settings.device)
     require_writable(output)

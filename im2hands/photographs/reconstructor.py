@@ -11,7 +11,6 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from time import perf_counter
 from typing import Literal, get_args
 
@@ -36,6 +35,7 @@ from im2hands.io.errors import DataError
 from im2hands.io.parallel import ordered_stream
 from im2hands.networks.catalogue import METHODS, ImageMethod
 from im2hands.networks.initial_occupancy import InitialOccupancyNetwork, load_initial_occupancy
+from im2hands.networks.model_folder import BUILT_IN, model_root
 from im2hands.networks.refined_occupancy import RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.networks.two_hands import query_points_in_camera
 from im2hands.photographs.plausible_hands import OTHER_SIDE, bend_to_the_back
@@ -149,7 +149,7 @@ class Reconstructor:
     @classmethod
     def from_pretrained(
         cls,
-        models: str | os.PathLike,
+        models: str | os.PathLike = BUILT_IN,
         method: ImageMethod = "im2hands",
         resolution: int = 256,
         device: str = "cpu",
@@ -157,7 +157,7 @@ class Reconstructor:
         one_part: bool = False,
         apart: bool = False,
     ) -> Reconstructor:
-        """models: folder with the folder of each network, as the workflow writes it.
+        """models: folder with the folder of each network, as the workflow writes it; `builtin`: the package's own weights.
 
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.  one_part: see the class.
         apart: whether the hands share no point, see `reconstruction.apart`.
@@ -169,7 +169,7 @@ class Reconstructor:
             )
         subdivision(resolution, "default")
         load = load_initial_occupancy if method == "initial" else load_refined_occupancy
-        network, _ = load(Path(models, METHODS[method].network), device)
+        network, _ = load(model_root(models) / METHODS[method].network, device)
         extraction = Extraction("default", resolution, METHODS[method].threshold, apart)
         return cls(network, extraction, AnchorSettings(), seed, one_part)
 

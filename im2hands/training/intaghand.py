@@ -22,6 +22,7 @@ from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.model_files import load_hand_models
 from im2hands.hands.sides import Side
+from im2hands.io.errors import ConfigError
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
@@ -105,13 +106,14 @@ class IntagHandTask(NetworkTask):
         elif self.network.start_hands is not None:
             predicted = self.network.decode_start(features)
         else:
-            return maps_loss(features, batch.maps, self._loss_weights)
+            return maps_loss(features, batch.maps, self._loss_weights, self.network.heat_maps_are_logits)
         return self._loss(predicted, batch, EDGE_FROM_EPOCH if self.step >= self._edges_from else 0)
 
     def _features(self, images: Float[Tensor, "frames 3 256 256"]) -> ImageFeatures:
-        if self.step >= self._coarse_until:
-            return self.network.image_encoder(images)
-        return self.network.image_encoder(F.avg_pool2d(images, 2)).enlarged()
+        encoder = self.network.image_encoder
+        if self.step >= self._coarse_until or encoder.halves:
+            return encoder(images)
+        return encoder.seen(F.avg_pool2d(images, 2)).enlarged()
 
     def scores(self, batch: IntagHandBatch) -> dict[str, Float[Tensor, " frames"]]:
         predicted = self.network(batch.images)
@@ -129,7 +131,11 @@ class IntagHandTask(NetworkTask):
         if self.network.start_hands is not None:
             projections = (weights["vertices_2d"] + weights["coarse_2d"]) * projection_term(predicted.hands, batch.true)
             predicted = with_given_projection(predicted)
-        return projections + intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, weights)[0]
+        logits = self.network.heat_maps_are_logits
+        return (
+            projections
+            + intaghand_loss(predicted, batch.true, batch.maps, truths, upsampling, epoch, weights, logits)[0]
+        )
 
 
 def scaled_joint_errors(
@@ -167,7 +173,9 @@ def _data(job: Job) -> Data:
 def _network(job: Job, data: Data) -> IntagHandNetwork:
     section = job.section
     models = load_hand_models(job.inputs.hand_model)
-    network = new_network(models, section.encoder, section.widths, section.dropout, section.start_components)
+    network = new_network(
+        models, section.encoder, section.widths, section.dropout, section.start_components, section.joint_width
+    )
     if section.start == "photographs":
         from im2hands.networks.photograph_weights import load_photograph_weights  # brings timm
 
@@ -177,6 +185,18 @@ def _network(job: Job, data: Data) -> IntagHandNetwork:
         turn = section.largest_turn if section.augmentation else 0.0
         network.begin_at(start_statistics(data.sets[0], graphs, section.start_components, turn))
     return network
+
+
+def _started(job: Job, data: Data, network: IntagHandNetwork) -> None:
+    """Weights know one mesh: its graph is stored with them."""
+    models = load_hand_models(job.inputs.hand_model)
+    for side in Side:
+        given, own = network.graph(side), build_hand_graph(models[side].faces)
+        if not torch.equal(given.vertex_of_node, own.vertex_of_node):
+            raise ConfigError(
+                f"training.intaghand.start: the weights of {job.section.start} are for hands of another mesh than those of "
+                f"{job.inputs.hand_model}; set start to scratch."
+            )
 
 
 def _task(job: Job, data: Data, network: IntagHandNetwork, settings: LoopSettings) -> IntagHandTask:
@@ -205,6 +225,7 @@ def new_network(
     widths: Sequence[int] = PUBLISHED_WIDTHS,
     dropout: float = PUBLISHED_DROPOUT,
     start_components: int = 0,
+    joint_width: int = 0,
 ) -> IntagHandNetwork:
     """An untrained network for the meshes of these hand models, whose graphs it keeps; start hands are upsampled smoothly."""
     graphs = {side: build_hand_graph(models[side].faces) for side in Side}
@@ -219,6 +240,7 @@ def new_network(
         widths,
         dropout=dropout,
         start_components=start_components,
+        joint_width=joint_width,
     )
 
 
@@ -231,5 +253,6 @@ INTAGHAND = Recipe(
     _task,
     IntagHandOptions,
     hides=("largest_turn",),
+    started=_started,
     depends_on_length=_depends_on_length,
 )

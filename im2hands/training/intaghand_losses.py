@@ -132,18 +132,36 @@ def map_terms(
     dense_maps: Float[Tensor, "batch 6 height width"],
     heat_maps: Float[Tensor, "batch 42 height width"],
     true: TrueMaps,
+    logits: bool = False,
 ) -> dict[str, Float[Tensor, ""]]:
     """Unweighted terms of the image encoder's maps. Three channels of the dense maps are for each hand, the right one first,
     and count where that hand is seen.
+
+    logits: whether the softmax of a heat map is compared with the true one, by cross entropy, and masks by squares; published:
+    the heat map itself, and masks by a smooth absolute value. That has nothing to gain from a hand that is seen while its side
+    is unknown, since nothing is as good an answer as one half.
     """
     dense = []
     for predicted, seen in zip(dense_maps.split(3, dim=1), true.masks.split(1, dim=1), strict=True):
         dense.append(_smooth_l1(predicted * seen, true.dense_maps * seen))
     return {
-        "masks": _smooth_l1(masks, true.masks),
+        "masks": (F.mse_loss if logits else _smooth_l1)(masks, true.masks),
         "dense_maps": sum(dense) / len(dense),
-        "heat_maps": F.mse_loss(heat_maps, true.heat_maps),
+        "heat_maps": (places_loss if logits else F.mse_loss)(heat_maps, true.heat_maps),
     }
+
+
+def places_loss(
+    heat_maps: Float[Tensor, "batch maps height width"], true: Float[Tensor, "batch maps height width"]
+) -> Float[Tensor, ""]:
+    """Cross entropy between the softmax of every map and the true map with sum 1; maps of joints outside do not count.
+
+    Not published. It moves a network that starts at nothing, which squares over thousands of dark cells hardly do.
+    """
+    target = true.flatten(2)
+    inside = target.sum(-1)
+    said = (heat_maps.flatten(2).log_softmax(-1) * target).sum(-1) / inside.clamp_min(1e-6)
+    return -said.sum() / (inside > 0).sum().clamp_min(1)
 
 
 def projection_term(predicted: Mapping[Side, PredictedHand], true: TrueHands) -> Float[Tensor, ""]:
@@ -196,21 +214,24 @@ def intaghand_loss(
     upsampling: Mapping[str, Tensor],
     epoch: int,
     weights: Mapping[str, float] = WEIGHTS,
+    logits: bool = False,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """Sum of all weighted terms, and the terms. upsampling: from `upsampling_term`.  epoch: from 0."""
+    """Sum of all weighted terms, and the terms. upsampling: of `upsampling_term`.  epoch: from 0.  logits: see `map_terms`."""
     features = predicted.features
     terms = {
         **mesh_terms(predicted.hands, hands, constants),
-        **map_terms(features.masks, features.dense_maps, features.heat_maps, maps),
+        **map_terms(features.masks, features.dense_maps, features.heat_maps, maps, logits),
         **upsampling,
     }
     parts = weighted(terms, epoch, weights)
     return sum(parts.values()), parts
 
 
-def maps_loss(features: ImageFeatures, maps: TrueMaps, weights: Mapping[str, float] = WEIGHTS) -> Float[Tensor, ""]:
+def maps_loss(
+    features: ImageFeatures, maps: TrueMaps, weights: Mapping[str, float] = WEIGHTS, logits: bool = False
+) -> Float[Tensor, ""]:
     """Sum of the weighted terms of the image encoder's maps."""
-    terms = map_terms(features.masks, features.dense_maps, features.heat_maps, maps)
+    terms = map_terms(features.masks, features.dense_maps, features.heat_maps, maps, logits)
     return sum(weighted(terms, 0, weights).values())
 
 

@@ -7,7 +7,6 @@ pairs that are drawn once, with the same kinds of errors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +19,8 @@ from im2hands.datasets.keypoint_errors import with_errors
 from im2hands.datasets.synthetic.hand_crowd import CrowdSampler, HandCrowd
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models, load_hand_models
-from im2hands.io.errors import ConfigError
-from im2hands.io.hashing import digest, seed_of, sha256_file
-from im2hands.networks.keypoint_prior import NAME, KeypointPriorNetwork, LikelyHands, load_keypoint_prior
-from im2hands.networks.model_folder import WEIGHTS, built_in
+from im2hands.io.hashing import digest, seed_of
+from im2hands.networks.keypoint_prior import NAME, KeypointPriorNetwork, LikelyHands
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.run import Data, Job, Recipe
 
@@ -148,15 +145,12 @@ def _about(keypoints: Float[Tensor, "pairs 2 21 3"], joint: int | None) -> Float
 
 def _data(job: Job) -> Data:
     section, models = job.section, load_hand_models(job.inputs.hand_model)
-    sampler, start = CrowdSampler(models), start_folder(section)
+    sampler = CrowdSampler(models)
     return Data(
         PriorSteps(sampler, section.batch_pairs, section.largest_error_mm, job.seed),
         PriorValidation(sampler, section.validation_pairs, section.largest_error_mm, job.seed),
         sets=(models, models),
-        used={
-            "hand_model": _digest(sampler),
-            **({} if start is None else {"start_sha256": sha256_file(start / WEIGHTS)}),
-        },
+        used={"hand_model": _digest(sampler)},
         made_of={"dataset": f"hands drawn from {_name_of(sampler)}"},
     )
 
@@ -173,24 +167,13 @@ def _digest(sampler: CrowdSampler) -> str:
 def _network(job: Job, data: Data) -> KeypointPriorNetwork:
     section = job.section
     network = KeypointPriorNetwork(section.width, section.blocks)
-    folder = start_folder(section)
-    if folder is not None:
-        given, _ = load_keypoint_prior(folder)
-        if given.architecture != network.architecture:
-            raise ConfigError(
-                f"training.keypoint_prior: {folder} has width {given.architecture['width']} and "
-                f"{given.architecture['blocks']} blocks; set width and blocks to these, or start to scratch."
-            )
-        network.load_state_dict(given.state_dict())
-    network.start_from(data.sets[0])
+    _started(job, data, network)
     return network
 
 
-def start_folder(section: KeypointPriorTraining) -> Path | None:
-    """The folder of the weights that training starts from, if any."""
-    if section.start == "scratch":
-        return None
-    return built_in(NAME) if section.start == "builtin" else Path(section.start)
+def _started(job: Job, data: Data, network: KeypointPriorNetwork) -> None:
+    """Weights are of any hand model; the hands that come out are of the user's."""
+    network.start_from(data.sets[0])
 
 
 def _task(job: Job, data: Data, network: KeypointPriorNetwork, settings: LoopSettings) -> PriorTask:
@@ -198,5 +181,12 @@ def _task(job: Job, data: Data, network: KeypointPriorNetwork, settings: LoopSet
 
 
 KEYPOINT_PRIOR = Recipe(
-    NAME, KeypointPriorTraining, KeypointPriorInputs, _data, _network, _task, hides=("width", "blocks")
+    NAME,
+    KeypointPriorTraining,
+    KeypointPriorInputs,
+    _data,
+    _network,
+    _task,
+    hides=("width", "blocks"),
+    started=_started,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.gpu import claim_device
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
+from im2hands.training.start_weights import adopt_weights, start_folder
 from im2hands.training.step_threads import step_threads
 from im2hands.training.trained_model import write_trained_model
 
@@ -117,6 +118,7 @@ class Recipe:
     data: reads the inputs.  network: an untrained one; torch is seeded.  task: losses and scores.
     options: a dataclass of the named options that affect the training, in addition to those that affected the data.
     hides: parameters that the card does not list, since it lists what became of them, or the architecture does.
+    started: what is done to a network after weights to start from were loaded; raises ConfigError if they do not fit the data.
     depends_on_length: whether a run of more steps would differ from the start, apart from a cosine schedule.
     """
 
@@ -128,6 +130,7 @@ class Recipe:
     task: Callable[[Job, Data, nn.Module, LoopSettings], NetworkTask]
     options: type = NoOptions
     hides: tuple[str, ...] = ()
+    started: Callable[[Job, Data, nn.Module], None] = lambda job, data, network: None
     depends_on_length: Callable[[Any], bool] = lambda section: False
 
 
@@ -144,7 +147,13 @@ def train(recipe: Recipe, section: Section, inputs: Any, run: Run, options: Any 
     read = {role: sha256_file(path) for role, path in files_of(inputs).items()}
 
     seed_torch(run.seed, f"initial weights of {recipe.name}")
-    network = recipe.network(job, data).to(device)
+    network = recipe.network(job, data)
+    start = start_folder(recipe.name, section)
+    if start is not None:
+        adopt_weights(network, start, recipe.name)
+        recipe.started(job, data, network)
+        data = replace(data, used={**data.used, "start_sha256": sha256_file(start / WEIGHTS)})
+    network.to(device)
     parameters = parameters_of(recipe, section, data)
     checkpoints = CheckpointFolder(run.checkpoints, mark_of(recipe, job, data, read))
     task = recipe.task(job, data, network, settings)

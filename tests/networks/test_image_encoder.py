@@ -57,7 +57,7 @@ def test_decoder_stages_equal_the_plain_form():
     ours = "image_encoder.heat_map_decoder."
     decoder.load_state_dict({name.removeprefix(ours): t for name, t in state.items() if name.startswith(ours)})
     coarsest = torch.rand(1, 2048, 8, 8)
-    last, maps = decoder(coarsest)
+    last, maps = decoder([coarsest])
     for a, b in zip(maps, naive_maps(weights, prefix, coarsest), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * b.abs().max().item())
     expected = F.conv2d(maps[-1], weights[f"{prefix}final_layer.weight"], weights[f"{prefix}final_layer.bias"])
@@ -158,3 +158,43 @@ def test_gpu_equals_cpu(small):
         ours = small.cuda()(images.cuda()).of_heat_maps[3].cpu()
     small.cpu()
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-3 * expected.abs().max().item())
+
+
+def test_finer_maps_are_added_before_each_stage():
+    """Against the plain form; with kernels of zero they change nothing."""
+    torch.manual_seed(0)
+    decoder = MapDecoder(6, 3, 4, finer=(5, 3, 2)).eval().requires_grad_(False)
+    backbone = [torch.randn(2, channels, side, side) for channels, side in ((6, 8), (5, 16), (3, 32), (2, 64))]
+    _, maps = decoder(backbone)
+    for level in range(1, 4):
+        side = maps[level - 1].shape[-1]
+        enlarged = torch.einsum("ai,bcij,dj->bcad", _doubling(side), maps[level - 1], _doubling(side))
+        summed = enlarged + torch.einsum("oi,bihw->bohw", decoder.finer[level - 1].weight[:, :, 0, 0], backbone[level])
+        torch.testing.assert_close(maps[level], decoder.stages[level](summed), atol=1e-5, rtol=1e-5)
+    plain = MapDecoder(6, 3, 4).eval().requires_grad_(False)
+    plain.load_state_dict({name: t for name, t in decoder.state_dict().items() if not name.startswith("finer.")})
+    for kernel in decoder.finer:
+        torch.nn.init.zeros_(kernel.weight)
+    torch.testing.assert_close(decoder(backbone)[0], plain(backbone[:1])[0])
+
+
+def test_the_halved_encoder_sees_the_image_at_half_the_resolution():
+    """Maps have the sizes of the whole one; nothing finer than two pixels reaches it."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder("efficientnet_lite2_half").eval().requires_grad_(False)
+    image = torch.randn(1, 3, 256, 256)
+    seen = encoder(image)
+    assert [each.shape[-1] for each in seen.backbone] == [8, 16, 32, 64]
+    assert [each.shape[1:] for each in (seen.heat_maps, seen.masks, seen.dense_maps)] == [
+        (42, 64, 64),
+        (2, 64, 64),
+        (6, 64, 64),
+    ]
+    blurred = F.interpolate(F.avg_pool2d(image, 2), scale_factor=2, mode="nearest")
+    assert not torch.allclose(blurred, image)
+    torch.testing.assert_close(encoder(blurred).heat_maps, seen.heat_maps, atol=1e-4, rtol=1e-4)
+    whole = ImageEncoder("efficientnet_lite2").eval().requires_grad_(False)
+    whole.load_state_dict(encoder.state_dict())
+    small = whole.seen(F.avg_pool2d(image, 2))
+    assert small.heat_maps.shape[-1] == 32
+    torch.testing.assert_close(seen.heat_maps, small.enlarged().heat_maps)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
+from im2hands.io.hashing import sha256_file
 from im2hands.networks.halo import HaloNetwork, load_halo
-from im2hands.networks.model_folder import ModelCard, read_model, write_model
+from im2hands.networks.model_folder import SHIPPED, ModelCard, model_root, read_model, write_model
 
 
 @pytest.fixture
@@ -71,3 +72,40 @@ def test_a_card_that_does_not_describe_the_weights(folder):
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(DamagedFileError, match="not a model card"):
         load_halo(folder)
+
+
+def shared_encoder(tmp_path):
+    """Two models, the second of which takes its image encoder from the first one."""
+    kernel, head = torch.randn(3, 2, 1, 1, generator=torch.Generator().manual_seed(0)), torch.ones(4)
+    write_model(tmp_path / "first", {"image_encoder.kernel": kernel, "other": head}, card_of("first"))
+    shared = {"network": "first", "weights_sha256": sha256_file(tmp_path / "first" / "model.safetensors")}
+    write_model(tmp_path / "second", {"head": 2 * head}, card_of("second", image_encoder_of=shared))
+    return kernel, head
+
+
+def card_of(network: str, **origin) -> ModelCard:
+    return ModelCard(network, {}, {"kind": "trained", **origin}, "made-up", "none")
+
+
+def test_an_image_encoder_is_stored_once_for_two_networks(tmp_path):
+    kernel, head = shared_encoder(tmp_path)
+    weights, _ = read_model(tmp_path / "second", "second")
+    assert set(weights) == {"head", "image_encoder.kernel"}
+    assert torch.equal(weights["image_encoder.kernel"], kernel) and torch.equal(weights["head"], 2 * head)
+
+
+def test_another_encoder_than_the_one_of_training_is_refused(tmp_path):
+    _, head = shared_encoder(tmp_path)
+    write_model(tmp_path / "first", {"image_encoder.kernel": torch.zeros(3), "other": head}, card_of("first"))
+    with pytest.raises(DamagedFileError, match="whose weights are others now; take both folders from one place"):
+        read_model(tmp_path / "second", "second")
+    card = json.loads((tmp_path / "second" / "card.json").read_text())
+    card["origin"]["image_encoder_of"] = "first"
+    (tmp_path / "second" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(DamagedFileError, match="does not say whose encoder it is"):
+        read_model(tmp_path / "second", "second")
+
+
+def test_builtin_is_the_folder_of_the_package(tmp_path):
+    assert model_root("builtin") == SHIPPED
+    assert model_root(tmp_path) == tmp_path

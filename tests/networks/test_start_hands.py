@@ -21,7 +21,7 @@ def starts() -> StartHands:
         return torch.randn(*shape, generator=random)
 
     mean, components = 0.05 * normal(NODES, 3), 0.01 * normal(COMPONENTS, NODES, 3)
-    made = StartHands(8, COMPONENTS, NODES)
+    made = StartHands([8], COMPONENTS, NODES)
     made.adopt(
         StartStatistics(
             mean.expand(2, -1, -1),

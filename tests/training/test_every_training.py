@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from im2hands.datasets.occupancy_items import TrainingSteps
 from im2hands.io.errors import ConfigError, Im2HandsError
+from im2hands.io.hashing import sha256_file
 from im2hands.io.sources import sources
 from im2hands.io.stage import stage_main
+from im2hands.networks.model_folder import read_model
 from im2hands.training import run as run_module
 from im2hands.training.frame_steps import FrameSteps
 from im2hands.training.halo import HALO
@@ -175,3 +178,24 @@ def test_the_stage_passes_on_what_it_is_given(training, monkeypatch):
     assert params.model_dump() == section
     assert (run.output, run.checkpoints, run.seed, run.threads, run.gpus) == ("o", "c", 7, 3, 0)
     assert [vars(given) for given in rest] == ([options] if options else [])
+
+
+def test_a_training_starts_from_given_weights(training, inputs, undisturbed, tmp_path):
+    """Next to no learning rate keeps them; the card says from which; weights of another size are refused in words."""
+    given = undisturbed / "model"
+    trained(training.recipe, training.section, inputs, tmp_path, start=str(given), lr=1e-12, steps=1)
+    theirs, _ = read_model(given, training.recipe.name)
+    ours, card = read_model(tmp_path / "model", training.recipe.name)
+    for name, weight in theirs.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # of batches, not of steps
+            torch.testing.assert_close(ours[name], weight, atol=1e-6, rtol=0)
+    assert card.parameters["start_sha256"] == sha256_file(given / "model.safetensors")
+    other = {**json.loads((given / "card.json").read_text())}
+    other["architecture"] = {**other["architecture"], "made_up": 7}
+    (tmp_path / "other").mkdir()
+    shutil.copy(given / "model.safetensors", tmp_path / "other")
+    (tmp_path / "other/card.json").write_text(json.dumps(other))
+    with pytest.raises(
+        ConfigError, match=r"have made_up 7, and params.yaml asks for None; make them equal, or set start"
+    ):
+        trained(training.recipe, training.section, inputs, tmp_path / "refused", start=str(tmp_path / "other"))

@@ -62,7 +62,9 @@ def test_it_starts_from_given_weights(two_hands, tmp_path):
     ours, theirs = (load_keypoint_prior(folder)[0].state_dict() for folder in (tmp_path / "model", given))
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, atol=1e-6, rtol=0)
-    with pytest.raises(ConfigError, match=r"has width 512 and 4 blocks; set width and blocks to these, or start"):
+    with pytest.raises(
+        ConfigError, match=r"have blocks 4, and params.yaml asks for 1; make them equal, or set start to scratch"
+    ):
         trained(KEYPOINT_PRIOR, small.KEYPOINT_PRIOR, two_hands, tmp_path / "other", start="builtin")
 
 

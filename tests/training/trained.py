@@ -13,6 +13,7 @@ from im2hands.training.run import Recipe, Run, train
 FILES = ("model.safetensors", "card.json", "metrics.json", "curves.csv")
 LOOP = {
     "weights": None,
+    "start": "scratch",
     "steps": 5,
     "validate_every": 2,
     "lr": 1e-3,
@@ -37,7 +38,6 @@ HALO = LOOP | {
 }
 KEYPOINT_PRIOR = LOOP | {
     "batch_pairs": 4,
-    "start": "scratch",
     "width": 16,
     "blocks": 1,
     "largest_error_mm": 20.0,
@@ -53,10 +53,10 @@ INTAGHAND = IMAGES | {
     "augmentation": True,
     "largest_turn": 20.0,
     "start_components": 3,
+    "joint_width": 8,
     "dropout": 0.05,
     "decoder_from": 0.4,
     "coarse_until": 0.2,
-    "start": "scratch",
     "loss_weights": {
         "vertices": 100.0,
         "joints": 100.0,

@@ -16,8 +16,8 @@ from workflow.parameters import READS, dvc_params
 pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
 
 ROOT = Path(__file__).parents[2]
-OF_EXTERNALS = ("import_keypoints", "import_meshes")
-"""Stages of a configuration with external systems: see test_externals.py."""
+ELSEWHERE = ("import_keypoints", "import_meshes", "draw_crops")
+"""Stages of other configurations: see test_externals.py and test_drawn_crops.py."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_commands_run_one_stage_and_nothing_of_the_machine(stages):
 
 def test_params_are_those_of_the_rules(stages):
     assert {name: stage.get("params", []) for name, stage in stages.items()} == {
-        name: dvc_params(name) for name in READS if name not in OF_EXTERNALS
+        name: dvc_params(name) for name in READS if name not in ELSEWHERE
     }
 
 

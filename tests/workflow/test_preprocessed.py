@@ -14,7 +14,7 @@ from tests.structure.test_stages import rules
 from tests.training.two_hand_frames import make_split
 from tests.workflow.checkout import ROOT
 
-REPLACED = {"synthesize_dataset", "index_frames", "fit_hands", "normalize_images", "gather_images"}
+REPLACED = {"synthesize_dataset", "draw_crops", "index_frames", "fit_hands", "normalize_images", "gather_images"}
 PROFILE = "profiles/preprocessed"
 
 
@@ -24,7 +24,7 @@ def allowed() -> set[str]:
 
 def test_profile_allows_all_rules_but_the_replaced_ones():
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    gathering = set(re.findall(r"^use rule gather_images as (\w+) with:", text, re.MULTILINE))
+    gathering = set(re.findall(r"^\s*use rule gather_queries as (\w+) with:", text, re.MULTILINE))
     assert allowed() == {*rules(), *gathering, "all"} - REPLACED
     common = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
     ours = yaml.safe_load((ROOT / PROFILE / "config.yaml").read_text())

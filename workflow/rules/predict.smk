@@ -140,7 +140,7 @@ rule generate_anchors:
         "{params.arguments} > {log} 2>&1"
 
 
-use rule gather_images as gather_anchors with:
+use rule gather_queries as gather_anchors with:
     input:
         shards=folder_shards("generate_anchors", "data/anchors/{split}/{shard}-of-{shards}.arrow"),
         code=sources("stages/gather_shards.py"),

@@ -6,12 +6,17 @@ if config["dataset"]["hand_model"] == paths.BUILT_IN_HAND:
     TRACKED["write_hand_model"] = list(rules.write_hand_model.output)
 if config["dataset"]["root"] == paths.SYNTHETIC:
     TRACKED["synthesize_dataset"] = expand(list(rules.synthesize_dataset.output), split=SPLITS)
+if paths.is_drawn(config):
+    TRACKED["draw_crops"] = expand(list(rules.draw_crops.output), split=SPLITS)
+else:
+    TRACKED |= {
+        "index_frames": expand(list(rules.index_frames.output), split=SPLITS),
+        "fit_hands": expand(list(rules.fit_hands.output), split=SPLITS),
+        "normalize_images": sharded(
+            "normalize_images", rules.normalize_images.output.shard, rules.gather_images.output.manifest
+        ),
+    }
 TRACKED |= {
-    "index_frames": expand(list(rules.index_frames.output), split=SPLITS),
-    "fit_hands": expand(list(rules.fit_hands.output), split=SPLITS),
-    "normalize_images": sharded(
-        "normalize_images", rules.normalize_images.output.shard, rules.gather_images.output.manifest
-    ),
     "sample_queries": sharded(
         "sample_queries", rules.sample_queries.output.shard, rules.gather_queries.output.manifest
     ),

@@ -99,8 +99,9 @@ def test_tables_are_what_a_training_reads_and_drawing_continues(monkeypatch, tmp
     monkeypatch.setattr(crop_tables, "PAIRS_PER_PERSON", 2)
     monkeypatch.setattr(crop_tables, "CROPS_PER_PERSON", 2 * VIEWS)
     draw_crops(tmp_path, "train", CropRange(SEED, 3, 2))
+    images = tmp_path / "images" / "train"
     frames = TwoHandFrames(
-        tmp_path / "frames.parquet", tmp_path / "hands.parquet", tmp_path / "images" / "manifest.json"
+        tmp_path / "frames" / "train.parquet", tmp_path / "hands" / "train.parquet", images / "manifest.json"
     )
     assert len(frames) == 4 * VIEWS
     for place in (0, VIEWS, 4 * VIEWS - 1):
@@ -109,10 +110,25 @@ def test_tables_are_what_a_training_reads_and_drawing_continues(monkeypatch, tmp
         peaks = item.heat_maps.reshape(42, -1).max(1).reshape(2, 21)
         assert (peaks[inside] > 0.85).all()
         assert item.mask.sum() > 50
-    shards = sorted((tmp_path / "images").glob("*.arrow"))
+    shards = sorted(images.glob("*.arrow"))
     before = [shard.stat().st_mtime_ns for shard in shards]
     content = shards[1].read_bytes()
     os.remove(shards[1])
     draw_crops(tmp_path, "train", CropRange(SEED, 3, 2))
     assert shards[0].stat().st_mtime_ns == before[0]
     assert shards[1].read_bytes() == content
+
+
+def test_shards_of_other_code_or_another_seed_are_drawn_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(crop_tables, "PAIRS_PER_PERSON", 1)
+    monkeypatch.setattr(crop_tables, "CROPS_PER_PERSON", 2)
+    draw_crops(tmp_path, "val", CropRange(SEED, 0, 2))
+    shard = tmp_path / "images" / "val" / "person-000000.arrow"
+    first = shard.read_bytes()
+    draw_crops(tmp_path, "val", CropRange(SEED + 1, 0, 1))
+    other = shard.read_bytes()
+    assert other != first
+    assert not (shard.parent / "person-000001.arrow").exists()
+    monkeypatch.setattr(crop_tables, "code_digest", lambda: "other code")
+    draw_crops(tmp_path, "val", CropRange(SEED + 1, 0, 1))
+    assert shard.read_bytes() != other
