@@ -24,6 +24,7 @@ import yaml
 from im2hands.config.options import resolve_option
 from im2hands.config.params import validate_params
 from im2hands.io.atomic import atomic_path, write_text
+from im2hands.io.errors import ConfigError
 from workflow.paths import PERTURBED, REFINED_FROM, TRUE_KEYPOINTS, shard_names
 
 FOLDER = "ablations"
@@ -166,6 +167,17 @@ def changed_params(params: Mapping[str, Any], ablation: Ablation) -> dict[str, A
     return content
 
 
+def require_scratch(params: Mapping[str, Any], ablation: Ablation) -> None:
+    """Raises ConfigError if a repeated training starts from weights that have seen what the ablation leaves out."""
+    for stage in ablation.stages:
+        network = stage.removeprefix("train_")
+        if stage != "train_keypoint_prior" and network != stage and params["training"][network]["start"] != "scratch":
+            raise ConfigError(
+                f"ablations: training.{network}.start is {params['training'][network]['start']}, weights of a network with "
+                "all its parts, so what a part is worth would not show; run `im2hands configure scratch` first."
+            )
+
+
 def _flipped(params: Mapping[str, Any], option: str) -> str:
     return "published" if resolve_option(params, option) == "consistent" else "consistent"
 
@@ -231,8 +243,12 @@ def main() -> None:
     parser.add_argument("--cores", default="all")
     parser.add_argument("--gpus", default="0")
     arguments = parser.parse_args()
-    folder = prepare(arguments.name)
     params = yaml.safe_load(Path("params.yaml").read_text())
+    try:
+        require_scratch(params, ABLATIONS[arguments.name])
+    except ConfigError as error:
+        sys.exit(str(error))
+    folder = prepare(arguments.name)
     targets = records(arguments.name, params["reconstruct"]["shards"])
     command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--cores", arguments.cores]
     command += [

@@ -11,7 +11,8 @@ import yaml
 
 from im2hands.config.options import Options
 from im2hands.config.params import validate_params
-from workflow.ablations import ABLATIONS, CODE, FOLDER, MAKES, changed_params, prepare, text_of
+from im2hands.io.errors import ConfigError
+from workflow.ablations import ABLATIONS, CODE, FOLDER, MAKES, changed_params, prepare, require_scratch, text_of
 from workflow.parameters import READS
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,18 @@ def test_parameters_are_valid_and_differ_in_what_is_read(name):
         assert readers <= {*ablation.stages, "reconstruct"}, f"{readers} read {key}, but are not repeated"
     assert {method for method, sources in changed["results"].items() if sources} == set(ablation.methods)
     assert text_of(name, params)
+
+
+def test_weights_of_the_whole_network_are_no_start_for_a_part():
+    params = shipped()
+    for network in params["training"]:
+        params["training"][network]["start"] = "scratch"
+    params["training"]["refined_occupancy"]["start"] = "builtin"
+    require_scratch(params, ABLATIONS["other_heat_maps"])
+    with pytest.raises(
+        ConfigError, match=r"training.refined_occupancy.start is builtin.*run `im2hands configure scratch`"
+    ):
+        require_scratch(params, ABLATIONS["no_context"])
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
