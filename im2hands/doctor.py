@@ -16,15 +16,18 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from im2hands.config.params import Params, read_params
+from im2hands.io.atomic import read_json
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.findings import Found
 from im2hands.io.hand_model_folder import hand_model_files
+from im2hands.io.hashing import sha256_file
 from im2hands.networks.catalogue import NETWORKS
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
 """What the demo needs."""
-BUILT_IN = ("data/raw/synthetic", "data/hand_model")
+BUILT_IN, DRAWN = ("data/raw/synthetic", "data/hand_model"), "drawn"
+SHIPPED = Path(__file__).parent / "weights"
 EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes", "detect": "to find hands"}
 
 
@@ -38,6 +41,7 @@ def examine(folder: str | os.PathLike = ".", params: str | os.PathLike = "params
     yield from _programs()
     yield from _machine(Path(folder))
     yield _accelerator()
+    yield from _shipped()
     path = Path(folder, params)
     if not path.is_file():
         yield Found(
@@ -142,10 +146,28 @@ def _accelerator() -> Found:
     return Found(True, "GPU", ", ".join(f"{one.name} ({one.total_memory / 1e9:.0f} GB)" for one in names))
 
 
+def _shipped(folder: Path = SHIPPED) -> Iterator[Found]:
+    """The weights that come with the package: which there are, of which training, and whether they are whole."""
+    for network in NETWORKS:
+        card, subject = folder / network / "card.json", f"built-in weights of {network}"
+        if not card.is_file():
+            yield Found(False, subject, "do not come with this version; train them, or give --model", optional=True)
+            continue
+        content = read_json(card, "model card")
+        if sha256_file(card.parent / "model.safetensors") != content["weights_sha256"]:
+            yield Found(False, subject, f"{card.parent} is damaged; install im2hands again")
+            continue
+        steps = content["parameters"].get("steps", "?")
+        text = f"of version {content['versions']['im2hands']}, {steps} steps on {content['dataset']}, seed {content['seed']}"
+        yield Found(True, subject, text)
+
+
 def _data(folder: Path, params: Params) -> Iterator[Found]:
     settings = (("dataset", params.dataset.root), ("hand model", params.dataset.hand_model))
     for (subject, place), built_in in zip(settings, BUILT_IN, strict=True):
-        if place == built_in:
+        if place == DRAWN:
+            yield Found(True, subject, "crops are drawn by the first run, in place of one")
+        elif place == built_in:
             made = "exists" if (folder / place).is_dir() else "is made by the first run"
             yield Found(True, subject, f"the built-in one ({place}) {made}")
         elif not (folder / place).is_dir():

@@ -130,6 +130,9 @@ class IntagHandTraining(ImageNetworkTraining):
         ge=0, le=180, description="largest rotation of images in augmentation, degrees; 90 is published"
     )
     dropout: float = Field(ge=0, lt=1, description="dropout in the mesh decoder; 0.05 is published")
+    maps_until: Fraction = Field(
+        description="share of the steps that train the maps alone: hands that are still guesses disturb them; 0 is published"
+    )
     decoder_from: Fraction = Field(
         description="share of the steps that train maps and start hands without the mesh decoder; 0 is published"
     )

@@ -64,6 +64,7 @@ class IntagHandTask(NetworkTask):
 
     truths: what the losses need of each hand's model.  steps_per_epoch: epoch length in the published schedule.
     edge_loss_from: share of the steps after which edge lengths count (published: epoch 50 of 200).
+    maps_until: share of the steps in which maps alone are trained. Published: 0.
     decoder_from: share of the steps after which the mesh decoder is trained; before, maps and start hands are. Published: 0.
     coarse_until: share of the steps in which the encoder sees images of half the resolution. Published: 0.
     loss_weights: weights of the terms, see `intaghand_losses`.  Start hands learn their projections from true meshes, weighted
@@ -87,13 +88,16 @@ class IntagHandTask(NetworkTask):
         decoder_from: float = 0.0,
         loss_weights: Mapping[str, float] = WEIGHTS,
         coarse_until: float = 0.0,
+        maps_until: float = 0.0,
     ) -> None:
         super().__init__(network, settings)
         self.truths = nn.ModuleDict({side.value: truths[side] for side in truths})
         self._loss_weights = {**WEIGHTS, **loss_weights}
         self._steps_per_epoch = steps_per_epoch
-        shares = (edge_loss_from, decoder_from, coarse_until)
-        self._edges_from, self._decoder_from, self._coarse_until = (share * settings.steps for share in shares)
+        shares = (edge_loss_from, decoder_from, coarse_until, maps_until)
+        self._edges_from, self._decoder_from, self._coarse_until, self._maps_until = (
+            share * settings.steps for share in shares
+        )
         self.register_buffer("_first_upsampling", network.upsampling.weight.detach().clone(), persistent=False)
 
     def published_learning_rate(self, step: int) -> float:
@@ -101,9 +105,9 @@ class IntagHandTask(NetworkTask):
 
     def loss(self, batch: IntagHandBatch) -> Tensor:
         features = self._features(batch.images)
-        if self.step >= self._decoder_from:
+        if self.step >= max(self._decoder_from, self._maps_until):
             predicted = self.network.decode(features)
-        elif self.network.start_hands is not None:
+        elif self.network.start_hands is not None and self.step >= self._maps_until:
             predicted = self.network.decode_start(features)
         else:
             return maps_loss(features, batch.maps, self._loss_weights, self.network.heat_maps_are_logits)
@@ -211,12 +215,13 @@ def _task(job: Job, data: Data, network: IntagHandNetwork, settings: LoopSetting
         section.decoder_from,
         section.loss_weights.model_dump(),
         section.coarse_until,
+        section.maps_until,
     )
 
 
 def _depends_on_length(section: IntagHandTraining) -> bool:
     """Shares of the steps decide what is trained when."""
-    return max(section.edge_loss_from, section.decoder_from, section.coarse_until) > 0
+    return max(section.edge_loss_from, section.decoder_from, section.coarse_until, section.maps_until) > 0
 
 
 def new_network(

@@ -1,5 +1,6 @@
 """`im2hands doctor` finds what is broken, says how to repair it, and accepts a fresh checkout."""
 
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -104,3 +105,20 @@ def test_command_ends_with_what_is_in_the_way(checkout, monkeypatch):
     assert (broken.exit_code, broken.output.splitlines()[-1]) == (1, "problems: packages")
     elsewhere = CliRunner().invoke(app, ["doctor", "--params", "none/params.yaml"])
     assert elsewhere.exit_code == 1
+
+
+def test_the_weights_of_the_package_are_named_and_damage_is_noticed(checkout, tmp_path):
+    found = findings(checkout)["built-in weights of keypoint_prior"]
+    assert found.ok and "14000 steps on hands drawn from the built-in hand model" in found.text
+    shutil.copytree(doctor.SHIPPED, tmp_path / "weights")
+    file = tmp_path / "weights/keypoint_prior/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    damaged = {one.subject: one for one in doctor._shipped(tmp_path / "weights")}
+    assert "is damaged; install im2hands again" in damaged["built-in weights of keypoint_prior"].text
+    assert all(one.optional for one in doctor._shipped(tmp_path / "nothing"))
+
+
+def test_drawn_crops_need_no_dataset(checkout):
+    file = checkout / "params.yaml"
+    file.write_text(file.read_text().replace("root: data/raw/synthetic", "root: drawn"))
+    assert "crops are drawn by the first run" in findings(checkout)["dataset"].text

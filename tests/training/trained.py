@@ -56,6 +56,7 @@ INTAGHAND = IMAGES | {
     "joint_width": 8,
     "dropout": 0.05,
     "decoder_from": 0.4,
+    "maps_until": 0.2,
     "coarse_until": 0.2,
     "loss_weights": {
         "vertices": 100.0,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from im2hands.datasets.surface_maps import SurfaceMaps
 from im2hands.datasets.synthetic import crop_looks, crop_tables, crops
@@ -14,6 +16,7 @@ from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH, PAIRS_PER_PER
 from im2hands.datasets.synthetic.crop_tables import CropRange, draw_crops
 from im2hands.datasets.synthetic.crops import VIEWS, CropSource
 from im2hands.datasets.synthetic.pairs import arms_fit
+from im2hands.datasets.synthetic.sequences import subject_shape
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.geometry.cameras import CROP_SIZE
 from im2hands.hands.model_files import builtin_hand_models
@@ -21,7 +24,7 @@ from im2hands.hands.sides import SIDES, Side
 from im2hands.training.intaghand_items import TwoHandFrames
 
 MODELS = builtin_hand_models()
-SEED = 5
+SEED, ROOT = 5, Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,24 @@ def test_shards_of_other_code_or_another_seed_are_drawn_again(monkeypatch, tmp_p
     monkeypatch.setattr(crop_tables, "code_digest", lambda: "other code")
     draw_crops(tmp_path, "val", CropRange(SEED + 1, 0, 1))
     assert shard.read_bytes() != other
+
+
+def test_nobody_of_the_demo_is_in_pretraining(monkeypatch):
+    """Neither shapes nor skins of the two seeds agree, nor do persons of the splits of pretraining among themselves."""
+    demo, pretrain = (
+        yaml.safe_load((ROOT / file).read_text()) for file in ("presets/demo.yaml", "presets/pretrain.yaml")
+    )
+    assert demo["seed"] != pretrain["seed"]
+    monkeypatch.setattr(PairSource, "_usable_hands", lambda *_: [None] * 16)  # who a person is comes first
+    source, counts = PairSource(MODELS, pretrain["seed"]), pretrain["draw_crops"]["persons"]
+    persons = [
+        source._person(first + number)
+        for split, first in crop_tables.FIRST_PERSONS.items()
+        for number in range(counts[split])
+    ]
+    subjects = sum(demo["synthesize_dataset"]["subjects"].values())
+    ours = np.stack([subject_shape(demo["seed"], subject) for subject in range(subjects)])
+    shapes = np.concatenate([np.stack([person.shape for person in persons]), ours])
+    apart = np.linalg.norm(shapes[:, None] - shapes, axis=-1) + 9 * np.eye(len(shapes))
+    assert apart.min() > 0.3
+    assert len({person.skin_seed for person in persons}) == len(persons)
