@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 SHIPPED, BUILT_IN = Path(__file__).parents[1] / "weights", "builtin"
 ENCODER, SHARED_ENCODER = "image_encoder.", "image_encoder_of"
 """What the names of an image encoder's tensors begin with, and the entry of a card's origin that says which model beside it
-stores them: its network and the checksum of its weights."""
+stores them: its network, the checksum of its weights, and the parts of this network that have this encoder."""
 OBJECTS = ("architecture", "origin", "parameters", "data", "compat", "metrics")
 """Entries of a card that contain names and values."""
 
@@ -94,7 +94,10 @@ def read_model(folder: str | os.PathLike, network: str) -> tuple[dict[str, Tenso
                 f"{folder}: its image encoder is that of {folder.parent / shared['network']}, whose weights are others now; "
                 "take both folders from one place."
             )
-        weights |= {name: tensor for name, tensor in others.items() if name.startswith(ENCODER)}
+        encoder = {name: tensor for name, tensor in others.items() if name.startswith(ENCODER)}
+        weights |= {part + name: tensor.clone() for part in shared["parts"] for name, tensor in encoder.items()}
+        own = {name: value for name, value in card.origin.items() if name != SHARED_ENCODER}
+        card = replace(card, origin=own)  # the weights are whole now
     return weights, card
 
 
@@ -132,7 +135,7 @@ def _read_card(path: Path) -> tuple[ModelCard, str]:
                 f"{path}: '{name}' of the model card is a {type(content[name]).__name__}; train or import the model again."
             )
     shared = content["origin"].get(SHARED_ENCODER)
-    if shared is not None and not (isinstance(shared, dict) and {"network", "weights_sha256"} <= {*shared}):
+    if shared is not None and not (isinstance(shared, dict) and {"network", "weights_sha256", "parts"} <= {*shared}):
         raise DamagedFileError(
             f"{path}: '{SHARED_ENCODER}' of the model card does not say whose encoder it is; train or import the model again."
         )

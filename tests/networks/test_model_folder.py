@@ -78,7 +78,8 @@ def shared_encoder(tmp_path):
     """Two models, the second of which takes its image encoder from the first one."""
     kernel, head = torch.randn(3, 2, 1, 1, generator=torch.Generator().manual_seed(0)), torch.ones(4)
     write_model(tmp_path / "first", {"image_encoder.kernel": kernel, "other": head}, card_of("first"))
-    shared = {"network": "first", "weights_sha256": sha256_file(tmp_path / "first" / "model.safetensors")}
+    checksum = sha256_file(tmp_path / "first" / "model.safetensors")
+    shared = {"network": "first", "weights_sha256": checksum, "parts": ["", "inner."]}
     write_model(tmp_path / "second", {"head": 2 * head}, card_of("second", image_encoder_of=shared))
     return kernel, head
 
@@ -90,8 +91,17 @@ def card_of(network: str, **origin) -> ModelCard:
 def test_an_image_encoder_is_stored_once_for_two_networks(tmp_path):
     kernel, head = shared_encoder(tmp_path)
     weights, _ = read_model(tmp_path / "second", "second")
-    assert set(weights) == {"head", "image_encoder.kernel"}
+    assert set(weights) == {"head", "image_encoder.kernel", "inner.image_encoder.kernel"}
     assert torch.equal(weights["image_encoder.kernel"], kernel) and torch.equal(weights["head"], 2 * head)
+    assert torch.equal(weights["inner.image_encoder.kernel"], kernel)
+
+
+def test_a_copy_of_a_model_with_a_stored_encoder_is_whole(tmp_path):
+    """What `training.<network>.weights` does."""
+    shared_encoder(tmp_path)
+    write_model(tmp_path / "elsewhere" / "second", *read_model(tmp_path / "second", "second"))
+    copied, _ = read_model(tmp_path / "elsewhere" / "second", "second")
+    assert set(copied) == {"head", "image_encoder.kernel", "inner.image_encoder.kernel"}
 
 
 def test_another_encoder_than_the_one_of_training_is_refused(tmp_path):
