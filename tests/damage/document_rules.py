@@ -106,7 +106,19 @@ def _aliases() -> str:
     return "\n".join(lines)
 
 
+def _into_a_key(share: float) -> Rule:
+    """Cut off within a key: what ends after a line is a whole preset with fewer keys."""
+
+    def cut(whole: bytes) -> bytes:
+        line = whole.index(b"\n", int(share * len(whole))) + 1
+        return whole[: whole.index(b":", line) - 1]
+
+    return changed(cut)
+
+
 YAML: dict[str, Rule] = {
+    "a third": _into_a_key(1 / 3),
+    "two thirds": _into_a_key(2 / 3),
     "20,000 brackets": _yaml("seed: " + "[" * 20_000),
     "deep sections": _yaml("- " * 500 + "a"),
     "aliases": _yaml(_aliases()),

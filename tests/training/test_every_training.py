@@ -101,7 +101,8 @@ def test_a_preempted_run_says_so_and_ends_with_the_same_bytes(
 
 def test_a_finished_run_can_be_made_longer(training, inputs, tmp_path, monkeypatch):
     """It goes on where it ended, and ends where one long run ends."""
-    free = {"edge_loss_from": 0.0, "decoder_from": 0.0, "coarse_until": 0.0} if training.recipe is INTAGHAND else {}
+    shares = ("edge_loss_from", "decoder_from", "coarse_until", "maps_until")
+    free = dict.fromkeys(shares, 0.0) if training.recipe is INTAGHAND else {}
     section = training.section | {"schedule": "constant", "validate_every": 2} | free
     trained(training.recipe, section, inputs, tmp_path / "a", steps=2)
     with monkeypatch.context() as patch:

@@ -246,7 +246,8 @@ def test_outputs(finished):
     rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
     network, _ = load_intaghand(undisturbed / "model")
-    assert network.architecture == {"encoder": "resnet10_narrow", "widths": [8, 8, 8, 8], "start_components": 3}
+    sizes = {"widths": [8, 8, 8, 8], "start_components": 3, "joint_width": 8}
+    assert network.architecture == {"encoder": "resnet10_narrow", **sizes}
     assert network.start_hands.components[0].any()
 
 
@@ -267,6 +268,7 @@ def test_other_weights_of_the_loss_are_another_run(finished, files, tmp_path):
 def test_the_decoder_waits(files, tmp_path, start_components):
     """Before `decoder_from` the image encoder and the start hands are trained, and nothing of the decoder."""
     options = {"start_components": start_components, "weight_average": 0.0, "steps": 2}
+    options |= {"joint_width": 0, "maps_until": 0.0}
     run(files, tmp_path / "waits", **options, decoder_from=1.0)
     run(files, tmp_path / "begins", **options, decoder_from=0.5)
     waits, begins = (load_intaghand(tmp_path / name / "model")[0].state_dict() for name in ("waits", "begins"))

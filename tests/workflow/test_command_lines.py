@@ -26,9 +26,11 @@ def main_of(stage: str) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture(scope="module")
-def commands(with_externals):
-    """Stage -> argument names of each of its commands in a dry run of everything, external methods among it."""
-    output = with_externals.snakemake("--dry-run", "--printshellcmds")
+def commands(with_externals, empty, tmp_path_factory):
+    """Stage -> argument names of each of its commands in a dry run of everything, external methods and drawn crops among it."""
+    drawn = empty.copy(tmp_path_factory.mktemp("drawn") / "checkout")
+    drawn.change("dataset.root", "drawn")
+    output = "".join(one.snakemake("--dry-run", "--printshellcmds") for one in (with_externals, drawn))
     found: dict[str, list[set[str]]] = {}
     for stage, rest in COMMAND.findall(output):
         names = {word[2:].replace("-", "_") for word in shlex.split(rest) if word.startswith("--")}
