@@ -64,7 +64,10 @@ def main() -> None:
             checksum = sha256_file(SHIPPED / other / WEIGHTS)
             origin[SHARED_ENCODER] = {"network": other, "weights_sha256": checksum, "parts": parts}
             break
-    parameters = {**card.parameters, "start": Path(card.parameters.get("start", "scratch")).name}  # no folder of this machine
+    parameters = {
+        **card.parameters,
+        "start": Path(card.parameters.get("start", "scratch")).name,
+    }  # no folder of this machine
     write_model(SHIPPED / network, halved, replace(card, origin=origin, licence=licence, parameters=parameters))
     size = sum(tensor.numel() * tensor.element_size() for tensor in halved.values()) / 1e6
     print(f"{SHIPPED / network}: {size:.1f} MB, largest change of a weight {largest:.1e}, torch {torch.__version__}")
