@@ -15,6 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from im2hands.config.choices import DRAWN
 from im2hands.config.params import Params, read_params
 from im2hands.io.atomic import read_json
 from im2hands.io.errors import Im2HandsError
@@ -26,7 +27,7 @@ from im2hands.networks.catalogue import NETWORKS
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, LEAST_MEMORY_GB = 10, 8
 """What the demo needs."""
-BUILT_IN, DRAWN = ("data/raw/synthetic", "data/hand_model"), "drawn"
+BUILT_IN = ("data/raw/synthetic", "data/hand_model")
 SHIPPED = Path(__file__).parent / "weights"
 EXTRAS = {"workflow": "to run the workflow", "penetration": "for exact penetration volumes", "detect": "to find hands"}
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from im2hands.config.choices import SPLITS
+from im2hands.config.choices import DRAWN, SPLITS
 from im2hands.config.options import resolve_option
 from im2hands.io import hand_model_folder
 from im2hands.io.errors import DataError
@@ -15,8 +15,6 @@ from im2hands.io.hashing import digest
 from im2hands.networks.catalogue import METHODS, NETWORKS
 
 SYNTHETIC = "data/raw/synthetic"
-DRAWN = "drawn"
-"""Value of dataset.root with which crops are drawn directly and there is no dataset."""
 BUILT_IN_HAND = "data/hand_model"
 NETWORK_OF = {name: method.network for name, method in METHODS.items()}
 """Method -> the network whose weights it uses."""
@@ -48,8 +46,14 @@ Config = Mapping[str, Any]
 
 STARTS = ("builtin", "scratch", "photographs")
 """Values of `training.<network>.start` that are no folder."""
-SHIPPED = ("keypoint_prior",)
-"""Networks whose weights come with the package."""
+SHIPPED = {
+    "halo": ("halo",),
+    "keypoint_prior": ("keypoint_prior",),
+    "intaghand": ("intaghand",),
+    "initial_occupancy": ("initial_occupancy", "intaghand"),
+    "refined_occupancy": ("refined_occupancy", "intaghand"),
+}
+"""Networks whose weights come with the package -> the folders that store them; two have IntagHand's image encoder."""
 
 
 def annotation_folder(config: Config) -> str:
@@ -196,8 +200,8 @@ def start_files(config: Config, network: str) -> list[str]:
     start = config["training"][network].get("start")
     if start is None or (start in STARTS and network not in SHIPPED):
         return []
-    folder = f"im2hands/weights/{network}" if start in STARTS else start
-    return [f"{folder}/{name}" for name in WEIGHTS]
+    folders = [f"im2hands/weights/{stored}" for stored in SHIPPED[network]] if start in STARTS else [start]
+    return [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
 
 
 def is_trained(config: Config, network: str) -> bool:

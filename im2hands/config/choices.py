@@ -12,3 +12,5 @@ Choice = Literal["compat", "published", "consistent"]
 ImageEncoderMode = Literal["trained", "frozen"]
 OccupancyLoss = Literal["mse", "bce"]
 Schedule = Literal["constant", "cosine", "published"]
+DRAWN = "drawn"
+"""Value of dataset.root with which crops are drawn directly and there is no dataset."""

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from im2hands.config.base import Section
-from im2hands.config.choices import Behaviour
+from im2hands.config.choices import DRAWN, Behaviour
 from im2hands.config.options import Options
 from im2hands.config.sections import (
     Dataset,
@@ -36,6 +36,8 @@ from im2hands.config.sections import (
 from im2hands.config.training import Training
 from im2hands.io.documents import read_yaml
 from im2hands.io.errors import ConfigError, DataError
+
+BUILT_IN_HAND = "data/hand_model"
 
 
 class Params(Section):
@@ -74,6 +76,12 @@ class Params(Section):
             for split in ("train", "val"):
                 if section.shards[split] < 1:
                     raise ValueError(f"{type(section).__name__}: shards.{split} must be at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_hands_are_built_in(self) -> Params:
+        if self.dataset.root == DRAWN and self.dataset.hand_model != BUILT_IN_HAND:
+            raise ValueError(f"dataset: crops are drawn of the built-in hand alone; set hand_model to {BUILT_IN_HAND}")
         return self
 
     @model_validator(mode="after")

@@ -123,6 +123,7 @@ class IntagHandTraining(ImageNetworkTraining):
     )
     joint_width: int = Field(
         ge=0,
+        multiple_of=4,
         description="width of the tokens of joints as heat maps show them, of which start hands are made too; heat maps are "
         "then trained by cross entropy; a multiple of 4, 0, none, is published",
     )

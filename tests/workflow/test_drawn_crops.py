@@ -12,6 +12,7 @@ from tests.workflow.checkout import Checkout
 from tests.workflow.conftest import configured
 from tests.workflow.test_graph import PLAN
 from workflow.parameters import dvc_params
+from workflow.paths import SHIPPED
 
 REPLACED = {"synthesize_dataset", "index_frames", "fit_hands", "normalize_images", "gather_images"}
 
@@ -44,6 +45,19 @@ def test_the_preset_plans_every_training(empty, tmp_path):
     plan = checkout.plan()
     assert plan["draw_crops"] == 3
     assert {rule for rule in plan if rule.startswith("train_")} == {rule for rule in PLAN if rule.startswith("train_")}
+
+
+def test_another_hand_model_is_refused(drawn, tmp_path):
+    checkout = drawn.copy(tmp_path / "copy")
+    checkout.change("dataset.hand_model", "data/mano")
+    assert "crops are drawn of the built-in hand alone" in checkout.snakemake("-n", check=False)
+
+
+def test_weights_of_the_package_are_inputs_of_a_training_that_may_start_from_them(drawn):
+    stages = yaml.safe_load((drawn.path / "dvc.yaml").read_text())["stages"]
+    for network, stored in SHIPPED.items():
+        for folder in stored:
+            assert f"im2hands/weights/{folder}/model.safetensors" in stages[f"train_{network}"]["deps"]
 
 
 @pytest.mark.slow
