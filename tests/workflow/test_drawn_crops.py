@@ -73,6 +73,8 @@ def test_intaghand_trains_on_drawn_crops(tmp_path):
     first = checkout.path / "data/images/train/person-000000.arrow"
     before = first.stat().st_mtime_ns
     checkout.change("draw_crops.persons.train", 2)
+    jobs, causes = checkout.plan_and_causes("--", "data/images/train/manifest.json")
+    assert (jobs, causes) == ({"draw_crops": 1}, {"draw_crops"})
     checkout.snakemake("--", "data/images/train/manifest.json")
     assert first.stat().st_mtime_ns == before
     assert (first.parent / "person-000001.arrow").is_file()

@@ -13,6 +13,7 @@ import yaml
 
 from im2hands.config.params import json_schema, validate_params
 from im2hands.io.errors import ConfigError
+from workflow.dvc_stages import stages
 from workflow.parameters import READS, arguments
 
 pytestmark = pytest.mark.xdist_group("stand-ins")  # one worker makes the finished checkout for all
@@ -168,10 +169,12 @@ def test_both_tools_agree_on_every_watched_key(finished):
 
 
 def one_leaf_of_every_watched_key() -> list[tuple[str, Any]]:
-    """Without another dataset, other results and given weights, which are other graphs: see test_graph.py."""
+    """Without another dataset, other results and given weights, which are other graphs (test_graph, test_drawn_crops)."""
     kept = {}
     for key, value in leaves(shipped()):
         if key.startswith(("dataset.", "results.")) or key.endswith((".weights", ".start")) or is_idle(key):
+            continue
+        if not any(is_below(key, watched) for stage in stages(shipped()) for watched in READS.get(stage, ())):
             continue
         for watched in {watched for stage in READS for watched in READS[stage]}:
             if is_below(key, watched):
