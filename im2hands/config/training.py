@@ -11,6 +11,9 @@ from im2hands.config.choices import ImageEncoderMode, OccupancyLoss, Schedule
 
 GIVEN_WEIGHTS = "folder of an imported model (im2hands import-weights), used instead of a training; null: train"
 
+ABLE_STARTS = ("identity", "initial_field")
+"""Initial weights with which a network returns what it was given."""
+
 START = "weights to start from: builtin (those of the package), scratch, or the folder of a trained model of the same network"
 
 
@@ -32,6 +35,11 @@ class NetworkTraining(Section):
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = Field(
         description="auto: bf16-mixed on a GPU that supports it, otherwise 32"
     )
+
+    @property
+    def validates_start(self) -> bool:
+        """Whether a network is of use before its first step, so that the weights it starts from may be the best."""
+        return self.start not in ("scratch", "photographs") or getattr(self, "initial_weights", None) in ABLE_STARTS
 
 
 class HaloTraining(NetworkTraining):

@@ -20,7 +20,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from im2hands.config.choices import Schedule
 from im2hands.io.errors import Im2HandsError
@@ -28,7 +28,8 @@ from im2hands.io.progress import progress
 from im2hands.training.checkpoints import CheckpointFolder
 from im2hands.training.curves import COLUMNS, CurvesLogger
 from im2hands.training.determinism import seed_torch
-from im2hands.training.interruption import Interruption, TrainingInterruptedError, ignore_in_loader
+from im2hands.training.interruption import Interruption, TrainingInterruptedError
+from im2hands.training.step_data import StepData
 
 CURVE_ROWS_PER_VALIDATION = 10
 
@@ -41,6 +42,7 @@ class LoopSettings:
     cosine down to zero at the last step, or what the task calls published.  gradient_clip: largest norm, 0 for none.
     weight_average: the weights that are validated and kept are a running mean with this decay, 0 for the last weights.
     precision: `auto` is 32 bits on a CPU and bf16-mixed (16-mixed without bf16 hardware) on a GPU.
+    validate_start: the weights before the first step are validated too, and kept if none are better.
     workers: loader processes; they do not change the result.
     """
 
@@ -51,6 +53,7 @@ class LoopSettings:
     gradient_clip: float = 0.0
     weight_average: float = 0.0
     precision: str = "auto"
+    validate_start: bool = False
     workers: int = 0
     seed: int = 0
 
@@ -71,6 +74,7 @@ class LoopSettings:
             gradient_clip=section.gradient_clip,
             weight_average=section.weight_average,
             precision=section.precision,
+            validate_start=section.validates_start,
             workers=beside_gpu if loaders is None else loaders,
             seed=seed,
         )
@@ -282,32 +286,6 @@ class _ShowProgress(L.Callback):
         next(self._bar, None)
 
 
-class _StepData(L.LightningDataModule):
-    """Loaders that begin where the task stands."""
-
-    def __init__(self, train: Dataset, validation: Dataset, task: NetworkTask, pin_memory: bool) -> None:
-        super().__init__()
-        self.train, self.validation, self.task, self.pin_memory = train, validation, task, pin_memory
-
-    def train_dataloader(self) -> DataLoader:
-        start = self.task.step
-        return self._loader(self.train, range(start, self.task.settings.stretch_end(start)))
-
-    def val_dataloader(self) -> DataLoader:
-        return self._loader(self.validation, range(len(self.validation)))
-
-    def _loader(self, dataset: Dataset, items: range) -> DataLoader:
-        workers = self.task.settings.workers
-        return DataLoader(
-            dataset,
-            sampler=items,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=self.pin_memory,
-            worker_init_fn=ignore_in_loader,
-        )
-
-
 @dataclass(frozen=True)
 class TrainingResult:
     """What a finished training leaves.
@@ -343,13 +321,13 @@ def run_training(
         task.network.load_state_dict(state["network"])
         curves.restore(state["curves"])
     if task.start_step < settings.steps:
-        _fit(task, _StepData(train, validation, task, device.type == "cuda"), checkpoints, state, curves, device, label)
+        _fit(task, StepData(train, validation, task, device.type == "cuda"), checkpoints, state, curves, device, label)
     return _result(task, curves)
 
 
 def _fit(
     task: NetworkTask,
-    data: _StepData,
+    data: StepData,
     checkpoints: CheckpointFolder,
     state: Mapping[str, Any] | None,
     curves: CurvesLogger,
@@ -376,7 +354,7 @@ def _fit(
                 _ShowProgress(label, start, settings.steps),
             ],
             reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
+            num_sanity_val_steps=-1 if settings.validate_start and start == 0 else 0,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

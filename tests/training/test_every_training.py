@@ -35,7 +35,7 @@ from im2hands.training.refined_occupancy import REFINED_OCCUPANCY
 from im2hands.training.run import PROJECT, Recipe, code_of
 from tests.training import trained as small
 from tests.training.stopping import asked_items, ends_as_preempted, interrupted_at, terminated_at
-from tests.training.trained import balls_inputs, outputs, trained
+from tests.training.trained import balls_inputs, curves, outputs, trained
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,7 @@ def test_a_training_starts_from_given_weights(training, inputs, undisturbed, tmp
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # of batches, not of steps
             torch.testing.assert_close(ours[name], weight, atol=1e-6, rtol=0)
     assert card.parameters["start_sha256"] == sha256_file(given / "model.safetensors")
+    assert curves(tmp_path)[0]["step"] == "0"  # they are validated before the first step
     other = {**json.loads((given / "card.json").read_text())}
     other["architecture"] = {**other["architecture"], "made_up": 7}
     (tmp_path / "other").mkdir()
@@ -200,3 +201,12 @@ def test_a_training_starts_from_given_weights(training, inputs, undisturbed, tmp
         ConfigError, match=r"have made_up 7, and params.yaml asks for None; make them equal, or set start"
     ):
         trained(training.recipe, training.section, inputs, tmp_path / "refused", start=str(tmp_path / "other"))
+
+
+def test_weights_that_no_step_betters_are_kept(training, inputs, undisturbed, tmp_path):
+    """One step of a learning rate that ruins them."""
+    given = undisturbed / "model"
+    metrics = trained(training.recipe, training.section, inputs, tmp_path, start=str(given), lr=3.0, steps=1)
+    assert metrics["step"] == 0
+    theirs, ours = (read_model(folder, training.recipe.name)[0] for folder in (given, tmp_path / "model"))
+    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())

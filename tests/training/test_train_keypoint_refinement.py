@@ -151,7 +151,7 @@ def test_outputs(finished):
         "val_frames_without_prediction",
     }
     rows = curves(undisturbed)
-    assert [row["step"] for row in rows if row["val_loss"]] == ["2", "4", "5"]
+    assert [row["step"] for row in rows if row["val_loss"]] == ["0", "2", "4", "5"]
     assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
         metrics["val_loss"], rel=1e-5
     )
