@@ -25,9 +25,9 @@ def main(
 ) -> None:
     device = choose_device(gpus)
     settings = AnchorSettings(params.grid, params.resolution, params.threshold, params.draws)
-    work = AnchorWork(frames, hands, images, model, settings, seed, str(device))
+    work = AnchorWork(frames, hands, images, model, settings, seed, str(device), params.frames_per_pose)
     places = work.shard(shard, shards)
-    parameters = params.model_dump(include={"grid", "resolution", "draws", "threshold"})
+    parameters = params.model_dump(exclude={"shards"})
     sources = {"frames": frames, "hands": hands, "images": images, "model": Path(model, WEIGHTS)}
     provenance = Provenance(parameters, seed, sources)
     problems = write_anchors(output, work, places, provenance, threads if device.type == "cpu" else 1)

@@ -106,6 +106,10 @@ class GenerateAnchors(Section):
     shards: PerSplit = Field(description="number of files")
     threshold: float = Field(gt=0, lt=1, description="initial occupancy at the surface; 0.5 is published")
     draws: PositiveInt = Field(description="sets of anchors stored per hand; training picks one at random")
+    frames_per_pose: PositiveInt | None = Field(
+        description="photographs per pose that get anchors, the first usable ones; refined occupancy is trained on these; "
+        "null: all, as published"
+    )
     grid: Literal["published", "default"] = Field(description="see reconstruct.grid")
     resolution: Literal[64, 128, 256, 512] = Field(description="cells per side of the final grid")
 

@@ -61,6 +61,11 @@ class AnchorSet:
         """Row of every frame id."""
         return {frame: row for row, frame in enumerate(self._shards.column("frame_id"))}
 
+    @property
+    def per_pose(self) -> int | None:
+        """How many frames of every pose have anchors; None: all."""
+        return self._shards.readers[0].metadata["provenance"]["parameters"].get("frames_per_pose")
+
     def require(self, frame_ids: list[int]) -> None:
         """Raises DataError unless every one of the frames has anchors."""
         missing = [frame for frame in frame_ids if frame not in self.rows]

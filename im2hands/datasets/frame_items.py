@@ -7,6 +7,8 @@ Arrays of both hands are in the order of `Side.index` (left, right). World and c
 from __future__ import annotations
 
 import os
+from collections import Counter
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,6 +116,22 @@ class FrameSet:
 
     def __len__(self) -> int:
         return len(self.frame_ids)
+
+    def first_of_poses(self, per_pose: int | None) -> FrameSet:
+        """The set of the first `per_pose` frames of every pose; None: all of them."""
+        if per_pose is None:
+            return self
+        seen: Counter[str] = Counter()
+        kept = []
+        for place, pair in enumerate(self.pair_ids):
+            if seen[pair] < per_pose:
+                kept.append(place)
+            seen[pair] += 1
+        found = copy(self)
+        for name in ("hand_ids", "pair_ids", "file_names"):
+            setattr(found, name, [getattr(self, name)[place] for place in kept])
+        found.frame_ids, found._rows = self.frame_ids[kept], self._rows[kept]
+        return found
 
     def place_of(self, frame_id: int) -> int:
         """The place of a frame id in this set. Raises DataError if it is not usable."""

@@ -179,6 +179,7 @@ class AnchorWork:
     """What a worker must know to make anchors of frames. Picklable; network and frames are read once per process.
 
     frames, hands: tables of the split.  images: manifest of its crops.  model: folder of the initial network.
+    per_pose: how many frames of every pose there are, None: all.
     """
 
     frames: str
@@ -188,11 +189,12 @@ class AnchorWork:
     settings: AnchorSettings
     seed: int
     device: str = "cpu"
+    per_pose: int | None = None
 
     def __call__(self, places: Sequence[int]) -> list[dict]:
         """Rows of ANCHORS of the frames at some places of the frame set."""
         with one_thread():
-            frames, network = _frames(self.frames, self.hands, self.images), _network(self.model, self.device)
+            frames, network = self._frames(), _network(self.model, self.device)
             items = [frames.item(place) for place in places]
             imaged = [hand for item in items for hand in imaged_hands(network, item)]
             field = ImagedField(network, imaged)
@@ -216,7 +218,10 @@ class AnchorWork:
 
     def shard(self, index: int, count: int) -> range:
         """Places of the frames of part `index` of `count` nearly equal runs."""
-        return range(*shard_range(len(_frames(self.frames, self.hands, self.images)), index, count))
+        return range(*shard_range(len(self._frames()), index, count))
+
+    def _frames(self) -> FrameSet:
+        return _frames(self.frames, self.hands, self.images, self.per_pose)
 
 
 @torch.no_grad()
@@ -255,8 +260,8 @@ def _rows_of(work: AnchorWork, places: Sequence[int]) -> list[dict]:
 
 
 @lru_cache(maxsize=1)
-def _frames(frames: str, hands: str, images: str) -> FrameSet:
-    return FrameSet(frames, hands, images)
+def _frames(frames: str, hands: str, images: str, per_pose: int | None) -> FrameSet:
+    return FrameSet(frames, hands, images).first_of_poses(per_pose)
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,7 @@ class InitialOccupancyTask(NetworkTask):
 
 
 def _data(job: Job) -> Data:
-    return occupancy_data(job, NAME, anchors=lambda frames, split: None)
+    return occupancy_data(job, NAME)
 
 
 def _network(job: Job, data: Data) -> InitialOccupancyNetwork:

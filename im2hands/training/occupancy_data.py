@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from im2hands.datasets.frame_items import FrameSet
+import numpy as np
+from jaxtyping import Float
+
+from im2hands.datasets.anchors import AnchorSet
+from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet
 from im2hands.datasets.occupancy_items import LabelledHands
-from im2hands.training.frame_steps import AnchorsOf, FrameSteps, FrameValidation, LabelledFrames
+from im2hands.training.frame_steps import FrameSteps, FrameValidation, LabelledFrames
 from im2hands.training.frozen_encoder import require_no_augmentation
 from im2hands.training.run import Data, FrameInputs, Job, upstream_parameters
 
@@ -20,8 +25,25 @@ class OccupancyInputs(FrameInputs):
     val_queries: str
 
 
-def occupancy_data(job: Job, network: str, anchors: Callable[[FrameSet, str], AnchorsOf | None]) -> Data:
-    """Both splits of `job.inputs`. anchors: a set and the name of its split -> the anchors of its frames, if it needs any.
+class StoredAnchors:
+    """Anchors of frames: in training one of the stored draws, otherwise the first. frames: those that have anchors."""
+
+    def __init__(self, frames: FrameSet, manifest: str | os.PathLike) -> None:
+        """frames: all usable ones of the split.  manifest: of ANCHORS shards. Raises DataError if a frame has none."""
+        self.stored = AnchorSet(manifest)
+        self.frames = frames.first_of_poses(self.stored.per_pose)
+        self.stored.require([int(frame_id) for frame_id in self.frames.frame_ids])
+
+    def __call__(self, item: FrameItem, random: np.random.Generator | None) -> Float[np.ndarray, "2 points 3"]:
+        """World, m, in the order of `Side.index`; of a mirrored item those of the mirrored world."""
+        frame_id = int(self.frames.frame_ids[item.frame])
+        draw = 0 if random is None else int(random.integers(self.stored.draws(frame_id)))
+        drawn = self.stored.anchors(frame_id, draw)
+        return (drawn[::-1] @ MIRROR).astype(drawn.dtype) if item.mirrored else drawn
+
+
+def occupancy_data(job: Job, network: str, anchors: Callable[[FrameSet, str], StoredAnchors] | None = None) -> Data:
+    """Both splits of `job.inputs`. anchors: a set and the name of its split -> its anchors, and the frames that have some.
 
     Raises ConfigError if images are to be augmented that a frozen encoder sees.
     """
@@ -32,7 +54,9 @@ def occupancy_data(job: Job, network: str, anchors: Callable[[FrameSet, str], An
         frames, hands, images = inputs.of(split)
         seen = FrameSet(frames, hands, images)
         labelled = LabelledHands(getattr(inputs, f"{split}_queries"), hands)
-        splits.append(LabelledFrames(seen, labelled, section.image_encoder == "trained", anchors(seen, split)))
+        drawn = anchors and anchors(seen, split)
+        used = drawn.frames if drawn else seen
+        splits.append(LabelledFrames(used, labelled, section.image_encoder == "trained", drawn))
     train, val = splits
     validation = FrameValidation(val, section.validation_frames, section.validation_points)
     steps = FrameSteps(

@@ -7,18 +7,14 @@ encoder, smaller networks and the start from the initial field are ours.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from im2hands.config.choices import Behaviour
 from im2hands.config.training import RefinedOccupancyTraining
-from im2hands.datasets.anchors import AnchorSet
-from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet
 from im2hands.hands.sides import Side
 from im2hands.io.errors import ConfigError
 from im2hands.networks.frame_batches import FrameBatch
@@ -29,7 +25,7 @@ from im2hands.training.determinism import seed_torch
 from im2hands.training.frozen_encoder import FrozenEncoder, features_of, frozen_encoders
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.losses import occupancy_loss, occupancy_scores
-from im2hands.training.occupancy_data import OccupancyInputs, occupancy_data
+from im2hands.training.occupancy_data import OccupancyInputs, StoredAnchors, occupancy_data
 from im2hands.training.refined_losses import PENETRATION_WEIGHT, WEIGHT_DECAY, learning_rate, optimiser, penetration
 from im2hands.training.run import Data, Job, Recipe
 
@@ -132,25 +128,9 @@ class RefinedOccupancyTask(NetworkTask):
         return network.encode_features(features, initial, batch.anchors, batch.camera)
 
 
-class StoredAnchors:
-    """Anchors of the frames of a set: in training one of the stored draws, otherwise the first."""
-
-    def __init__(self, frames: FrameSet, manifest: str | os.PathLike) -> None:
-        """manifest: of ANCHORS shards. Raises DataError if a frame has none."""
-        self.frames, self.stored = frames, AnchorSet(manifest)
-        self.stored.require([int(frame_id) for frame_id in frames.frame_ids])
-
-    def __call__(self, item: FrameItem, random: np.random.Generator | None) -> Float[np.ndarray, "2 points 3"]:
-        """World, m, in the order of `Side.index`; of a mirrored item those of the mirrored world."""
-        frame_id = int(self.frames.frame_ids[item.frame])
-        draw = 0 if random is None else int(random.integers(self.stored.draws(frame_id)))
-        drawn = self.stored.anchors(frame_id, draw)
-        return (drawn[::-1] @ MIRROR).astype(drawn.dtype) if item.mirrored else drawn
-
-
 def _data(job: Job) -> Data:
     return occupancy_data(
-        job, NAME, anchors=lambda frames, split: StoredAnchors(frames, getattr(job.inputs, f"{split}_anchors"))
+        job, NAME, lambda frames, split: StoredAnchors(frames, getattr(job.inputs, f"{split}_anchors"))
     )
 
 

@@ -193,7 +193,8 @@ def test_stage(data, initial, tmp_path, capsys):
     from im2hands.config.sections import GenerateAnchors
 
     shards = {"train": 2, "val": 1, "test": 0}
-    params = GenerateAnchors(shards=shards, threshold=0.4, draws=1, grid="published", resolution=64)
+    few = {"draws": 1, "frames_per_pose": 1}
+    params = GenerateAnchors(shards=shards, threshold=0.4, grid="published", resolution=64, **few)
     output = tmp_path / "0000-of-0002.arrow"
     stage.main(str(data.frames), str(data.hands), str(data.images), str(initial), 0, 2, 3, str(output), params)
     write_manifest(tmp_path / "manifest.json", [output])
@@ -201,7 +202,8 @@ def test_stage(data, initial, tmp_path, capsys):
     (expected,) = work_of(data, initial, settings)([0])
     stored = AnchorSet(tmp_path / "manifest.json")
     np.testing.assert_array_equal(stored.anchors(0, 0)[0], points_of(expected, Side.LEFT, settings)[0])
-    assert "2 frames, 0 hands without a surface" in capsys.readouterr().out
+    assert stored.per_pose == 1
+    assert "1 frames, 0 hands without a surface" in capsys.readouterr().out
     assert subdivision(64, "published") == (8, 3)
 
 

@@ -47,12 +47,16 @@ def write_initial(folder: Path, hands: Path, queries: Path, depth_reference: str
     return write_network(folder, NAME, network, **options)
 
 
-def write_split_anchors(data: TwoHandSplit, initial: Path, draws: int = 2, points: int = 256) -> Path:
-    """Anchors of all frames of a split, in two shards; returns their manifest."""
+def write_split_anchors(
+    data: TwoHandSplit, initial: Path, draws: int = 2, points: int = 256, per_pose: int | None = None
+) -> Path:
+    """Anchors of a split, in two shards; returns their manifest. per_pose: of so many frames of each pose, None: all."""
     settings = AnchorSettings(resolution=32, draws=draws, points=points)
-    work = AnchorWork(str(data.frames), str(data.hands), str(data.images), str(initial), settings, seed=3)
+    work = AnchorWork(
+        str(data.frames), str(data.hands), str(data.images), str(initial), settings, seed=3, per_pose=per_pose
+    )
     shards = [data.folder / "anchors" / data.split / f"000{part}-of-0002.arrow" for part in range(2)]
     for part, shard in enumerate(shards):
-        write_anchors(shard, work, work.shard(part, 2), Provenance(seed=3))
+        write_anchors(shard, work, work.shard(part, 2), Provenance({"frames_per_pose": per_pose}, seed=3))
     write_manifest(shards[0].parent / "manifest.json", shards)
     return shards[0].parent / "manifest.json"

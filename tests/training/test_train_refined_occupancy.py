@@ -18,10 +18,12 @@ from im2hands.networks.initial_occupancy import load_initial_occupancy
 from im2hands.networks.refined_occupancy import OPTIONS, RefinedOccupancyNetwork, load_refined_occupancy
 from im2hands.training.frame_steps import FrameSteps, LabelledFrames
 from im2hands.training.loop import LoopSettings
-from im2hands.training.refined_occupancy import REFINED_OCCUPANCY, RefinedOccupancyTask, StoredAnchors
+from im2hands.training.occupancy_data import StoredAnchors
+from im2hands.training.refined_occupancy import REFINED_OCCUPANCY, RefinedOccupancyTask
 from tests.training import trained as small
-from tests.training.occupancy_frames import write_initial
+from tests.training.occupancy_frames import write_initial, write_split_anchors
 from tests.training.trained import curves, trained
+from tests.training.two_hand_frames import make_split
 
 MODES = ["published", "consistent"]
 
@@ -65,6 +67,24 @@ def test_anchors_of_a_mirrored_frame_are_mirrored(two_hands):
     plain, there = (one.camera.project(anchors(one, None).astype(float)) for one in (item, mirrored))
     np.testing.assert_allclose(there[::-1, :, 0], 255 - plain[..., 0], atol=1e-3)
     np.testing.assert_allclose(there[::-1, :, 1], plain[..., 1], atol=1e-3)
+
+
+def test_only_frames_with_anchors_are_used(two_hands, tmp_path):
+    """Of two cameras that see a pose, the first; the rest of the training does not notice."""
+    first = {
+        f"{split}_anchors": write_split_anchors(
+            make_split(tmp_path, split, poses, maps=True), two_hands["initial"], draws=1, per_pose=1
+        )
+        for split, poses in (("train", 2), ("val", 1))
+    }
+    frames = FrameSet(two_hands["train_frames"], two_hands["train_hands"], two_hands["train_images"])
+    anchors = StoredAnchors(frames, first["train_anchors"])
+    kept = anchors.frames
+    assert len(frames) == 2 * len(kept) == 2 * len(anchors.stored)
+    assert kept.pair_ids == sorted(set(frames.pair_ids)) and set(kept.frame_ids) < set(frames.frame_ids)
+    for place, frame_id in enumerate(kept.frame_ids):
+        np.testing.assert_array_equal(kept.item(place).image, frames.item(frames.place_of(int(frame_id))).image)
+    run(two_hands, tmp_path, **first, steps=1)
 
 
 def test_frames_without_anchors_are_named(two_hands, tmp_path):
@@ -117,7 +137,8 @@ def test_it_starts_at_the_initial_field(two_hands, tmp_path):
 
 def test_trained_encoder_and_augmentation(two_hands, tmp_path):
     """The published way: images in the batches, this network's own encoder learns, the frozen network's does not."""
-    run(two_hands, tmp_path, image_encoder="trained", augmentation=True, steps=2, schedule="published")
+    published = {"image_encoder": "trained", "schedule": "published", "initial_weights": "published"}
+    run(two_hands, tmp_path, **published, augmentation=True, steps=2)
     before, after = load_initial_occupancy(two_hands["initial"])[0], load_refined_occupancy(tmp_path / "model")[0]
     name = "resnet.conv1.weight"
     assert not torch.equal(after.image_encoder.state_dict()[name], before.image_encoder.state_dict()[name])
