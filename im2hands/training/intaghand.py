@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from im2hands.io.errors import ConfigError
 from im2hands.networks.hand_graphs import build_hand_graph, smooth_upsampling
 from im2hands.networks.image_encoder import ImageFeatures
 from im2hands.networks.intaghand import NAME, PUBLISHED_DROPOUT, PUBLISHED_WIDTHS, HandPairPrediction, IntagHandNetwork
+from im2hands.networks.model_folder import BUILT_IN, ENCODER
 from im2hands.training.curves import COLUMNS
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, IntagHandValidation, TwoHandFrames
 from im2hands.training.intaghand_losses import (
@@ -191,16 +193,25 @@ def _network(job: Job, data: Data) -> IntagHandNetwork:
     return network
 
 
-def _started(job: Job, data: Data, network: IntagHandNetwork) -> None:
-    """Weights know one mesh: its graph is stored with them."""
-    models = load_hand_models(job.inputs.hand_model)
-    for side in Side:
-        given, own = network.graph(side), build_hand_graph(models[side].faces)
-        if not torch.equal(given.vertex_of_node, own.vertex_of_node):
-            raise ConfigError(
-                f"training.intaghand.start: the weights of {job.section.start} are for hands of another mesh than those of "
-                f"{job.inputs.hand_model}; set start to scratch."
-            )
+def _adopt(job: Job, data: Data, network: IntagHandNetwork, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Weights know one mesh: its graph is stored with them. For another one, those of the package give their image encoder."""
+    same = all(torch.equal(weights[name], value) for name, value in network.named_buffers() if "vertex_of_node" in name)
+    if same:
+        network.load_state_dict(weights)
+    elif job.section.start == BUILT_IN:
+        print(
+            f"{job.inputs.hand_model}: has another mesh than the weights of the package; only their image encoder is used"
+        )
+        network.image_encoder.load_state_dict(
+            {name.removeprefix(ENCODER): value for name, value in weights.items() if name.startswith(ENCODER)}
+        )
+        return {"start_parts": ["image_encoder"]}
+    else:
+        raise ConfigError(
+            f"training.intaghand.start: the weights of {job.section.start} are for hands of another mesh than those of "
+            f"{job.inputs.hand_model}; set start to builtin or scratch."
+        )
+    return {}
 
 
 def _task(job: Job, data: Data, network: IntagHandNetwork, settings: LoopSettings) -> IntagHandTask:
@@ -258,6 +269,6 @@ INTAGHAND = Recipe(
     _task,
     IntagHandOptions,
     hides=("largest_turn",),
-    started=_started,
+    adopt=_adopt,
     depends_on_length=_depends_on_length,
 )

@@ -6,7 +6,9 @@ pairs that are drawn once, with the same kinds of errors.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,13 +169,15 @@ def _digest(sampler: CrowdSampler) -> str:
 def _network(job: Job, data: Data) -> KeypointPriorNetwork:
     section = job.section
     network = KeypointPriorNetwork(section.width, section.blocks)
-    _started(job, data, network)
+    network.start_from(data.sets[0])
     return network
 
 
-def _started(job: Job, data: Data, network: KeypointPriorNetwork) -> None:
+def _adopt(job: Job, data: Data, network: KeypointPriorNetwork, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Weights are of any hand model; the hands that come out are of the user's."""
+    network.load_state_dict(weights)
     network.start_from(data.sets[0])
+    return {}
 
 
 def _task(job: Job, data: Data, network: KeypointPriorNetwork, settings: LoopSettings) -> PriorTask:
@@ -188,5 +192,5 @@ KEYPOINT_PRIOR = Recipe(
     _network,
     _task,
     hides=("width", "blocks"),
-    started=_started,
+    adopt=_adopt,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from im2hands.config.base import Section
@@ -28,7 +28,7 @@ from im2hands.training.checkpoints import CheckpointFolder, fingerprint
 from im2hands.training.determinism import deterministic_torch, seed_torch
 from im2hands.training.gpu import claim_device
 from im2hands.training.loop import LoopSettings, NetworkTask, run_training
-from im2hands.training.start_weights import adopt_weights, start_folder
+from im2hands.training.start_weights import start_folder, weights_to_start_from
 from im2hands.training.step_threads import step_threads
 from im2hands.training.trained_model import write_trained_model
 
@@ -109,6 +109,12 @@ class NoOptions:
     """Of a network that no named option changes."""
 
 
+def adopt_all(job: Job, data: Data, network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Every weight, as it is."""
+    network.load_state_dict(weights)
+    return {}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What is one network's own.
@@ -118,7 +124,8 @@ class Recipe:
     data: reads the inputs.  network: an untrained one; torch is seeded.  task: losses and scores.
     options: a dataclass of the named options that affect the training, in addition to those that affected the data.
     hides: parameters that the card does not list, since it lists what became of them, or the architecture does.
-    started: what is done to a network after weights to start from were loaded; raises ConfigError if they do not fit the data.
+    adopt: gives a network the weights that it starts from; returns what the card should say of it. Raises ConfigError if they
+    do not fit the data.
     depends_on_length: whether a run of more steps would differ from the start, apart from a cosine schedule.
     """
 
@@ -130,7 +137,7 @@ class Recipe:
     task: Callable[[Job, Data, nn.Module, LoopSettings], NetworkTask]
     options: type = NoOptions
     hides: tuple[str, ...] = ()
-    started: Callable[[Job, Data, nn.Module], None] = lambda job, data, network: None
+    adopt: Callable[[Job, Data, nn.Module, Mapping[str, Tensor]], Mapping[str, Any]] = adopt_all
     depends_on_length: Callable[[Any], bool] = lambda section: False
 
 
@@ -150,9 +157,8 @@ def train(recipe: Recipe, section: Section, inputs: Any, run: Run, options: Any 
     network = recipe.network(job, data)
     start = start_folder(recipe.name, section)
     if start is not None:
-        adopt_weights(network, start, recipe.name)
-        recipe.started(job, data, network)
-        data = replace(data, used={**data.used, "start_sha256": sha256_file(start / WEIGHTS)})
+        used = recipe.adopt(job, data, network, weights_to_start_from(network, start, recipe.name))
+        data = replace(data, used={**data.used, "start_sha256": sha256_file(start / WEIGHTS), **used})
     network.to(device)
     parameters = parameters_of(recipe, section, data)
     checkpoints = CheckpointFolder(run.checkpoints, mark_of(recipe, job, data, read))

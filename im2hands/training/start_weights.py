@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from im2hands.config.training import IntagHandTraining, NetworkTraining
 from im2hands.io.errors import ConfigError
@@ -18,8 +19,8 @@ def start_folder(name: str, section: NetworkTraining) -> Path | None:
     return built_in(name) if section.start == "builtin" else Path(section.start)
 
 
-def adopt_weights(network: nn.Module, folder: Path, name: str) -> None:
-    """Gives an untrained network the weights of a folder.
+def weights_to_start_from(network: nn.Module, folder: Path, name: str) -> Mapping[str, Tensor]:
+    """The weights of a folder for an untrained network.
 
     Raises ConfigError if they are of a network of another size, and what `read_model` raises.
     """
@@ -31,4 +32,4 @@ def adopt_weights(network: nn.Module, folder: Path, name: str) -> None:
                 f"training.{name}: start: the weights of {folder} have {key} {theirs.get(key)}, and params.yaml asks for "
                 f"{mine.get(key)}; make them equal, or set start to scratch."
             )
-    network.load_state_dict(weights)
+    return weights

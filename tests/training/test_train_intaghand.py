@@ -16,8 +16,10 @@ from im2hands.geometry.rotations import angle_between, axis_angle_to_matrix
 from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES, Side
-from im2hands.io.errors import DataError
+from im2hands.io.errors import ConfigError, DataError
 from im2hands.networks.intaghand import HandPairPrediction, PredictedHand, load_intaghand, project
+from im2hands.networks.model_folder import read_model, write_model
+from im2hands.training import start_weights
 from im2hands.training.determinism import seed_torch
 from im2hands.training.intaghand import INTAGHAND, new_network
 from im2hands.training.intaghand_items import IntagHandBatch, IntagHandSteps, TwoHandFrames
@@ -302,6 +304,25 @@ def test_loss_falls_on_a_tiny_set(files, tmp_path, start_components, joint_width
     rows = curves(tmp_path)
     losses = [float(row["val_loss"]) for row in rows if row["val_loss"]]
     assert losses[-1] < 0.75 * losses[0]
+
+
+def test_weights_of_another_mesh_give_their_image_encoder(files, tmp_path, monkeypatch):
+    """Those of the package, so that other hand models need no other parameters; given ones are refused in words."""
+    run(files, tmp_path / "theirs", steps=1)
+    weights, card = read_model(tmp_path / "theirs/model", "intaghand")
+    weights["left_vertex_of_node"] = weights["left_vertex_of_node"].roll(1)
+    write_model(tmp_path / "other", weights, card)
+    with pytest.raises(
+        ConfigError, match=r"for hands of another mesh than those of .*; set start to builtin or scratch"
+    ):
+        run(files, tmp_path / "refused", start=str(tmp_path / "other"))
+    monkeypatch.setattr(start_weights, "built_in", lambda name: tmp_path / "other")
+    run(files, tmp_path / "ours", start="builtin", lr=1e-12, steps=1)
+    ours, card = read_model(tmp_path / "ours/model", "intaghand")
+    assert card.parameters["start_parts"] == ["image_encoder"]
+    for name in ("image_encoder.resnet.conv1.weight", "left_vertex_of_node"):
+        given = name.startswith("image_encoder")
+        assert torch.allclose(ours[name].double(), weights[name].double(), atol=1e-6) == given
 
 
 # ---- bad input
