@@ -39,9 +39,10 @@ def test_dvc_follows(drawn):
     assert "data/hands/train.parquet" in stages["sample_queries"]["deps"]
 
 
-def test_the_preset_plans_every_training(empty, tmp_path):
+@pytest.mark.parametrize("preset", ["pretrain", "pretrain-gpu"])
+def test_the_presets_plan_every_training(empty, tmp_path, preset):
     checkout = empty.copy(tmp_path / "copy")
-    checkout.run(sys.executable, "-m", "im2hands.cli", "configure", "pretrain")
+    checkout.run(sys.executable, "-m", "im2hands.cli", "configure", preset)
     plan = checkout.plan()
     assert plan["draw_crops"] == 3
     assert {rule for rule in plan if rule.startswith("train_")} == {rule for rule in PLAN if rule.startswith("train_")}

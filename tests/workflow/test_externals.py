@@ -38,7 +38,7 @@ def test_plan_with_external_systems(with_externals):
         "refine_keypoints": 4,
         "evaluate_keypoints": 12,
     }
-    assert with_externals.plan() == PLAN | changed | {"reconstruct": 6, "evaluate": 8}
+    assert with_externals.plan() == PLAN | changed | {"reconstruct": 7, "evaluate": 9}
 
 
 def test_shipped_parameters_name_no_external_system():

@@ -37,9 +37,9 @@ PLAN = {
     "generate_anchors": 3,
     "gather_anchors": 2,
     "train_refined_occupancy": 1,
-    "reconstruct": 7,
+    "reconstruct": 8,
     "evaluate_keypoints": 6,
-    "evaluate": 7,
+    "evaluate": 8,
     "make_tables": 1,
     "make_report": 1,
 }
@@ -53,7 +53,7 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
     checkout = empty.copy(tmp_path / "copy")
     checkout.change("sample_queries.shards.train", 5)
     checkout.change("reconstruct.shards", 3)
-    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 21, "evaluate": 21}
+    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 24, "evaluate": 24}
 
 
 def test_published_refinement_takes_keypoints_as_they_are(empty, tmp_path):
