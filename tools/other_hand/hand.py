@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from im2hands.datasets.synthetic.sequences import Fit
 from im2hands.hands.joints import FINGER_BASES, MIDDLE_BASE, PARENTS, TIP_VERTICES, WRIST, JointOrder, reorder
 from im2hands.hands.model import JOINTS, HandModel
+from im2hands.hands.wrist import boundary_edges
 from im2hands.io.arrays import read_npz
 from im2hands.io.atomic import atomic_path
 from im2hands.io.errors import DataError
@@ -173,6 +174,20 @@ def rest_keypoints(model: HandModel, shape: Float[np.ndarray, "10"]) -> Float[np
     joints = model.joint_regressor.numpy() @ vertices
     ours = np.concatenate([joints, vertices[list(TIP_VERTICES)]])
     return model.side.mirror_points(reorder(ours, JointOrder.MANO, JointOrder.STANDARD))
+
+
+def wrist_ring(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "ring"]:
+    """Vertices around the only hole of the mesh, as the boundary edges of its triangles run. Raises DataError for others."""
+    edges = boundary_edges(faces)
+    following = dict(edges.tolist())
+    ring = [min(following)] if following else []
+    while ring and len(ring) <= len(edges) and following.get(ring[-1], ring[0]) != ring[0]:
+        ring.append(following[ring[-1]])
+    if len(ring) < 3 or len(ring) != len(edges):
+        raise DataError(
+            f"the mesh of a hand must have one hole, the wrist; its {len(edges)} boundary edges are not one ring."
+        )
+    return np.array(ring)
 
 
 def palm_length(keypoints: Float[np.ndarray, "21 3"]) -> float:

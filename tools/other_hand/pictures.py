@@ -23,9 +23,8 @@ from im2hands.datasets.synthetic.sequences import Fit
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import SIDES, Side
-from im2hands.hands.wrist import boundary_edges
 from im2hands.rendering.shading import openness, vertex_normals
-from tools.other_hand.hand import OtherHand
+from tools.other_hand.hand import OtherHand, wrist_ring
 
 FARTHEST_PUSH, PUSHES = 0.025, 12
 """How far (m) the left hand may be moved out of the right one, and in how many steps."""
@@ -145,11 +144,7 @@ class OtherForearm(Forearm):
         self, hand: OtherHand, rest: Float[np.ndarray, "vertices 3"], side: Side, axis: Float[np.ndarray, "3"]
     ) -> None:
         self.hand_faces = side.mirror_faces(hand.faces)
-        following = dict(boundary_edges(self.hand_faces).tolist())
-        ring = [min(following)]
-        while following[ring[-1]] != ring[0]:
-            ring.append(following[ring[-1]])
-        self.ring, self.axis = np.array(ring), axis
+        self.ring, self.axis = wrist_ring(self.hand_faces), axis
         self.faces = np.concatenate([self.hand_faces, _tube(self.ring, len(hand.vertices))])
         self.rest = self.vertices(rest, np.eye(3), np.zeros(3), np.zeros(3))
 
@@ -204,7 +199,7 @@ def at_nearest(
     faces: Int[np.ndarray, "faces 3"],
     values: Float[np.ndarray, "vertices channels"],
 ) -> Float[np.ndarray, "points channels"]:
-    """Values of a mesh's vertices at the places of the mesh that are nearest to points."""
+    """Values of a mesh's vertices at the places of the mesh nearest to points, or beside them by a fraction of a triangle."""
     steps = np.arange(SPLITS + 1)
     shares = np.array([(a, b, SPLITS - a - b) for a in steps for b in steps if a + b <= SPLITS]) / SPLITS
     places = np.einsum("sk,fkc->fsc", shares, vertices[faces])
