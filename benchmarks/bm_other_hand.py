@@ -34,7 +34,7 @@ from im2hands.datasets.synthetic.crop_tables import FIRST_PERSONS
 from im2hands.datasets.synthetic.crops import VIEWS
 from im2hands.hands.joints import FINGERS, JOINT_NAMES, PARENTS
 from im2hands.hands.model_files import builtin_hand_models
-from im2hands.io.errors import DataError
+from im2hands.io.errors import Im2HandsError
 from im2hands.io.hashing import sha256_file
 from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
@@ -163,7 +163,7 @@ def main() -> None:
     try:
         hand = OtherHand.read(arguments.hand)
         network, card = load_intaghand(arguments.model)
-    except DataError as error:
+    except Im2HandsError as error:
         sys.exit(f"{error}")
     drawn, whose, left_out = draw(PairedCrops(builtin_hand_models(), hand, arguments.seed), arguments.persons)
     if arguments.sheet is not None:
