@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import RESULTS, describe_machine  # sets the threads; before numpy
 from im2hands.datasets.images import crop_image, decode_rgb, encode_jpeg, hands_crop
 from im2hands.datasets.surface_maps import SurfaceMaps
-from im2hands.datasets.synthetic.crop_tables import CROPS_PER_PERSON
+from im2hands.datasets.synthetic.crop_tables import CROPS_PER_PERSON, stored_image
 from im2hands.datasets.synthetic.crops import CropSource
 from im2hands.datasets.synthetic.dataset import draw_picture, picture_tasks
 from im2hands.datasets.synthetic.plan import Settings
@@ -56,7 +56,7 @@ def drawn(source: CropSource, first: int, maps: SurfaceMaps) -> tuple[int, float
     start = time.process_time()
     for number in range(first, first + CROPS_PER_PERSON):
         crop = source.crop(number)
-        encode_jpeg(crop.image[..., ::-1], 92)
+        stored_image(crop)
         maps.encoded(crop.camera, crop.vertices, CROP_SIZE)
     return CROPS_PER_PERSON, time.process_time() - start
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -55,14 +56,15 @@ class PoolHand:
     samples: SurfaceSamples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Person:
-    """Who is drawn. shape: of both hands.  tone, skin_seed: see `skin`.  hands: the pool."""
+    """Who is drawn. shape: of both hands.  tone, skin_seed: see `skin`.  hands: the pool.  wrists: at rest, metres."""
 
     shape: Float[np.ndarray, "10"]
     tone: Float[np.ndarray, "3"]
     skin_seed: int
     hands: tuple[PoolHand, ...]
+    wrists: Mapping[Side, Float[np.ndarray, "3"]]
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,12 @@ class PairSource:
         shape = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
         hands: list[PoolHand] = []
         while len(hands) < POOL:
-            hands += self._usable_hands(rng, shape)
-        return Person(shape, skin_tone(rng, number), int(rng.integers(2**31)), tuple(hands[:POOL]))
+            hands += self._usable_hands(rng, shape, POOL - len(hands))
+        wrists = {side: model.rest_joints(shape[None])[0, 0].numpy() for side, model in self.models.items()}
+        return Person(shape, skin_tone(rng, number), int(rng.integers(2**31)), tuple(hands), wrists)
 
-    def _usable_hands(self, rng: np.random.Generator, shape: Float[np.ndarray, "10"]) -> list[PoolHand]:
+    def _usable_hands(self, rng: np.random.Generator, shape: Float[np.ndarray, "10"], most: int) -> list[PoolHand]:
+        """Those of `HANDS_AT_ONCE` hands that do not run through themselves, at most `most`."""
         model = self.models[Side.RIGHT]
         deviation = np.radians(rng.choice(OFF_AXIS, (HANDS_AT_ONCE, 1, 1)))
         off_axis = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 1, (HANDS_AT_ONCE, 15, 3)) * deviation))
@@ -112,14 +116,14 @@ class PairSource:
         poses = matrix_to_axis_angle(rotations).flatten(1).numpy() - model.mean_pose.numpy()
         posed = model.pose(np.concatenate([np.zeros((HANDS_AT_ONCE, 3)), poses], 1), np.tile(shape, (HANDS_AT_ONCE, 1)))
         about_wrists = (posed.vertices - posed.rest_joints[:, :1]).numpy()
-        usable = [
+        usable = (
             (pose, vertices)
             for pose, vertices in zip(poses, about_wrists, strict=True)
             if self.self_contact.depth(vertices, model.faces) < MAX_SELF_DEPTH
-        ]
+        )
         return [
             PoolHand(pose, vertices, vertex_normals(vertices, model.faces), SurfaceSamples.of(vertices, model.faces))
-            for pose, vertices in usable
+            for pose, vertices in islice(usable, most)
         ]
 
     def _placed(
@@ -167,10 +171,9 @@ class PairSource:
         wrists = {Side.RIGHT: np.zeros(3), Side.LEFT: left_wrist}
         fits, vertices = {}, {}
         for side in Side:
-            rest_wrist = self.models[side].rest_joints(person.shape[None])[0, 0].numpy()
             fingers = side.mirror_axis_angles(hands[side].pose.reshape(15, 3)).reshape(-1)
             root = Rotation.from_matrix(roots[side]).as_rotvec()
-            fits[side] = Fit(np.concatenate([root, fingers]), person.shape, wrists[side] - rest_wrist)
+            fits[side] = Fit(np.concatenate([root, fingers]), person.shape, wrists[side] - person.wrists[side])
             vertices[side] = side.mirror_points(hands[side].vertices) @ roots[side].T + wrists[side]
         return DrawnPair(person, fits, vertices)
 
