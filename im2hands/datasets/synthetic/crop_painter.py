@@ -42,7 +42,7 @@ from im2hands.rendering.shading import vertex_normals
 RIGHT, LEFT = LABELS[Side.RIGHT], LABELS[Side.LEFT]
 FINER = 4
 """Triangles that one becomes in a `Subdivision`."""
-SHADOW_CELL, SHADOW_SIZE, SHADOW_TAPS = 0.0016, 336, 10
+SHADOW_CELL, SHADOW_SIZE, SHADOW_TAPS = 0.0016, 336, 8
 BLOCK = 256
 """Pixels that are lit together."""
 DARKEST = 0.02

@@ -1,4 +1,4 @@
-"""Crops of two hands drawn as the networks see them, some thirty a second on a core: crop `number` of a seed.
+"""Crops of two hands drawn as the networks see them, some seventy a second on a core: crop `number` of a seed.
 
 A pose of `crop_poses` is seen by several cameras. What does not depend on the camera (skin, openness to the sky) is computed
 once per pose; each view has its own camera, light, clothes, background and photograph. The surface, skin and light are those of
@@ -31,7 +31,7 @@ from im2hands.rendering.shading import cross, frame_of_direction
 
 VIEWS = 6
 """Cameras that see one pose."""
-DETAIL = (190, 257)
+DETAIL = (200, 301)
 """Pixels across the crop in the photograph that it is cut from."""
 DISTANCE = (0.45, 1.4)
 OFF_CENTRE = np.radians(7)
@@ -40,7 +40,11 @@ SHARES, CUT_SHARE, CUT_SCALE, SHIFT = (0.85, 1.12), 0.06, 1.5, 0.05
 """Size of the hands in the crop in units of `HAND_SHARE`; larger and cut by the border in a share; largest shift in crops."""
 ARMS_BEHIND = 0.75
 """Cosine between a forearm and the direction to the camera from which on the arm would hide the hand."""
-DIRECTIONS = 30
+DIRECTIONS = 40
+CHOSEN_SHARE, CANDIDATES = 0.85, 24
+"""Share of cameras that see the hands well, and from how many directions each is chosen."""
+APART, HAND_WIDTH = 0.3, 0.12
+"""What it is worth that the hands are seen this far (m) beside each other, in units of seeing palms and backs face-on."""
 ELBOW = 0.5
 """Standard deviation (radians) of how far an elbow is bent."""
 
@@ -106,11 +110,7 @@ def draw_camera(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarra
     """
     points = np.concatenate([pair.vertices[side] for side in SIDES])
     centre = points.mean(0)
-    for _ in range(DIRECTIONS):
-        towards = rng.normal(size=3)
-        towards /= np.linalg.norm(towards)
-        if (arms @ towards).max() < ARMS_BEHIND:
-            break
+    towards = _direction(rng, pair, arms)
     across, down, _ = frame_of_direction(towards)
     elbows = arms.mean(0)
     upright = np.arctan2(elbows @ across, elbows @ down)
@@ -130,3 +130,22 @@ def draw_camera(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarra
     affine = square_crop(box, CROP_SIZE, share)
     affine[:, 2] += rng.uniform(-SHIFT, SHIFT, 2) * CROP_SIZE
     return camera.cropped(affine)
+
+
+def _direction(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "3"]:
+    """Unit direction towards the camera: any from which no forearm hides its hand, or, as photographers choose, one of several
+    from which palms or backs are seen and the hands do not hide each other.
+    """
+    towards = rng.normal(size=(DIRECTIONS, 3))
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    usable = towards[(towards @ arms.T).max(1) < ARMS_BEHIND]
+    chosen = rng.uniform() < CHOSEN_SHARE
+    if len(usable) == 0:
+        return towards[-1]
+    if not chosen:
+        return usable[0]
+    candidates = usable[:CANDIDATES]
+    left, right = (pair.vertices[side].mean(0) for side in SIDES)
+    facing = np.abs(candidates @ np.stack([pair.backs[side] for side in SIDES]).T).min(1)
+    apart = np.sqrt(np.maximum((left - right) @ (left - right) - (candidates @ (left - right)) ** 2, 0))
+    return candidates[(facing + APART * np.minimum(apart / HAND_WIDTH, 1)).argmax()]
