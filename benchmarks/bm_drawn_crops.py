@@ -32,6 +32,7 @@ from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES
 
 POSES, CAMERAS = 12, 2
+BUSY = "Measured while other work ran on all cores. CPU time of the process; the forms take turns, the smallest turn counts."
 
 
 def by_pictures(seed: int, maps: SurfaceMaps) -> tuple[int, float]:
@@ -76,6 +77,7 @@ def main() -> None:
     ms = {name: round(min(values), 1) for name, values in turns.items()}
     result = {
         "machine": describe_machine(("numpy", "numba", "opencv-python-headless", "torch")),
+        "note": BUSY,
         "ms_per_crop": ms,
         "ms_of_every_turn": {name: [round(value, 1) for value in values] for name, values in turns.items()},
         "times_faster": round(ms["pictures"] / ms["drawn"], 1),
