@@ -145,7 +145,10 @@ class PairSource:
     def _placed(
         self, rng: np.random.Generator, right: PoolHand, left: PoolHand
     ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]] | None:
-        """Root rotation and wrist of a left hand that touches the right one or nearly does; None if arms or hands are in the way."""
+        """Root rotation and wrist of a left hand that touches the right one, or nearly.
+
+        None if the arms or the hands are in the way.
+        """
         mirrored = Side.LEFT.mirror_points(left.vertices)
         normals = Side.LEFT.mirror_points(left.normals)
         anchor, counterpart = self.anchors.draw_anchor(rng), self.anchors.draw_anchor(rng)
