@@ -40,7 +40,7 @@ class SurfaceMaps:
         """The columns mask_png and dense_png of a crop. vertices: left and right, metres, world."""
         labels, dense = self.draw(camera, vertices, size)
         columns = {"mask_png": _png(labels)} if self.masks else {}
-        return columns | ({"dense_png": _png(dense[..., ::-1])} if self.dense_maps else {})
+        return columns | ({"dense_png": _png(cv2.cvtColor(dense, cv2.COLOR_RGB2BGR))} if self.dense_maps else {})
 
     def draw(
         self, camera: Camera, vertices: Float[np.ndarray, "2 778 3"], size: int

@@ -81,11 +81,11 @@ def rasterize(
         raise DataError("a mesh with non-finite vertices cannot be drawn; was it projected from behind the camera?")
     if len(faces) and (faces.min() < 0 or faces.max() >= len(depth)):
         raise DataError(f"the triangles refer to vertex {faces.max()}, but the mesh has only {len(depth)} vertices.")
-    raster = Raster(
-        np.full((height, width), np.inf), np.full((height, width), -1, np.int32), np.zeros((height, width, 3))
-    )
-    _fill(vertices_pixels, depth, faces, raster.depth, raster.triangle, raster.barycentric)
-    return raster
+    nearest, triangle = np.full((height, width), np.inf), np.full((height, width), -1, np.int32)
+    barycentric = np.zeros((height, width, 3))
+    _fill(vertices_pixels, depth, faces, nearest, triangle)
+    _weigh(vertices_pixels, depth, faces, nearest, triangle, barycentric)
+    return Raster(nearest, triangle, barycentric)
 
 
 def rasterize_depth(
@@ -124,17 +124,15 @@ def hand_maps(
     triangles = np.concatenate([part + offset for part, offset in zip(faces, offsets, strict=False)])
     owner = np.repeat(np.arange(1, len(faces) + 1, dtype=np.uint8), [len(part) for part in faces])
     raster = rasterize(project(together, intrinsics), together[:, 2], triangles, height, width)
-    covered = raster.covered
     labels, depth = np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32)
-    labels[covered] = owner[raster.triangle[covered]]
-    depth[covered] = raster.depth[covered]
     coordinates = np.zeros((height, width, 3), np.float32)
-    coordinates[covered] = raster.interpolate(np.concatenate(rest), triangles)
+    attributes = np.ascontiguousarray(np.concatenate(rest), np.float64)
+    _read(raster.depth, raster.triangle, raster.barycentric, triangles, owner, attributes, labels, depth, coordinates)
     return HandMaps(labels, depth, coordinates)
 
 
 @numba.njit(**COMPILE)
-def _fill(pixels, depth, faces, nearest, triangle, barycentric):
+def _fill(pixels, depth, faces, nearest, triangle):
     height, width = nearest.shape
     for face in range(faces.shape[0]):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
@@ -144,25 +142,48 @@ def _fill(pixels, depth, faces, nearest, triangle, barycentric):
         double_area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
         if double_area == 0.0:
             continue
+        sign = 1.0 if double_area > 0.0 else -1.0
         left = max(0, math.ceil(min(xa, xb, xc)))
         right = min(width - 1, math.floor(max(xa, xb, xc)))
         top = max(0, math.ceil(min(ya, yb, yc)))
         bottom = min(height - 1, math.floor(max(ya, yb, yc)))
         inverse_a, inverse_b, inverse_c = 1.0 / depth[a], 1.0 / depth[b], 1.0 / depth[c]
+        surely_nearer = min(depth[a], depth[b], depth[c]) * (1.0 - 1e-9)
         for row in range(top, bottom + 1):
             for column in range(left, right + 1):
-                weight_b = ((column - xa) * (yc - ya) - (xc - xa) * (row - ya)) / double_area
-                weight_c = ((xb - xa) * (row - ya) - (column - xa) * (yb - ya)) / double_area
+                if nearest[row, column] < surely_nearer:
+                    continue
+                area_b = (column - xa) * (yc - ya) - (xc - xa) * (row - ya)
+                area_c = (xb - xa) * (row - ya) - (column - xa) * (yb - ya)
+                if area_b * sign < 0.0 or area_c * sign < 0.0:
+                    continue
+                weight_b, weight_c = area_b / double_area, area_c / double_area
                 weight_a = 1.0 - weight_b - weight_c
-                if weight_a < 0.0 or weight_b < 0.0 or weight_c < 0.0:
+                if weight_a < 0.0:
                     continue
                 z = 1.0 / (weight_a * inverse_a + weight_b * inverse_b + weight_c * inverse_c)
                 if z < nearest[row, column]:
                     nearest[row, column] = z
                     triangle[row, column] = face
-                    barycentric[row, column, 0] = weight_a * inverse_a * z
-                    barycentric[row, column, 1] = weight_b * inverse_b * z
-                    barycentric[row, column, 2] = weight_c * inverse_c * z
+
+
+@numba.njit(**COMPILE)
+def _weigh(pixels, depth, faces, nearest, triangle, barycentric):
+    """Perspective-correct weights where a triangle is seen."""
+    for row in range(triangle.shape[0]):
+        for column in range(triangle.shape[1]):
+            face = triangle[row, column]
+            if face < 0:
+                continue
+            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+            xa, ya, xb, yb, xc, yc = pixels[a, 0], pixels[a, 1], pixels[b, 0], pixels[b, 1], pixels[c, 0], pixels[c, 1]
+            double_area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
+            weight_b = ((column - xa) * (yc - ya) - (xc - xa) * (row - ya)) / double_area
+            weight_c = ((xb - xa) * (row - ya) - (column - xa) * (yb - ya)) / double_area
+            weight_a, z = 1.0 - weight_b - weight_c, nearest[row, column]
+            barycentric[row, column, 0] = weight_a * (1.0 / depth[a]) * z
+            barycentric[row, column, 1] = weight_b * (1.0 / depth[b]) * z
+            barycentric[row, column, 2] = weight_c * (1.0 / depth[c]) * z
 
 
 @numba.njit(**COMPILE)
@@ -202,3 +223,21 @@ def _gather(attributes, corners, weights):
                 + attributes[corners[i, 2], k] * weights[i, 2]
             )
     return values
+
+
+@numba.njit(**COMPILE)
+def _read(nearest, triangle, barycentric, faces, owner, attributes, labels, depth, coordinates):
+    """Fills the maps of `HandMaps` where a triangle is seen. owner: label of every triangle."""
+    for row in range(triangle.shape[0]):
+        for column in range(triangle.shape[1]):
+            face = triangle[row, column]
+            if face < 0:
+                continue
+            labels[row, column], depth[row, column] = owner[face], nearest[row, column]
+            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+            for k in range(attributes.shape[1]):
+                coordinates[row, column, k] = (
+                    attributes[a, k] * barycentric[row, column, 0]
+                    + attributes[b, k] * barycentric[row, column, 1]
+                    + attributes[c, k] * barycentric[row, column, 2]
+                )

@@ -26,13 +26,19 @@ class Subdivision:
 
     def attributes(self, values: Float[np.ndarray, "vertices channels"]) -> Float[np.ndarray, "finer channels"]:
         """Values at the finer vertices, linear along edges."""
-        return np.concatenate([values, values[self.edges].mean(1)])
+        return np.concatenate([values, (values[self.edges[:, 0]] + values[self.edges[:, 1]]) / 2])
 
     def vertices(
         self, vertices: Float[np.ndarray, "vertices 3"], normals: Float[np.ndarray, "vertices 3"]
     ) -> Float[np.ndarray, "finer 3"]:
         """The finer vertices. normals: unit, of the old vertices."""
-        middle = vertices[self.edges].mean(1)
-        ends, directions = vertices[self.edges], normals[self.edges]
-        above = ((ends - middle[:, None]) * directions).sum(2, keepdims=True)
-        return np.concatenate([vertices, middle + ROUNDNESS * (above * directions).mean(1)])
+        (start, end), (at_start, at_end) = (values[self.edges.T] for values in (vertices, normals))
+        middle = (start + end) / 2
+        bulge = _above(start - middle, at_start) + _above(end - middle, at_end)
+        return np.concatenate([vertices, middle + ROUNDNESS * (bulge / 2)])
+
+
+def _above(offset: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The part of each offset along the unit normal."""
+    along = offset * normal
+    return (along[:, 0] + along[:, 1] + along[:, 2])[:, None] * normal

@@ -95,6 +95,20 @@ def test_parallel_projection_has_linear_depth():
     np.testing.assert_allclose(depth, np.broadcast_to(1 + np.arange(16) / 100, (12, 16)), atol=1e-12)
 
 
+def test_hand_maps_are_what_the_raster_says(hand):
+    """The same bits as labels, depth and rest coordinates that are read from a raster by whole arrays."""
+    vertices, faces = hand
+    behind = vertices + np.array([0.03, 0.0, 0.03])
+    both, triangles = np.concatenate([vertices, behind]), np.concatenate([faces, faces + len(vertices)])
+    raster = rasterize(project(both, INTRINSICS), both[:, 2], triangles, 120, 128)
+    maps = hand_maps([vertices, behind], [faces, faces], [vertices, behind], INTRINSICS, 120, 128)
+    covered = raster.covered
+    assert np.array_equal(maps.labels[covered], 1 + (raster.triangle[covered] >= len(faces)))
+    assert np.array_equal(maps.depth[covered], raster.depth[covered].astype(np.float32))
+    assert np.array_equal(maps.rest[covered], raster.interpolate(both, triangles).astype(np.float32))
+    assert not (maps.labels[~covered].any() or maps.depth[~covered].any() or maps.rest[~covered].any())
+
+
 def test_hand_maps_of_two_meshes(hand):
     """Each mesh hides the other where it is nearer; depth and rest coordinates belong to the mesh that is seen."""
     vertices, faces = hand

@@ -27,6 +27,19 @@ def test_normals_of_a_sphere_point_outwards():
     assert ((normals * sphere.vertices).sum(1) > 0.999).all()
 
 
+def test_normals_equal_those_of_whole_arrays():
+    """Every bit: the pictures of the synthetic dataset depend on it."""
+    ball = trimesh.creation.icosphere(2)
+    vertices = ball.vertices + np.random.default_rng(0).normal(0, 0.05, ball.vertices.shape)
+    corners = vertices[ball.faces]
+    weighted = np.repeat(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), 3, axis=0)
+    flat = ball.faces.reshape(-1)
+    normals = np.stack([np.bincount(flat, weighted[:, k], len(vertices)) for k in range(3)], axis=1)
+    expected = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    assert np.array_equal(vertex_normals(vertices, ball.faces), expected)
+    assert np.array_equal(vertex_normals(vertices[:, ::-1], ball.faces[:0]), np.zeros_like(vertices))
+
+
 def test_noise_is_smooth_bounded_and_a_function_of_the_seed():
     def noise(points, seed):
         return np.array([noise_at(*point, seed) for point in points])

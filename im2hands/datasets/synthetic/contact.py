@@ -6,6 +6,7 @@ against one another, and exact ones by winding number, for what is nearly accept
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,13 @@ class SelfContact:
         self.parts = [(np.flatnonzero(finger == k), np.flatnonzero(finger != k)) for k in range(5)]
         self.far = np.linalg.norm(template[:, None] - template[None], axis=2) > FAR_IN_TEMPLATE
 
-    def depth(self, vertices: Float[np.ndarray, "778 3"], faces: Int[np.ndarray, "1538 3"]) -> float:
-        """Largest depth (m) of a finger's vertex behind its nearest vertex of the rest of the hand."""
+    def depth(
+        self, vertices: Float[np.ndarray, "778 3"], faces: Int[np.ndarray, "1538 3"], enough: float = math.inf
+    ) -> float:
+        """Largest depth (m) of a finger's vertex behind its nearest vertex of the rest of the hand.
+
+        enough: from this depth (m) on, no deeper one is looked for.
+        """
         normals, deepest = vertex_normals(vertices, faces), 0.0
         for own, rest in self.parts:
             distance, nearest = cKDTree(vertices[rest]).query(vertices[own], distance_upper_bound=NEAR_NOW)
@@ -50,6 +56,8 @@ class SelfContact:
             if len(first):
                 depths = ((vertices[second] - vertices[first]) * normals[second]).sum(1)
                 deepest = max(deepest, float(depths.max()))
+            if deepest >= enough:
+                break
         return deepest
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import torch
@@ -23,7 +24,7 @@ from im2hands.datasets.images import IMAGES, encode_jpeg
 from im2hands.datasets.interhand26m import HandFit
 from im2hands.datasets.surface_maps import SurfaceMaps
 from im2hands.datasets.synthetic.crop_poses import PAIRS_PER_PERSON
-from im2hands.datasets.synthetic.crops import VIEWS, CropSource
+from im2hands.datasets.synthetic.crops import VIEWS, CropSource, DrawnCrop
 from im2hands.geometry.cameras import CROP_SIZE
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
@@ -122,7 +123,7 @@ def _write_person(folder: Path, crops: CropRange, person: int) -> None:
             shard.append(
                 {
                     "frame_id": (person - crops.first) * CROPS_PER_PERSON + place,
-                    "jpeg": encode_jpeg(crop.image[..., ::-1], JPEG_QUALITY),
+                    "jpeg": stored_image(crop),
                     "crop_affine": flat(NO_CROP),
                     "crop_K": flat(camera.intrinsics),
                     "R": flat(camera.rotation),
@@ -131,6 +132,11 @@ def _write_person(folder: Path, crops: CropRange, person: int) -> None:
                     **maps.encoded(camera, crop.vertices, CROP_SIZE),
                 }
             )
+
+
+def stored_image(crop: DrawnCrop) -> bytes:
+    """JPEG bytes of a crop."""
+    return encode_jpeg(cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
 
 
 @lru_cache(1)

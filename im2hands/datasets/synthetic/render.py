@@ -6,7 +6,7 @@ Source: docs/synthetic-dataset.md, section "Rendering".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -75,6 +75,10 @@ class Light:
             ambient * np.array([0.96, 0.99, 1.05]),
             ambient * rng.uniform(0.35, 0.65) * np.array([1.05, 0.98, 0.92]),
         )
+
+    def rows(self) -> Float[np.ndarray, "6 3"]:
+        """All of it as one array, in the order of the attributes."""
+        return np.stack([self.key, self.key_colour, self.fill, self.fill_colour, self.sky, self.ground])
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,8 @@ class HandPainter:
         light: Light,
         tone: Float[np.ndarray, "3"],
         skin_seed: int,
-        dress: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> Float[np.ndarray, "covered 3"]:
-        """Linear colours of the covered pixels. dress: changes what was painted, given rest points (mm)."""
+        """Linear colours of the covered pixels."""
         given = np.column_stack([scene.vertices, scene.normals, scene.sky, scene.fields])
         at = raster.interpolate(given, scene.faces)
         points, rest = at[:, :3], np.ascontiguousarray(at[:, 7:10])
@@ -193,10 +196,7 @@ class HandPainter:
         painted = paint(
             rest, at[:, 10], at[:, 11], self.skin.nails, self.skin.creases, tone, PALM, NAIL, BLOOD, skin_seed
         )
-        if dress is not None:
-            painted = dress(painted, rest)
-        lights = np.stack([light.key, light.key_colour, light.fill, light.fill_colour, light.sky, light.ground])
-        return _lit(points, at[:, 3:6], at[:, 6], reached, painted, lights)
+        return _lit(points, at[:, 3:6], at[:, 6], reached, painted, light.rows())
 
 
 def _maps(scene: Scene, raster: Raster, middle: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,49 +214,86 @@ def _maps(scene: Scene, raster: Raster, middle: tuple[slice, slice]) -> tuple[np
 
 @numba.njit(**COMPILE)
 def _lit(points, normals, skies, reached, painted, lights):
-    """Linear colours of lit skin: wrapped diffuse (light that travels under the skin), two highlights, sky and ground."""
-    count = points.shape[0]
+    """Linear colours of skin. painted: rows of `skin.paint`.  lights: see `Light.rows`."""
+    count, lights = points.shape[0], as_numbers(lights)
     colours = np.empty((count, 3))
-    wrap = (0.42, 0.20, 0.14)
-    key, key_colour, fill, fill_colour, sky, ground = (
-        lights[0],
-        lights[1],
-        lights[2],
-        lights[3],
-        lights[4],
-        lights[5],
-    )
     for i in range(count):
-        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        length = 1.0 / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
-        nx, ny, nz = nx * length, ny * length, nz * length
-        tx, ty, tz = painted[i, 4], painted[i, 5], painted[i, 6]
-        across = tx * nx + ty * ny + tz * nz
-        bx, by, bz = nx + tx - across * nx, ny + ty - across * ny, nz + tz - across * nz
-        length = 1.0 / np.sqrt(bx * bx + by * by + bz * bz)
-        bx, by, bz = bx * length, by * length, bz * length
-        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
-        distance = 1.0 / np.sqrt(px * px + py * py + pz * pz)
-        vx, vy, vz = -px * distance, -py * distance, -pz * distance
-
-        facing = bx * key[0] + by * key[1] + bz * key[2]
-        side = bx * fill[0] + by * fill[1] + bz * fill[2]
-        hx, hy, hz = key[0] + vx, key[1] + vy, key[2] + vz
-        length = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz)
-        mirror = max((bx * hx + by * hy + bz * hz) * length, 0.0)
-        open_sky, light, nail = skies[i], reached[i], painted[i, 3]
-        gloss = 0.055 * mirror**14 + 0.050 * mirror**55 + nail * (0.10 * mirror**40 + 0.28 * mirror**220)
-        gloss *= light * min(max(facing * 4, 0.0), 1.0)
-        grazing = 1 - max(bx * vx + by * vy + bz * vz, 0.0)
-        sheen = (0.02 + 0.06 * nail + 0.08 * grazing**4) * open_sky * open_sky
-        up = 0.5 - 0.5 * by
-        for k in range(3):
-            w = wrap[k]
-            diffuse = max((facing + w) / (1 + w), 0.0)
-            through = light + (1 - light) * w * 0.30 * open_sky
-            hidden = open_sky ** (1.0 - 0.25 * painted[i, k])  # light that bounces between bright skin
-            around = (ground[k] + (sky[k] - ground[k]) * up) * hidden
-            spread = max((side + 0.3) / 1.3, 0.0) * (0.35 + 0.65 * open_sky) * open_sky
-            colours[i, k] = painted[i, k] * (diffuse * through * key_colour[k] + around + spread * fill_colour[k])
-            colours[i, k] += gloss * key_colour[k] + sheen * sky[k]
+        colour = (painted[i, 0], painted[i, 1], painted[i, 2])
+        hidden = (
+            skies[i] ** (1.0 - 0.25 * colour[0]),
+            skies[i] ** (1.0 - 0.25 * colour[1]),
+            skies[i] ** (1.0 - 0.25 * colour[2]),
+        )
+        colours[i, 0], colours[i, 1], colours[i, 2] = lit_at(
+            (points[i, 0], points[i, 1], points[i, 2]),
+            (normals[i, 0], normals[i, 1], normals[i, 2]),
+            (painted[i, 4], painted[i, 5], painted[i, 6]),
+            colour,
+            painted[i, 3],
+            skies[i],
+            hidden,
+            reached[i],
+            lights,
+        )
     return colours
+
+
+@numba.njit(inline="always", **COMPILE)
+def as_numbers(lights):
+    """Rows of `Light.rows` as numbers, which loops over `lit_at` need to be compiled for several points at a time."""
+    key, key_colour, fill, fill_colour, sky, ground = lights[0], lights[1], lights[2], lights[3], lights[4], lights[5]
+    return (
+        (key[0], key[1], key[2]),
+        (key_colour[0], key_colour[1], key_colour[2]),
+        (fill[0], fill[1], fill[2]),
+        (fill_colour[0], fill_colour[1], fill_colour[2]),
+        (sky[0], sky[1], sky[2]),
+        (ground[0], ground[1], ground[2]),
+    )
+
+
+@numba.njit(inline="always", **COMPILE)
+def lit_at(point, normal, tilt, colour, nail, open_sky, hidden, light, lights):
+    """Linear colour of lit skin: wrapped diffuse (light that travels under the skin), two highlights, sky and ground.
+
+    point: camera frame, metres.  normal: of any length; tilt is added to it.  hidden: open_sky ** (1 - colour / 4) per colour,
+    for light bounces between bright skin.  light: share of the key light that arrives.  lights: see `as_numbers`.
+    """
+    nx, ny, nz = normal
+    length = 1.0 / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
+    nx, ny, nz = nx * length, ny * length, nz * length
+    tx, ty, tz = tilt
+    across = tx * nx + ty * ny + tz * nz
+    bx, by, bz = nx + tx - across * nx, ny + ty - across * ny, nz + tz - across * nz
+    length = 1.0 / np.sqrt(bx * bx + by * by + bz * bz)
+    bx, by, bz = bx * length, by * length, bz * length
+    px, py, pz = point
+    distance = 1.0 / np.sqrt(px * px + py * py + pz * pz)
+    vx, vy, vz = -px * distance, -py * distance, -pz * distance
+
+    facing = bx * lights[0][0] + by * lights[0][1] + bz * lights[0][2]
+    side = bx * lights[2][0] + by * lights[2][1] + bz * lights[2][2]
+    hx, hy, hz = lights[0][0] + vx, lights[0][1] + vy, lights[0][2] + vz
+    length = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz)
+    mirror = max((bx * hx + by * hy + bz * hz) * length, 0.0)
+    gloss = 0.055 * mirror**14 + 0.050 * mirror**55 + nail * (0.10 * mirror**40 + 0.28 * mirror**220)
+    gloss *= light * min(max(facing * 4, 0.0), 1.0)
+    grazing = 1 - max(bx * vx + by * vy + bz * vz, 0.0)
+    sheen = (0.02 + 0.06 * nail + 0.08 * grazing**4) * open_sky * open_sky
+    up = 0.5 - 0.5 * by
+    return (
+        _lit_channel(0, 0.42, facing, side, up, colour[0], open_sky, hidden[0], light, gloss, sheen, lights),
+        _lit_channel(1, 0.20, facing, side, up, colour[1], open_sky, hidden[1], light, gloss, sheen, lights),
+        _lit_channel(2, 0.14, facing, side, up, colour[2], open_sky, hidden[2], light, gloss, sheen, lights),
+    )
+
+
+@numba.njit(inline="always", **COMPILE)
+def _lit_channel(k, w, facing, side, up, colour, open_sky, hidden, light, gloss, sheen, lights):
+    key, fill, sky, ground = lights[1][k], lights[3][k], lights[4][k], lights[5][k]
+    diffuse = max((facing + w) / (1 + w), 0.0)
+    through = light + (1 - light) * w * 0.30 * open_sky
+    around = (ground + (sky - ground) * up) * hidden
+    spread = max((side + 0.3) / 1.3, 0.0) * (0.35 + 0.65 * open_sky) * open_sky
+    lit = colour * (diffuse * through * key + around + spread * fill)
+    return lit + (gloss * key + sheen * sky)

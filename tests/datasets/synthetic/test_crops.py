@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.surface_maps import SurfaceMaps
-from im2hands.datasets.synthetic import crop_looks, crop_tables, crops
+from im2hands.datasets.synthetic import crop_looks, crop_poses, crop_tables, crops
 from im2hands.datasets.synthetic.contact import SurfaceSamples
 from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH, PAIRS_PER_PERSON, PairSource
 from im2hands.datasets.synthetic.crop_tables import CropRange, draw_crops
 from im2hands.datasets.synthetic.crops import VIEWS, CropSource
-from im2hands.datasets.synthetic.pairs import arms_fit
+from im2hands.datasets.synthetic.pairs import ELBOW_DISTANCE, FOREARM, MIN_ELBOWS, arms_fit
 from im2hands.datasets.synthetic.sequences import subject_shape
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.geometry.cameras import CROP_SIZE
@@ -87,10 +88,46 @@ def test_pairs_are_bounded_in_depth_and_belong_to_one_person():
             fit = pair.fits[side]
             posed = MODELS[side].pose(fit.pose[None], fit.shape[None], fit.translation[None])
             assert np.abs(posed.vertices[0].numpy() - pair.vertices[side]).max() < 1e-7
-        left_root = MODELS[Side.LEFT].pose(pair.fits[Side.LEFT].pose[None], pair.fits[Side.LEFT].shape[None])
-        assert arms_fit(left_root.joint_transforms[0, 0, :3, :3].numpy(), left_wrist(pair))
+            turned = MODELS[side].pose(fit.pose[None], fit.shape[None]).joint_transforms[0, 0, :3, :3].numpy()
+            assert pair.backs[side] == pytest.approx(turned[:, 1])
+        elbow = left_wrist(pair) + ELBOW_DISTANCE * turned_left(pair) @ -FOREARM
+        assert np.linalg.norm(ELBOW_DISTANCE * FOREARM - elbow) >= MIN_ELBOWS
     assert len({tuple(pair.person.shape) for pair in found}) == 1
     assert not np.array_equal(pairs.pair(PAIRS_PER_PERSON).person.shape, found[0].person.shape)
+
+
+@pytest.mark.parametrize("beside", [0.0, 1.0])
+def test_hands_are_beside_each_other_in_a_share_of_the_pairs(monkeypatch, beside):
+    """Those that touch have arms of one person by the rule of the dataset; the others have the thumbs towards each other."""
+    monkeypatch.setattr(crop_poses, "BESIDE_SHARE", beside)
+    pairs = [PairSource(MODELS, SEED).pair(0)] + [PairSource(MODELS, SEED + 1).pair(number) for number in range(5)]
+    for pair in pairs:
+        wrist = left_wrist(pair)
+        if beside:
+            assert wrist[2] >= crop_poses.BESIDE_AT[0][2]
+            assert (turned_left(pair) @ -FOREARM)[0] > -0.8  # forearms come from the same half
+        else:
+            assert arms_fit(turned_left(pair), wrist)
+
+
+def test_most_cameras_see_the_hands_well(monkeypatch, source):
+    """Palms or backs rather face-on than from a random direction; never a forearm before its hand."""
+    facing = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(crops, "CHOSEN_SHARE", share)
+        rng, seen = np.random.default_rng(1), []
+        for number in range(30):
+            pair, _, arms = source.posed(number)
+            towards = crops._direction(rng, pair, arms)
+            assert (arms @ towards).max() < crops.ARMS_BEHIND
+            seen.append([abs(towards @ pair.backs[side]) for side in SIDES])
+        facing[share] = np.mean(seen)
+    assert facing[1.0] > facing[0.0] + 0.15
+
+
+def turned_left(pair):
+    """Root rotation of the left hand."""
+    return Rotation.from_rotvec(pair.fits[Side.LEFT].pose[:3]).as_matrix()
 
 
 def left_wrist(pair):
