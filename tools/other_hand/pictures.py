@@ -9,21 +9,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.synthetic.contact import SurfaceSamples
-from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH
+from im2hands.datasets.synthetic.crop_clothes import Clothing, worn_at
+from im2hands.datasets.synthetic.crop_painter import LIFT, SHADOW_CELL, SHADOW_SIZE, SHADOW_TAPS
+from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH, DrawnPair, Person
 from im2hands.datasets.synthetic.crops import VIEWS, CropSource
 from im2hands.datasets.synthetic.forearm import LENGTHS, Arm, Forearm
-from im2hands.datasets.synthetic.render import LABELS, SKY_RADIUS, HandPainter, Scene
+from im2hands.datasets.synthetic.render import (
+    ARM_ENDS,
+    LABELS,
+    MAX_SHADOW_BIAS,
+    SHADOW_BIAS,
+    SHADOW_SOFTNESS,
+    SKY_RADIUS,
+    Light,
+    as_numbers,
+    lit_at,
+)
 from im2hands.datasets.synthetic.sequences import Fit
-from im2hands.geometry.cameras import Camera
+from im2hands.datasets.synthetic.skin import BLOOD, NAIL, PALM, SkinFields, paint
+from im2hands.geometry.cameras import Camera, project
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import SIDES, Side
-from im2hands.rendering.shading import openness, vertex_normals
+from im2hands.rendering.rasterizer import COMPILE, rasterize
+from im2hands.rendering.shading import ShadowMap, openness, vertex_normals
 from tools.other_hand.hand import OtherHand, wrist_ring
 
 FARTHEST_PUSH, PUSHES = 0.025, 12
@@ -89,21 +104,44 @@ class PairedCrops:
         )
 
 
-class OtherHandPainter(HandPainter):
-    """Draws fits of our hand models as the other hand."""
+@dataclass(frozen=True)
+class OtherScene:
+    """Both other hands and their forearms in the world, metres; left, then right. middle: of the hands.
+
+    sky: openness of the vertices.
+    """
+
+    middle: Float[np.ndarray, "3"]
+    vertices: Float[np.ndarray, "vertices 3"]
+    normals: Float[np.ndarray, "vertices 3"]
+    sky: Float[np.ndarray, "vertices"]
+
+
+class OtherHandPainter:
+    """Paints pairs of ours as the other hand, in the place of a `CropPainter`. forearms: ours.  arms: the other hand's.
+
+    faces, label, fields: of a scene; its triangles, 1 and 2 for those of hands, 3 and 4 for forearms, and per vertex what
+    painting skin needs (see `SkinFields`).
+    """
 
     def __init__(self, models: Mapping[Side, HandModel], hand: OtherHand) -> None:
-        super().__init__(models)
-        self.hand = hand
-        rest = hand.on_rest(models[Side.RIGHT])
-        own_arm = self.forearms[Side.RIGHT]
+        self.models, self.hand = models, hand
+        self.forearms = {side: Forearm(models[side]) for side in Side}
+        model, own_arm = models[Side.RIGHT], self.forearms[Side.RIGHT]
+        self.skin = SkinFields.of(model, own_arm)
+        self.joints = 1000 * (model.joint_regressor @ model.template).numpy()
+        rest = hand.on_rest(model)
         self.arms = {
             side: OtherForearm(hand, side.mirror_points(rest), side, self.forearms[side].axis) for side in Side
         }
         arm = self.arms[Side.RIGHT]
-        template = np.concatenate([models[Side.RIGHT].template.numpy(), own_arm.rest])
-        self.fields = at_nearest(np.concatenate([rest, arm.rest]), template, own_arm.faces, self.skin.fields)
-        self.fields[len(rest) :, :3] = 1000 * arm.rest
+        template = np.concatenate([model.template.numpy(), own_arm.rest])
+        fields = at_nearest(np.concatenate([rest, arm.rest]), template, own_arm.faces, self.skin.fields)
+        fields[len(rest) :, :3] = 1000 * arm.rest
+        self.fields = np.tile(fields, (2, 1))
+        self.faces = np.concatenate([self.arms[side].faces + place * len(fields) for place, side in enumerate(SIDES)])
+        of_arm = np.arange(len(arm.faces)) >= len(arm.hand_faces)
+        self.label = np.concatenate([LABELS[side] + len(LABELS) * of_arm for side in SIDES])
 
     def placed(self, fits: Mapping[Side, Fit]) -> PlacedPair:
         """Both hands in the poses of fits, the left one moved out of the right one where its other shape runs into it."""
@@ -115,23 +153,46 @@ class OtherHandPainter(HandPainter):
         keypoints[Side.LEFT] = keypoints[Side.LEFT] + shift
         return PlacedPair(vertices, keypoints, float(np.linalg.norm(shift)), depth)
 
-    def scene(self, fits: Mapping[Side, Fit], arms: Mapping[Side, Arm], camera: Camera) -> Scene:
-        """As `HandPainter.scene`; the mesh is fine enough as it is."""
-        placed, parts, faces, label = self.placed(fits), [], [], []
-        for side in fits:
-            hand, forearm = placed.vertices[side], self.arms[side]
-            root = Rotation.from_rotvec(fits[side].pose[:3]).as_matrix()
-            faces.append(forearm.faces + sum(map(len, parts)))
-            parts.append(np.concatenate([hand, forearm.vertices(hand, root, arms[side].bend, arms[side].elbow)]))
-            of_arm = np.arange(len(forearm.faces)) >= len(forearm.hand_faces)
-            label.append((LABELS[side] + len(LABELS) * of_arm).astype(np.uint8))
-        vertices, triangles = camera.to_camera(np.concatenate(parts)), np.concatenate(faces)
-        normals = vertex_normals(vertices, triangles)
-        middle = camera.to_camera(np.concatenate([placed.vertices[side] for side in fits]).mean(0))
-        fields = np.concatenate([self.fields] * len(fits))
-        template = np.concatenate([side.mirror_points(self.fields[:, :3] / 1000) for side in fits])
-        sky = openness(vertices, normals, triangles, middle, SKY_RADIUS)
-        return Scene(vertices, triangles, np.concatenate(label), triangles, normals, sky, fields, template)
+    def scene(self, pair: DrawnPair, arms: Mapping[Side, Arm]) -> OtherScene:
+        """As `CropPainter.scene`; the mesh is fine enough as it is."""
+        hands, together = self.placed(pair.fits).vertices, []
+        for side in SIDES:
+            root = Rotation.from_rotvec(pair.fits[side].pose[:3]).as_matrix()
+            arm = self.arms[side].vertices(hands[side], root, arms[side].bend, arms[side].elbow)
+            together += [hands[side], arm]
+        vertices = np.concatenate(together)
+        normals = vertex_normals(vertices, self.faces)
+        middle = (hands[Side.LEFT].mean(0) + hands[Side.RIGHT].mean(0)) / 2
+        return OtherScene(middle, vertices, normals, openness(vertices, normals, self.faces, middle, SKY_RADIUS))
+
+    def paint(
+        self,
+        canvas: Float32[np.ndarray, "height width 3"],
+        scene: OtherScene,
+        camera: Camera,
+        light: Light,
+        person: Person,
+        clothing: Clothing,
+    ) -> None:
+        """As `CropPainter.paint`, one step after another over whole arrays; the skin is painted at every pixel."""
+        points = camera.to_camera(scene.vertices)
+        depth = np.where(points[:, 2] >= ARM_ENDS, points[:, 2], 0.0)
+        in_front = np.where(depth[:, None] > 0, points, [0, 0, 1.0])
+        raster = rasterize(project(in_front, camera.intrinsics), depth, self.faces, *canvas.shape[:2])
+        given = np.column_stack([points, scene.normals @ camera.rotation.T, scene.sky, self.fields])
+        at = raster.interpolate(given, self.faces)
+        seen, normals, sky, rest = at[:, :3], at[:, 3:6], at[:, 6], np.ascontiguousarray(at[:, 7:10])
+        facing = np.clip(normals @ light.key, 0.15, 1.0)
+        bias = np.minimum(SHADOW_BIAS + SHADOW_SOFTNESS * np.sqrt(1 - facing**2) / facing, MAX_SHADOW_BIAS)
+        middle = camera.to_camera(scene.middle)
+        shadow = ShadowMap(points, self.faces, light.key, SHADOW_CELL, middle, SHADOW_SIZE)
+        reached = shadow.light(seen + LIFT * normals, bias, SHADOW_SOFTNESS, SHADOW_TAPS)
+        skin, tone, seed = self.skin, person.tone, person.skin_seed
+        painted = paint(rest, at[:, 10], at[:, 11], skin.nails, skin.creases, tone, PALM, NAIL, BLOOD, seed)
+        label = self.label[raster.triangle[raster.covered]]
+        canvas[raster.covered] = _dressed_and_lit(
+            seen, normals, sky, reached, painted, rest, label, clothing.rows(self.joints), light.rows()
+        )
 
 
 class OtherForearm(Forearm):
@@ -143,9 +204,12 @@ class OtherForearm(Forearm):
     def __init__(
         self, hand: OtherHand, rest: Float[np.ndarray, "vertices 3"], side: Side, axis: Float[np.ndarray, "3"]
     ) -> None:
-        self.hand_faces = side.mirror_faces(hand.faces)
-        self.ring, self.axis = wrist_ring(self.hand_faces), axis
-        self.faces = np.concatenate([self.hand_faces, _tube(self.ring, len(hand.vertices))])
+        self.ring, self.axis = (
+            wrist_ring(hand.faces),
+            axis,
+        )  # in one order for both sides, which share the skin's fields
+        self.faces = side.mirror_faces(np.concatenate([hand.faces, _tube(self.ring, len(hand.vertices))]))
+        self.hand_faces = self.faces[: len(hand.faces)]
         self.rest = self.vertices(rest, np.eye(3), np.zeros(3), np.zeros(3))
 
 
@@ -159,6 +223,32 @@ def _tube(ring: Int[np.ndarray, "ring"], first: int) -> Int[np.ndarray, "faces 3
     end = np.full(count, first + count * len(LENGTHS))
     cap = np.stack([np.roll(loops[-1], -1), loops[-1], end], -1)
     return np.concatenate([*(strip.reshape(-1, 3) for strip in strips), cap])
+
+
+@numba.njit(**COMPILE)
+def _dressed_and_lit(points, normals, skies, reached, painted, rest, label, clothing, lights):
+    """Linear colours of n pixels. painted: rows of `skin.paint` at rest (template, mm).  label: of the triangles.
+
+    clothing: of `Clothing.rows`.  lights: of `Light.rows`.  Others as `lit_at` takes them.
+    """
+    count, (worn, rings), lights = points.shape[0], clothing, as_numbers(lights)
+    colours = np.empty((count, 3))
+    for i in range(count):
+        bare, at, sky = painted[i], rest[i], skies[i]
+        skin = (bare[0], bare[1], bare[2], bare[3], bare[4], bare[5], bare[6])
+        red, green, blue, nail, tilt_x, tilt_y, tilt_z = worn_at(skin, at[0], at[1], at[2], label[i], worn, rings)
+        colours[i, 0], colours[i, 1], colours[i, 2] = lit_at(
+            (points[i, 0], points[i, 1], points[i, 2]),
+            (normals[i, 0], normals[i, 1], normals[i, 2]),
+            (tilt_x, tilt_y, tilt_z),
+            (red, green, blue),
+            nail,
+            sky,
+            (sky ** (1.0 - 0.25 * red), sky ** (1.0 - 0.25 * green), sky ** (1.0 - 0.25 * blue)),
+            reached[i],
+            lights,
+        )
+    return colours
 
 
 def push_out(

@@ -15,9 +15,12 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.synthetic.contact import SurfaceSamples
+from im2hands.datasets.synthetic.crop_clothes import Clothing
+from im2hands.datasets.synthetic.crop_painter import CropPainter
 from im2hands.datasets.synthetic.crop_poses import MAX_PAIR_DEPTH, PairSource
-from im2hands.datasets.synthetic.crops import VIEWS
-from im2hands.datasets.synthetic.forearm import Forearm
+from im2hands.datasets.synthetic.crops import VIEWS, draw_camera
+from im2hands.datasets.synthetic.forearm import Arm, Forearm
+from im2hands.datasets.synthetic.render import Light
 from im2hands.hands.joints import MANO_PARENTS, PARENTS, TIP_VERTICES, JointOrder
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
@@ -26,7 +29,7 @@ from im2hands.io.hashing import sha256_file
 from tests.geometry.meshes import sphere
 from tools.other_hand import cut
 from tools.other_hand.hand import OtherHand, palm_length, rest_keypoints, shortest_turn, wrist_ring
-from tools.other_hand.pictures import PairedCrops, at_nearest, push_out
+from tools.other_hand.pictures import OtherHandPainter, PairedCrops, at_nearest, push_out
 
 MODELS = builtin_hand_models()
 FLAT = {side: replace(model, pose_directions=torch.zeros_like(model.pose_directions)) for side, model in MODELS.items()}
@@ -229,6 +232,31 @@ def test_crops_of_both_hands_have_the_same_camera_and_background():
     assert np.abs(crop.own_keypoints - crop.other_keypoints).max() < 0.03
     inside = crop.camera.project(crop.other_keypoints.reshape(-1, 3))
     assert ((inside > 0) & (inside < 255)).mean() > 0.8
+
+
+def test_our_own_hand_is_painted_as_crops_are():
+    """Both sides, dressed: skin, nails, rings, watch and sleeve have the colours and places of the crop painter's."""
+    pair = PairSource(MODELS, 5).pair(2)
+    fits = {side: replace(fit, shape=np.zeros(10)) for side, fit in pair.fits.items()}
+    posed = {
+        side: FLAT[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]) for side, fit in fits.items()
+    }
+    pair = replace(pair, fits=fits, vertices={side: hand.vertices[0].numpy() for side, hand in posed.items()})
+    rng, arms = np.random.default_rng(2), {side: Arm(np.zeros(3), np.zeros(3)) for side in Side}
+    camera, light = draw_camera(rng, pair, np.array([[1.0, 0, 0], [1.0, 0, 0]])), Light.draw(rng)
+    metal, polish, rings = np.array([0.9, 0.7, 0.3]), np.array([0.7, 0.05, 0.1]), ((1, 0), (2, 2))
+    clothing = Clothing(np.full(3, 0.1), np.full(3, 0.6), 9.0, 45.0, (20.0, 36.0), metal, rings, polish)
+    pictures = []
+    for painter in (CropPainter(FLAT), OtherHandPainter(FLAT, our_hand())):
+        pictures.append(np.full((256, 256, 3), -1, np.float32))
+        painter.paint(pictures[-1], painter.scene(pair, arms), camera, light, pair.person, clothing)
+    covered = [picture[..., 0] >= 0 for picture in pictures]
+    assert (covered[0] != covered[1]).mean() < 0.005  # outlines are rounder where triangles are made finer
+    own, other = (picture[covered[0] & covered[1]] for picture in pictures)
+    difference = np.abs(own - other).max(1)
+    assert np.median(difference) < 0.015
+    assert np.quantile(difference, 0.95) < 0.06
+    assert np.abs((own - other).mean(0)).max() < 0.004
 
 
 @pytest.fixture
