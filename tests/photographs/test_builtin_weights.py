@@ -63,7 +63,9 @@ def test_they_are_small_and_described():
         assert card.licence.startswith("Apache-2.0; trained on hands drawn from the built-in CC0 hand model")
         assert card.dataset in ("drawn crops", "hands drawn from the built-in hand model")
         assert card.seed is not None and card.metrics
-        better = card.metrics.get("val_iou", 0) > card.metrics.get("val_initial_iou", 1)  # than the field it starts from
+        better = card.metrics.get("val_iou", 0) > card.metrics.get(
+            "val_initial_iou", 1
+        )  # than the field it starts from
         assert card.parameters["steps"] >= 150 or better
         assert card.origin["run"]
     assert set(THERE) == {*NETWORKS} - {"keypoint_refinement"}
