@@ -20,7 +20,7 @@ from im2hands.io.errors import CheckpointError, DamagedFileError, DataError
 from im2hands.io.hashing import sha256_file
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
-SHIPPED, BUILT_IN = Path(__file__).parents[1] / "weights", "builtin"
+SHIPPED, BUILT_IN, HUB = Path(__file__).parents[1] / "weights", "builtin", "hf:"
 ENCODER, SHARED_ENCODER = "image_encoder.", "image_encoder_of"
 """What the names of an image encoder's tensors begin with, and the entry of a card's origin that says which model beside it
 stores them: its network, the checksum of its weights, and the parts of this network that have this encoder."""
@@ -55,8 +55,29 @@ class ModelCard:
 
 
 def model_root(models: str | os.PathLike) -> Path:
-    """The folder that contains one folder per network; `builtin` is that of the package."""
-    return SHIPPED if str(models) == BUILT_IN else Path(models)
+    """The folder that contains one folder per network.
+
+    models: the folder, `builtin` for that of the package, or `hf:OWNER/NAME[@REVISION]` for a repository of the Hugging Face
+    Hub with such folders at its top; its cards and safetensors are kept in the hub's cache.
+    Raises DataError if the repository can neither be reached nor is in the cache.
+    """
+    if str(models) == BUILT_IN:
+        return SHIPPED
+    return _from_hub(str(models)) if str(models).startswith(HUB) else Path(models)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # takes a second
+
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=[f"*/{CARD}", f"*/{WEIGHTS}"])
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{name}: not to be had ({reason}); download the repository by hand and give its folder."
+        ) from None
+    return Path(folder)
 
 
 def built_in(network: str) -> Path:

@@ -157,7 +157,8 @@ class Reconstructor:
         one_part: bool = False,
         apart: bool = False,
     ) -> Reconstructor:
-        """models: folder with the folder of each network, as the workflow writes it; `builtin`: the package's own weights.
+        """models: folder with the folder of each network, as the workflow writes it; `builtin`: the package's own weights;
+        `hf:OWNER/NAME`: a repository of the Hugging Face Hub.
 
         resolution: cells along a side of the searched box of 0.44 m; 16 times a power of two.  one_part: see the class.
         apart: whether the hands share no point, see `reconstruction.apart`.

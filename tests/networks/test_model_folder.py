@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,6 +115,22 @@ def test_another_encoder_than_the_one_of_training_is_refused(tmp_path):
     (tmp_path / "second" / "card.json").write_text(json.dumps(card))
     with pytest.raises(DamagedFileError, match="does not say whose encoder it is"):
         read_model(tmp_path / "second", "second")
+
+
+def test_a_repository_of_the_hub_is_read_from_its_cache(tmp_path, monkeypatch):
+    """Without a network; one that is not there is named with the remedy."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    stored = tmp_path / "models--someone--hands"
+    folder = stored / "snapshots" / ("0" * 40)
+    write_model(folder / "halo", {"kernel": torch.ones(2)}, card_of("halo"))
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("0" * 40)
+    assert model_root("hf:someone/hands") == model_root(Path("hf:someone/hands")) == folder
+    assert torch.equal(read_model(model_root("hf:someone/hands") / "halo", "halo")[0]["kernel"], torch.ones(2))
+    for name in ("hf:someone/feet", "hf:someone/hands@other", "hf:not a name"):
+        with pytest.raises(DataError, match=f"^{name}: not to be had .*; download the repository by hand"):
+            model_root(name)
 
 
 def test_builtin_is_the_folder_of_the_package(tmp_path):
