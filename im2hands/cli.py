@@ -95,7 +95,7 @@ def reconstruct(
             help="images, folders of images, or videos; without any, HALO makes meshes of the keypoints alone"
         ),
     ] = None,
-    model: Annotated[Path, typer.Option(help="folder of networks' folders, builtin or hf:OWNER/NAME")] = Path("builtin"),
+    model: Annotated[Path, typer.Option(help="folder of networks, builtin or hf:OWNER/NAME")] = Path("builtin"),
     camera: Annotated[str, typer.Option(help="auto, focal=<pixels>, a .json file or a frame table")] = "auto",
     method: Annotated[str, typer.Option(help="im2hands or initial; halo if no image is given")] = "im2hands",
     refine_keypoints: Annotated[
