@@ -18,7 +18,7 @@ from tests.workflow.checkout import Checkout
 from tests.workflow.warm import WarmCheckout, WarmProcess
 from workflow.paths import NETWORK_OF
 
-NETWORKS, REFINED = tuple(LOADERS), "_refined"
+NETWORKS, REFINED, FROM_PHOTOGRAPHS = tuple(LOADERS), "refined", ("intaghand", "refined")
 CORRECTING = ("keypoint_prior", "keypoint_refinement")
 """Networks that a source whose name ends in REFINED went through, one after the other."""
 TABLES = ("shape_given_keypoints", "shape_predicted_keypoints")
@@ -65,6 +65,8 @@ def results(checkout: Checkout) -> list[tuple[str, str]]:
 def depends(result: tuple[str, str], network: str) -> bool:
     """Whether a result depends on the weights of a network; refined occupancy holds its own initial network."""
     method, source = result
+    if network == "intaghand":
+        return source in FROM_PHOTOGRAPHS
     return NETWORK_OF[method] == network or (network in CORRECTING and source.endswith(REFINED))
 
 
