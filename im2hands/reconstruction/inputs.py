@@ -73,10 +73,10 @@ def evaluated_frames(frames: FrameSet, per_pose: int | None) -> dict[str, tuple[
 
     per_pose: the first so many usable frames of each pose; None for all, as published.
     """
-    found: dict[str, list[int]] = {}
-    for pair, frame_id in zip(frames.pair_ids, frames.frame_ids.tolist(), strict=True):
-        found.setdefault(pair, []).append(frame_id)
-    return {pair: tuple(ids[:per_pose]) for pair, ids in found.items()}
+    used, found = frames.first_of_poses(per_pose), {}
+    for pair, frame_id in zip(used.pair_ids, used.frame_ids.tolist(), strict=True):
+        found[pair] = (*found.get(pair, ()), frame_id)
+    return found
 
 
 def bone_inputs(
