@@ -36,10 +36,9 @@ from im2hands.hands.joints import FINGERS, JOINT_NAMES, PARENTS
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.io.errors import Im2HandsError
 from im2hands.io.hashing import sha256_file
-from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.model_folder import WEIGHTS
-from im2hands.reconstruction.predicted_hands import placed
+from im2hands.reconstruction.predicted_hands import hands_in
 from im2hands.training.intaghand import scaled_joint_errors
 from tools.other_hand.hand import HOW_TO_GET, OtherHand
 from tools.other_hand.pictures import PairedCrop, PairedCrops
@@ -108,12 +107,10 @@ def measured(network: IntagHandNetwork, drawn: Sequence[PairedCrop], whose: Sequ
     models, errors = builtin_hand_models(), []
     for start in range(0, len(drawn), BATCH):
         batch = drawn[start : start + BATCH]
-        with torch.inference_mode():
-            prediction = network(normalise(torch.from_numpy(np.stack([getattr(crop, which) for crop in batch]))))
-        for row, crop in enumerate(batch):
-            found = placed(prediction, row, start + row, crop.camera, models).keypoints
+        made = hands_in(network, models, [getattr(crop, which) for crop in batch], [crop.camera for crop in batch])
+        for crop, found in zip(batch, made, strict=True):
             true = getattr(crop, f"{which}_keypoints")
-            errors.append(1000 * scaled_joint_errors(torch.from_numpy(found), torch.from_numpy(true)).numpy())
+            errors.append(1000 * scaled_joint_errors(torch.from_numpy(found.keypoints), torch.from_numpy(true)).numpy())
     return Errors(np.array(errors), np.array(whose))
 
 

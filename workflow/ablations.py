@@ -127,7 +127,10 @@ ABLATIONS: dict[str, Ablation] = {
                 ("halo", "im2hands"),
                 **FROM_REFINED,
             ),
-            _other("heat_maps", ("train_intaghand", "predict_keypoints"), ("intaghand",), sources=("intaghand",)),
+            *(
+                _other(option, ("train_intaghand", "predict_keypoints"), ("intaghand",), sources=("intaghand",))
+                for option in ("heat_maps", "hand_axes")
+            ),
         )
     ),
 }

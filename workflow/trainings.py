@@ -64,7 +64,7 @@ TRAININGS = {
         minutes=1440,
     ),
     "keypoint_prior": Training(hand_model=True, priority=10, memory_mb=4000, minutes=1440),
-    "intaghand": Training(FRAMES, options=("heat_maps",), hand_model=True, priority=50),
+    "intaghand": Training(FRAMES, options=("heat_maps", "hand_axes"), hand_model=True, priority=50),
     "initial_occupancy": Training(
         {**FRAMES, "queries": QUERIES},
         {"halo": "halo", "intaghand": "intaghand"},

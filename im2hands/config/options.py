@@ -53,6 +53,9 @@ class Options(Section):
     heat_maps: Choice = Field(
         description="heat map targets: published uses resized JPEG files, consistent draws them from augmented joints"
     )
+    hand_axes: Choice = Field(
+        description="axes of IntagHand's hands: published are the camera's, consistent those of a camera that faces the crop"
+    )
 
 
 def resolve_option(params: dict[str, Any], name: str) -> Behaviour:

@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 
 from im2hands.config.choices import Behaviour
 from im2hands.datasets.heat_maps import HEAT_MAP_SIZE, draw_heat_maps, pass_through_jpeg, stack_files
-from im2hands.geometry.cameras import Affine, Camera, apply_affine
+from im2hands.geometry.cameras import Affine, Camera, apply_affine, crop_axes
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -96,7 +96,8 @@ class TwoHandSample:
 
     image: BGR.  mask: the left hand in channel 2, the right hand in channel 1.  dense: rest-pose x, y, z in channels
     0, 1, 2, the order in which published weights predict them.
-    vertices, joints: camera frame, metres, joints in STANDARD order.  vertices_2d, joints_2d: crop pixels.
+    vertices, joints: metres, in the camera frame or turned to `crop_axes`, joints in STANDARD order.
+    vertices_2d, joints_2d: crop pixels.
     """
 
     image: UInt8[np.ndarray, "size size 3"]
@@ -116,14 +117,16 @@ class TwoHandSample:
         camera: Camera,
         vertices: Float[np.ndarray, "2 778 3"],
         joints: Float[np.ndarray, "2 21 3"],
+        axes: Behaviour = "published",
     ) -> TwoHandSample:
-        """From hands in the world frame (m) and the crop's camera."""
+        """From hands in the world frame (m) and the crop's camera. axes: published are the camera's, consistent the crop's."""
+        turn = np.eye(3) if axes == "published" else crop_axes(camera.intrinsics, len(image))
         return cls(
             image,
             mask,
             dense,
-            camera.to_camera(vertices),
-            camera.to_camera(joints),
+            camera.to_camera(vertices) @ turn.T,
+            camera.to_camera(joints) @ turn.T,
             camera.project(vertices),
             camera.project(joints),
         )

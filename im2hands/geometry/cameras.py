@@ -107,6 +107,19 @@ def crop_intrinsics(intrinsics: Float[np.ndarray, "3 3"], affine: Affine) -> Flo
     return np.vstack([affine, [0.0, 0.0, 1.0]]) @ intrinsics
 
 
+def crop_axes(intrinsics: Float[np.ndarray, "3 3"], size: int = CROP_SIZE) -> Float[np.ndarray, "3 3"]:
+    """Rotation from the camera's axes to those of a camera that looks at the middle of a crop: the least turn that does it.
+
+    A crop alone does not tell where in the picture it was. The same hand beside the middle of a picture is seen from another
+    side: turned about the camera by the angle between the rays to both places. In these axes hands that look alike are alike.
+    intrinsics: K of the crop's pixels.
+    """
+    middle = np.array([(size - 1) / 2, (size - 1) / 2, 1.0])
+    x, y, z = (ray := np.linalg.solve(intrinsics, middle)) / np.linalg.norm(ray)
+    towards = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])  # cross product with ray x axis
+    return np.eye(3) + towards + towards @ towards / (1 + z)
+
+
 def apply_affine(affine: Affine, pixels: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
     """Pixels after an affine map."""
     return pixels @ affine[:, :2].T + affine[:, 2]

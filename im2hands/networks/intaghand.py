@@ -4,8 +4,9 @@ An image encoder gives maps from 8 x 8 to 64 x 64. Starting from the coarsest le
 features along the mesh, with the image and with the other hand, and double the nodes in between; small heads give the coarse
 mesh, its full resolution and a scaled orthographic projection.
 
-Frame of the 3-D output: camera axes, origin at the left middle base, unit such that the mean palm is 0.095 m long; both hands
-in the same frame. 2-D output: pixels of the 256 x 256 crop. Left and right are data. Source: IntagHand (CVPR 2022).
+Frame of the 3-D output: axes of the camera (published) or of the crop (`geometry.cameras.crop_axes`), origin at the left middle
+base, unit such that the mean palm is 0.095 m long; both hands in the same frame. 2-D output: pixels of the 256 x 256 crop. Left
+and right are data. Source: IntagHand (CVPR 2022).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from im2hands.config.choices import Behaviour
 from im2hands.hands.sides import Side
 from im2hands.io.errors import CheckpointError, DataError
 from im2hands.networks.attention import NORM_EPS, QueryImageAttention
@@ -60,10 +62,14 @@ class PredictedHand:
 
 @dataclass(frozen=True)
 class HandPairPrediction:
-    """Both hands, and the image features with the raw heat maps, masks and dense maps."""
+    """Both hands, and the image features with the raw heat maps, masks and dense maps.
+
+    axes: of the 3-D output, see the module; published are the camera's, consistent the crop's.
+    """
 
     hands: dict[Side, PredictedHand]
     features: ImageFeatures
+    axes: Behaviour = "published"
 
 
 def project(
@@ -132,6 +138,7 @@ class IntagHandNetwork(nn.Module):
     train_upsampling: whether the upsampling is trained; published training does not change it.
     start_components: components of start hands, to which the decoder's meshes and projections are then added; published: 0.
     joint_width: width of the tokens of seen joints, of which start hands are made too; 0: none. Heat maps are logits with them.
+    axes: of the 3-D output; published are the camera's, consistent the crop's.
     """
 
     def __init__(
@@ -145,8 +152,10 @@ class IntagHandNetwork(nn.Module):
         dropout: float = PUBLISHED_DROPOUT,
         start_components: int = 0,
         joint_width: int = 0,
+        axes: Behaviour = "published",
     ) -> None:
         super().__init__()
+        self.axes = axes
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
         if left.sizes != right.sizes:
             raise DataError(
@@ -161,6 +170,8 @@ class IntagHandNetwork(nn.Module):
         }
         if joint_width:
             self.architecture["joint_width"] = joint_width
+        if axes != "published":
+            self.architecture["axes"] = axes
         for side in Side:
             for name, tensor in graph_tensors(graphs[side], side).items():
                 self.register_buffer(name, tensor.clone())
@@ -214,12 +225,12 @@ class IntagHandNetwork(nn.Module):
         if self.start_hands is not None:
             starts = self.start_hands(features)
             meshes = {side: tuple(map(torch.add, starts[side], meshes[side])) for side in meshes}
-        return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features)
+        return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features, self.axes)
 
     def decode_start(self, features: ImageFeatures) -> HandPairPrediction:
         """The start hands alone, without the decoder's part."""
         starts = self.start_hands(features)
-        return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features)
+        return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features, self.axes)
 
     @property
     def heat_maps_are_logits(self) -> bool:

@@ -28,7 +28,6 @@ from im2hands.io.documents import require_object
 from im2hands.io.errors import DataError, DiskFullError, Im2HandsError, NotWritableError
 from im2hands.io.parallel import ordered_stream
 from im2hands.io.progress import progress
-from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
@@ -50,7 +49,7 @@ from im2hands.photographs.results import (
     write_results,
 )
 from im2hands.reconstruction.likely_keypoints import likely_hands
-from im2hands.reconstruction.predicted_hands import placed
+from im2hands.reconstruction.predicted_hands import hands_in
 from im2hands.reconstruction.refined_keypoints import refined_hands
 
 
@@ -221,9 +220,7 @@ class Work:
 
     def _placed(self, image: np.ndarray, affine: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
         crop = crop_image(image, affine, CropSettings().size)
-        with torch.inference_mode():
-            prediction = self.intaghand(normalise(torch.from_numpy(crop[None])).to(self.settings.device))
-        hands = placed(prediction, 0, 0, camera.cropped(affine), self.hand_models)
+        hands = hands_in(self.intaghand, self.hand_models, [crop], [camera.cropped(affine)], self.settings.device)[0]
         problem = hands.reason or ((found := implausible(hands.keypoints[None])) and found[1])
         if problem:
             raise DataError(f"IntagHand does not find two hands in the picture: {problem}; give a --box or keypoints.")

@@ -13,11 +13,11 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment, aligned, judged
-from im2hands.geometry.cameras import Camera
+from im2hands.geometry.cameras import Camera, crop_axes
 from im2hands.geometry.mesh import Mesh
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
@@ -65,12 +65,32 @@ def predicted_hands(
     for batch in progress(batches, f"predict hands (x{batch_frames} frames)"):
         begun = perf_counter()
         items = [frames.item(frame) for frame in batch]
-        images = normalise(torch.from_numpy(np.stack([item.image for item in items])))
-        with torch.inference_mode():
-            prediction = network(images.to(device))
-        hands = [placed(prediction, row, item.frame, item.camera, models) for row, item in enumerate(items)]
+        made = hands_in(network, models, [item.image for item in items], [item.camera for item in items], device)
         seconds = (perf_counter() - begun) / len(items)
-        yield from (replace(one, seconds=seconds) for one in hands)
+        yield from (replace(one, frame=item.frame, seconds=seconds) for item, one in zip(items, made, strict=True))
+
+
+def hands_in(
+    network: IntagHandNetwork,
+    models: Mapping[Side, HandModel],
+    images: Sequence[UInt8[np.ndarray, "256 256 3"]],
+    cameras: Sequence[Camera],
+    device: torch.device | str = "cpu",
+) -> list[PlacedHands]:
+    """The hands of RGB crops; `frame` is the place in the list.
+
+    Of a network in the crop's axes, for which the mirror image of a crop is as good a crop, it is the mean of what it says of
+    both. Published networks see a crop once.
+    """
+    crops = normalise(torch.from_numpy(np.stack(images))).to(device)
+    with torch.inference_mode():
+        seen = network(crops)
+        mirrored = network(crops.flip(-1)) if seen.axes == "consistent" else None
+    hands = [placed(seen, row, row, camera, models) for row, camera in enumerate(cameras)]
+    if mirrored is None:
+        return hands
+    again = [placed_mirrored(mirrored, row, row, camera, models) for row, camera in enumerate(cameras)]
+    return [_mean(*both) for both in zip(hands, again, strict=True)]
 
 
 def placed(
@@ -82,24 +102,62 @@ def placed(
     metre, and scale * 256 of them were predicted. Sideways, every hand is where its own projection puts the origin.
     camera: of the crop.
     """
-    hands = {side: prediction.hands[side] for side in Side}
-    scale = float(np.mean([hand.scale[row].item() for hand in hands.values()]))
-    vertices, keypoints = np.full((2, 778, 3), np.nan), np.full((2, 21, 3), np.nan)
+    return _in_world(frame, *_in_camera(prediction, row, camera.intrinsics), camera, models)
+
+
+def placed_mirrored(
+    prediction: HandPairPrediction, row: int, frame: int, camera: Camera, models: Mapping[Side, HandModel]
+) -> PlacedHands:
+    """As `placed`, of what was predicted for the mirror image of the crop. camera: of the crop itself."""
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[0, 1:] = -intrinsics[0, 1], CROP - 1 - intrinsics[0, 2]
+    vertices, reason = _in_camera(prediction, row, intrinsics)
+    return _in_world(frame, Side.LEFT.mirror_points(vertices[::-1]), reason, camera, models)
+
+
+def _in_camera(
+    prediction: HandPairPrediction, row: int, intrinsics: Float[np.ndarray, "3 3"]
+) -> tuple[Float[np.ndarray, "2 778 3"], str | None]:
+    """Vertices of both hands in the camera's frame (m), or why they are NaN."""
+    vertices = np.full((2, 778, 3), np.nan)
+    scale = float(np.mean([hand.scale[row].item() for hand in prediction.hands.values()]))
     if not LEAST_SCALE < scale < np.inf:
-        return PlacedHands(frame, vertices, keypoints, f"the predicted scale {scale:.3g} puts the hands nowhere")
-    focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
+        return vertices, f"the predicted scale {scale:.3g} puts the hands nowhere"
+    turn = np.eye(3) if prediction.axes == "published" else crop_axes(intrinsics, CROP)
+    focal, centre = np.diag(intrinsics)[:2], intrinsics[:2, 2]
     depth = focal[0] / (CROP * scale)
-    for side, hand in hands.items():
+    for side, hand in prediction.hands.items():
         pixel = hand.shift[row].double().cpu().numpy() * (CROP / 2) + CROP / 2
         origin = np.array([*((pixel - centre) * depth / focal), depth])
-        in_camera = hand.vertices[row].double().cpu().numpy() + origin
-        if not np.isfinite(in_camera).all():
-            nowhere = np.full_like(vertices, np.nan), np.full_like(keypoints, np.nan)
-            return PlacedHands(frame, *nowhere, "the prediction is not finite")
-        vertices[side.index] = camera.to_world(in_camera)
-        joints = models[side].regress(torch.from_numpy(vertices[side.index])[None].to(models[side].dtype))
-        keypoints[side.index] = joints[0].double().numpy()
-    return PlacedHands(frame, vertices, keypoints)
+        found = hand.vertices[row].double().cpu().numpy()
+        if not (np.isfinite(found).all() and np.isfinite(origin).all()):
+            return np.full_like(vertices, np.nan), "the prediction is not finite"
+        vertices[side.index] = found @ turn + origin
+    return vertices, None
+
+
+def _in_world(
+    frame: int,
+    vertices: Float[np.ndarray, "2 778 3"],
+    reason: str | None,
+    camera: Camera,
+    models: Mapping[Side, HandModel],
+) -> PlacedHands:
+    """vertices: in the camera's frame, NaN if there is a reason."""
+    keypoints = np.full((2, 21, 3), np.nan)
+    if reason is None:
+        vertices = camera.to_world(vertices)
+        for side in Side:
+            joints = models[side].regress(torch.from_numpy(vertices[side.index])[None].to(models[side].dtype))
+            keypoints[side.index] = joints[0].double().numpy()
+    return PlacedHands(frame, vertices, keypoints, reason)
+
+
+def _mean(one: PlacedHands, other: PlacedHands) -> PlacedHands:
+    """The mean of two placements of the same hands, or the one that there is."""
+    if one.reason or other.reason:
+        return other if one.reason else one
+    return replace(one, vertices=(one.vertices + other.vertices) / 2, keypoints=(one.keypoints + other.keypoints) / 2)
 
 
 def predicted_keypoints(

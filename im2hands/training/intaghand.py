@@ -56,9 +56,10 @@ class IntagHandInputs(FrameInputs):
 
 @dataclass(frozen=True)
 class IntagHandOptions:
-    """heat_maps: see `two_hand_item`."""
+    """heat_maps: see `two_hand_item`.  hand_axes: see `TwoHandSample.of_hands`."""
 
     heat_maps: Behaviour = "consistent"
+    hand_axes: Behaviour = "consistent"
 
 
 class IntagHandTask(NetworkTask):
@@ -155,8 +156,9 @@ def scaled_joint_errors(
 
 def _data(job: Job) -> Data:
     section, inputs, heat_maps = job.section, job.inputs, job.options["heat_maps"]
-    train = TwoHandFrames(*inputs.of("train"))
-    held_out = TwoHandFrames(*inputs.of("val"))
+    axes = job.options["hand_axes"]
+    train = TwoHandFrames(*inputs.of("train"), axes)
+    held_out = TwoHandFrames(*inputs.of("val"), axes)
     validation = IntagHandValidation(held_out, section.validation_frames, heat_maps)
     ranges = AugmentationRanges(angle=section.largest_turn) if section.augmentation else None
     steps = IntagHandSteps(train, section.batch_frames, job.seed, ranges, heat_maps)
@@ -180,7 +182,13 @@ def _network(job: Job, data: Data) -> IntagHandNetwork:
     section = job.section
     models = load_hand_models(job.inputs.hand_model)
     network = new_network(
-        models, section.encoder, section.widths, section.dropout, section.start_components, section.joint_width
+        models,
+        section.encoder,
+        section.widths,
+        section.dropout,
+        section.start_components,
+        section.joint_width,
+        job.options["hand_axes"],
     )
     if section.start == "photographs":
         from im2hands.networks.photograph_weights import load_photograph_weights  # brings timm
@@ -242,6 +250,7 @@ def new_network(
     dropout: float = PUBLISHED_DROPOUT,
     start_components: int = 0,
     joint_width: int = 0,
+    axes: Behaviour = "published",
 ) -> IntagHandNetwork:
     """An untrained network for the meshes of these hand models, whose graphs it keeps; start hands are upsampled smoothly."""
     graphs = {side: build_hand_graph(models[side].faces) for side in Side}
@@ -257,6 +266,7 @@ def new_network(
         dropout=dropout,
         start_components=start_components,
         joint_width=joint_width,
+        axes=axes,
     )
 
 

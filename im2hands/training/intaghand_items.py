@@ -68,10 +68,18 @@ class IntagHandBatch:
 class TwoHandFrames:
     """The usable frames of a split with all that IntagHand is trained on. Picklable.
 
+    axes: of the hands, see `TwoHandSample.of_hands`.
     Raises DataError if there is no such frame or the crops come without masks and dense maps.
     """
 
-    def __init__(self, frames: str | os.PathLike, hands: str | os.PathLike, images: str | os.PathLike) -> None:
+    def __init__(
+        self,
+        frames: str | os.PathLike,
+        hands: str | os.PathLike,
+        images: str | os.PathLike,
+        axes: Behaviour = "consistent",
+    ) -> None:
+        self.axes = axes
         self.frames = FrameSet(frames, hands, images)
         table = HandTable.read(hands, ["vertices", "keypoints_regressed"])
         self._rows = [[table.rows[name] for name in pair] for pair in self.frames.hand_ids]
@@ -99,6 +107,7 @@ class TwoHandFrames:
             crop.camera,
             self._vertices[rows].astype(np.float64),
             self._joints[rows],
+            self.axes,
         )
         return two_hand_item(sample, augmentation, heat_maps)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.two_hand_item import (
     IMAGE_MEAN,
@@ -149,3 +150,22 @@ def test_image_tensor_is_rgb_channels_first():
     tensor = image_tensor(rgb)
     assert tensor.shape == (3, 4, 5) and tensor.dtype == np.float32
     assert np.allclose(tensor[:, 0, 0], [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225], atol=1e-6)
+
+
+@given(st.floats(0.02, 0.4), st.floats(-0.4, 0.4))
+def test_in_the_crops_axes_a_camera_that_looks_elsewhere_sees_the_same_hands(about_x, about_y):
+    """The crop hardly changes when the camera is turned; hands in the crop's axes are the same, in the camera's not."""
+    generator = np.random.default_rng(0)
+    vertices, joints = generator.normal(0, 0.02, (2, 778, 3)), generator.normal(0, 0.02, (2, 21, 3))
+    turn = Rotation.from_rotvec([about_x, about_y, 0]).as_matrix()
+    ahead = Camera(np.array([[600.0, 0, 127.5], [0, 600.0, 127.5], [0, 0, 1]]), np.eye(3), CAMERA.translation)
+    aside = Camera(ahead.intrinsics, turn, turn @ CAMERA.translation)
+    aside = aside.cropped(np.column_stack([np.eye(2), 127.5 - aside.project(np.zeros(3))]))
+    blank = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for axes, same in (("consistent", True), ("published", False)):
+        items = [
+            two_hand_item(TwoHandSample.of_hands(blank, blank, blank, camera, vertices, joints, axes))
+            for camera in (ahead, aside)
+        ]
+        assert np.allclose(items[0].joints, items[1].joints, atol=1e-6) == same
+        assert np.allclose(items[0].vertices, items[1].vertices, atol=1e-6) == same

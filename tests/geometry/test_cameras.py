@@ -12,6 +12,7 @@ from im2hands.geometry.cameras import (
     Camera,
     apply_affine,
     camera_translation,
+    crop_axes,
     crop_intrinsics,
     square_crop,
 )
@@ -87,3 +88,18 @@ def test_crop_intrinsics_are_the_published_update():
 def test_a_box_without_extent_is_refused(pixels):
     with pytest.raises(DataError, match="projected hands"):
         square_crop(pixels)
+
+
+@given(st.floats(-3000, 3000), st.floats(-3000, 3000), st.floats(300, 4000))
+def test_crop_axes_look_at_the_middle_of_the_crop_by_the_least_turn(x, y, focal):
+    intrinsics = np.array([[focal, 0, x], [0, 1.01 * focal, y], [0, 0, 1]])
+    ray = np.array([(127.5 - x) / focal, (127.5 - y) / (1.01 * focal), 1.0])
+    turn = crop_axes(intrinsics)
+    assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-12) and np.linalg.det(turn) > 0
+    assert np.allclose(turn @ ray, [0, 0, np.linalg.norm(ray)], atol=1e-9)
+    angle = np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))
+    assert angle == pytest.approx(np.arctan(np.hypot(*ray[:2])), abs=1e-6)
+
+
+def test_axes_of_a_crop_in_the_middle_are_the_cameras():
+    assert np.array_equal(crop_axes(np.array([[1000.0, 0, 127.5], [0, 1000.0, 127.5], [0, 0, 1]])), np.eye(3))

@@ -17,11 +17,10 @@ from im2hands.hands.joints import MIDDLE_BASE
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES
 from im2hands.networks.catalogue import NETWORKS
-from im2hands.networks.image_encoder import normalise
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.model_folder import SHIPPED, read_model
 from im2hands.photographs.reconstructor import Reconstructor
-from im2hands.reconstruction.predicted_hands import placed
+from im2hands.reconstruction.predicted_hands import hands_in
 from tests.photographs.conftest import ended
 
 LEAST_IOU = 0.85
@@ -108,8 +107,7 @@ def test_intaghand_finds_both_hands_in_pictures_of_new_persons():
     errors, of_mean = [], []
     for number in [*range(0, 144, 12), *range(144, 288, 12)]:
         crop = source.crop(number)
-        with torch.inference_mode():
-            made = placed(network(normalise(torch.from_numpy(crop.image[None]))), 0, 0, crop.camera, MODELS)
+        made = hands_in(network, MODELS, [crop.image], [crop.camera])[0]
         true = np.stack([MODELS[side].regress(torch.from_numpy(crop.vertices[side.index])[None])[0] for side in SIDES])
         errors.append(np.linalg.norm(about_middle_base(made.keypoints) - about_middle_base(true), axis=-1).mean())
         of_mean.append(np.linalg.norm(about_middle_base(true), axis=-1).mean())

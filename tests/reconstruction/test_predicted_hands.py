@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.two_hand_item import BONE_LENGTH
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import MIDDLE_BASE
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
-from im2hands.networks.intaghand import CROP
-from im2hands.reconstruction.predicted_hands import placed
+from im2hands.networks.intaghand import CROP, HandPairPrediction
+from im2hands.reconstruction.predicted_hands import hands_in, placed, placed_mirrored
 from tests.reconstruction.rest_prediction import prediction
 
 
@@ -85,3 +88,85 @@ def test_a_prediction_that_is_no_number_is_said(models, camera):
     hands = placed(made, 0, 0, camera, models)
     assert hands.reason == "the prediction is not finite"
     assert np.isnan(hands.keypoints).all()
+
+
+# ---- axes of the crop
+
+
+def in_axes_of_the_crop(made: HandPairPrediction) -> HandPairPrediction:
+    return replace(made, axes="consistent")
+
+
+def mirrored(made: HandPairPrediction) -> HandPairPrediction:
+    """What a network that makes no difference between a picture and its mirror image says of the latter."""
+    hands = {}
+    for side in Side:
+        hand = made.hands[side.other]
+        shift = torch.stack([-hand.shift[:, 0] - 1 / 128, hand.shift[:, 1]], 1)  # pixel 255 - x
+        hands[side] = replace(hand, vertices=hand.vertices * torch.tensor([-1, 1, 1]), shift=shift)
+    return replace(made, hands=hands)
+
+
+def test_hands_in_the_crops_axes_are_turned_to_the_ray_through_its_middle(models, camera):
+    """At the edge of a picture the camera sees a hand from the side: by the angle between that ray and its axis."""
+    made = prediction(models, [3.0, 3.0], [[0.0, 0.0]] * 2)
+    beside = camera.cropped(np.array([[1.0, 0, 700], [0, 1.0, 0]]))
+    plain, turned = (placed(each, 0, 0, beside, models) for each in (made, in_axes_of_the_crop(made)))
+    hands = [beside.to_camera(each.vertices[0]) for each in (plain, turned)]
+    found, rssd = Rotation.align_vectors(hands[1] - hands[1].mean(0), hands[0] - hands[0].mean(0))
+    ray = np.linalg.solve(beside.intrinsics, [127.5, 127.5, 1])
+    assert rssd < 1e-5
+    assert found.apply([0, 0, 1]) == pytest.approx(ray / np.linalg.norm(ray), abs=1e-6)
+
+
+@pytest.mark.parametrize("axes", ["published", "consistent"])
+def test_the_mirror_image_shows_the_same_hands(models, camera, axes):
+    """Skewed pixels and a crop beside the middle too."""
+    camera.intrinsics[0, 1] = 20
+    made = replace(prediction(models, [3.0, 3.0], [[0.2, -0.1], [0.3, 0.1]]), axes=axes)
+    seen, again = placed(made, 0, 5, camera, models), placed_mirrored(mirrored(made), 0, 5, camera, models)
+    assert again.frame == 5
+    np.testing.assert_allclose(again.vertices, seen.vertices, atol=1e-6)
+    np.testing.assert_allclose(again.keypoints, seen.keypoints, atol=1e-6)
+
+
+class Seeing:
+    """In place of IntagHand: a prediction for crops that are bright on the left, another for those that are dark there."""
+
+    def __init__(self, bright: HandPairPrediction, dark: HandPairPrediction) -> None:
+        self.answers, self.crops = {True: bright, False: dark}, 0
+
+    def __call__(self, crops: torch.Tensor) -> HandPairPrediction:
+        self.crops += len(crops)
+        return self.answers[bool(crops[0, 0, 0, 0] > crops[0, 0, 0, -1])]
+
+
+def test_a_crop_and_its_mirror_image_are_asked_and_their_mean_is_taken(models, camera):
+    image = np.zeros((CROP, CROP, 3), np.uint8)
+    image[:, :128] = 255
+    one, other = (in_axes_of_the_crop(prediction(models, [s, s], [[0.1, 0.0]] * 2)) for s in (3.0, 4.0))
+    network = Seeing(one, mirrored(other))
+    (found,) = hands_in(network, models, [image], [camera])
+    both = [placed(each, 0, 0, camera, models) for each in (one, other)]
+    np.testing.assert_allclose(found.vertices, np.mean([each.vertices for each in both], 0), atol=1e-6)
+    np.testing.assert_allclose(found.keypoints, np.mean([each.keypoints for each in both], 0), atol=1e-6)
+    assert network.crops == 2
+
+
+def test_one_of_the_two_answers_is_enough(models, camera):
+    image = np.zeros((CROP, CROP, 3), np.uint8)
+    image[:, :128] = 255
+    good, nowhere = (in_axes_of_the_crop(prediction(models, [s, s], [[0.1, 0.0]] * 2)) for s in (3.0, -1.0))
+    expected = placed(good, 0, 0, camera, models)
+    for network in (Seeing(good, nowhere), Seeing(nowhere, mirrored(good))):
+        (found,) = hands_in(network, models, [image], [camera])
+        assert found.reason is None
+        np.testing.assert_allclose(found.vertices, expected.vertices, atol=1e-6)
+    (none,) = hands_in(Seeing(nowhere, nowhere), models, [image], [camera])
+    assert "puts the hands nowhere" in none.reason
+
+
+def test_a_published_network_sees_a_crop_once(models, camera):
+    network = Seeing(*[prediction(models, [3.0, 3.0], [[0.1, 0.0]] * 2)] * 2)
+    hands_in(network, models, [np.zeros((CROP, CROP, 3), np.uint8)], [camera])
+    assert network.crops == 1

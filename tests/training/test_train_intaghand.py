@@ -242,13 +242,16 @@ def test_outputs(finished):
     undisturbed = finished("intaghand")
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
-    assert card["dataset"] == "made-up hands" and card["compat"] == {"heat_maps": "consistent"}
+    assert card["dataset"] == "made-up hands" and card["compat"] == {
+        "heat_maps": "consistent",
+        "hand_axes": "consistent",
+    }
     assert card["parameters"]["loss_weights"] == {**WEIGHTS, **small.INTAGHAND["loss_weights"]}
     assert card["metrics"] == metrics and set(metrics) == {"step", "steps", "val_loss", "val_mpjpe", "val_frames"}
     rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
     network, _ = load_intaghand(undisturbed / "model")
-    sizes = {"widths": [8, 8, 8, 8], "start_components": 3, "joint_width": 8}
+    sizes = {"widths": [8, 8, 8, 8], "start_components": 3, "joint_width": 8, "axes": "consistent"}
     assert network.architecture == {"encoder": "resnet10_narrow", **sizes}
     assert network.start_hands.components[0].any()
 
