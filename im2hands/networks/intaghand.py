@@ -138,7 +138,7 @@ class IntagHandNetwork(nn.Module):
     train_upsampling: whether the upsampling is trained; published training does not change it.
     start_components: components of start hands, to which the decoder's meshes and projections are then added; published: 0.
     joint_width: width of the tokens of seen joints, of which start hands are made too; 0: none. Heat maps are logits with them.
-    axes: of the 3-D output; published are the camera's, consistent the crop's.
+    hand_axes: of the 3-D output; published are the camera's, consistent the crop's.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class IntagHandNetwork(nn.Module):
         dropout: float = PUBLISHED_DROPOUT,
         start_components: int = 0,
         joint_width: int = 0,
-        axes: Behaviour = "published",
+        hand_axes: Behaviour = "published",
     ) -> None:
         super().__init__()
-        self.axes = axes
+        self.hand_axes = hand_axes
         left, right = graphs[Side.LEFT], graphs[Side.RIGHT]
         if left.sizes != right.sizes:
             raise DataError(
@@ -170,8 +170,6 @@ class IntagHandNetwork(nn.Module):
         }
         if joint_width:
             self.architecture["joint_width"] = joint_width
-        if axes != "published":
-            self.architecture["axes"] = axes
         for side in Side:
             for name, tensor in graph_tensors(graphs[side], side).items():
                 self.register_buffer(name, tensor.clone())
@@ -225,12 +223,12 @@ class IntagHandNetwork(nn.Module):
         if self.start_hands is not None:
             starts = self.start_hands(features)
             meshes = {side: tuple(map(torch.add, starts[side], meshes[side])) for side in meshes}
-        return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features, self.axes)
+        return HandPairPrediction({side: self.hand(*meshes[side]) for side in meshes}, features, self.hand_axes)
 
     def decode_start(self, features: ImageFeatures) -> HandPairPrediction:
         """The start hands alone, without the decoder's part."""
         starts = self.start_hands(features)
-        return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features, self.axes)
+        return HandPairPrediction({side: self.hand(*start) for side, start in starts.items()}, features, self.hand_axes)
 
     @property
     def heat_maps_are_logits(self) -> bool:
@@ -337,6 +335,7 @@ def load_intaghand(folder: str | os.PathLike, device: str | torch.device = "cpu"
                 f"{folder}: the start hands have an old format that is no longer supported; train IntagHand again."
             )
         graphs = {side: graph_from(weights, side) for side in Side}
-        return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture)
+        axes = card.compat.get("hand_axes", "published")
+        return IntagHandNetwork(graphs, weights["vertex_codes"], **card.architecture, hand_axes=axes)
 
     return restored_network(folder, NAME, build, device)

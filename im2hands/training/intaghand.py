@@ -250,7 +250,7 @@ def new_network(
     dropout: float = PUBLISHED_DROPOUT,
     start_components: int = 0,
     joint_width: int = 0,
-    axes: Behaviour = "published",
+    hand_axes: Behaviour = "published",
 ) -> IntagHandNetwork:
     """An untrained network for the meshes of these hand models, whose graphs it keeps; start hands are upsampled smoothly."""
     graphs = {side: build_hand_graph(models[side].faces) for side in Side}
@@ -266,7 +266,7 @@ def new_network(
         dropout=dropout,
         start_components=start_components,
         joint_width=joint_width,
-        axes=axes,
+        hand_axes=hand_axes,
     )
 
 

@@ -251,9 +251,9 @@ def test_outputs(finished):
     rows = curves(undisturbed)
     assert [row["step"] for row in rows if row["val_loss"]] == ["2", "3"]
     network, _ = load_intaghand(undisturbed / "model")
-    sizes = {"widths": [8, 8, 8, 8], "start_components": 3, "joint_width": 8, "axes": "consistent"}
+    sizes = {"widths": [8, 8, 8, 8], "start_components": 3, "joint_width": 8}
     assert network.architecture == {"encoder": "resnet10_narrow", **sizes}
-    assert network.start_hands.components[0].any()
+    assert network.start_hands.components[0].any() and network.hand_axes == "consistent"
 
 
 def test_other_weights_of_the_loss_are_another_run(finished, files, tmp_path):

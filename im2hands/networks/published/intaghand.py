@@ -150,5 +150,6 @@ PUBLISHED = PublishedNetwork(
     from_published=from_published,
     to_published=to_published,
     entry=None,
+    compat={"hand_axes": "published"},
     with_graphs=published_on,
 )
