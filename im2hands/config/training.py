@@ -117,6 +117,12 @@ class IntagHandTraining(ImageNetworkTraining):
     encoder: ImageEncoderName = Field(
         description="image encoder; all image networks use it and start from its trained weights; resnet50 is published"
     )
+    frozen_blocks: int = Field(
+        ge=0,
+        le=7,
+        description="blocks of an encoder efficientnet_lite2, from the image on, that keep the weights they start with: less "
+        "time and memory a step; 0 trains all",
+    )
     widths: list[PositiveInt] = Field(
         min_length=4,
         max_length=4,

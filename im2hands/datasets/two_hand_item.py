@@ -27,6 +27,9 @@ IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 BONE_LENGTH = 0.095
 """Mean wrist to middle base length that items are scaled to, metres."""
 MASK_THRESHOLD = 127
+GREY_LEVELS = np.arange(256, dtype=np.uint8)[:, None]
+_NETWORK_LEVELS = ((GREY_LEVELS.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD)[None]
+"""What each grey level of each channel of an RGB image is to the networks."""
 LEFT, RIGHT = 0, 1
 
 
@@ -192,7 +195,7 @@ def two_hand_item(
 
 def image_tensor(rgb: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
     """An RGB image as the networks take it: float32, channels first, ImageNet mean and deviation."""
-    return _channels_first((rgb.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD)
+    return _channels_first(cv2.LUT(rgb, _NETWORK_LEVELS))
 
 
 def _rotation(degrees: float) -> Float[np.ndarray, "2 2"]:
@@ -207,10 +210,12 @@ def warped(image: UInt8[np.ndarray, "h w c"], affine: Affine) -> UInt8[np.ndarra
 
 def tinted(image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation) -> UInt8[np.ndarray, "h w 3"]:
     """Gains per channel, one offset, noise; clipped, then truncated to whole grey levels."""
+    if augmentation.noise == 0:
+        levels = GREY_LEVELS * np.asarray(augmentation.gains) + augmentation.offset
+        return cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[None])
     values = image * np.asarray(augmentation.gains) + augmentation.offset
-    if augmentation.noise > 0:
-        generator = np.random.default_rng(augmentation.noise_seed)
-        values += generator.normal(0, augmentation.noise, image.shape)
+    generator = np.random.default_rng(augmentation.noise_seed)
+    values += generator.normal(0, augmentation.noise, image.shape)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 

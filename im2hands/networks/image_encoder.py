@@ -111,6 +111,7 @@ class LiteBackbone(nn.Module):
         super().__init__()
         import timm  # takes seconds, and only this encoder needs it
 
+        self.frozen: list[nn.Module] = []
         self.body = timm.create_model(LITE_MODEL, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4))
         self.channels: list[int] = self.body.feature_info.channels()[::-1]
         """Of the maps, coarse to fine."""
@@ -118,6 +119,19 @@ class LiteBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> list[Float[Tensor, "batch channels h w"]]:
         """Maps, coarse to fine."""
         return self.body(images)[::-1]
+
+    def freeze(self, blocks: int) -> None:
+        """Keeps the weights and statistics of the stem and of the first of its seven blocks as they are, in training too."""
+        if blocks:
+            self.frozen = [self.body.conv_stem, self.body.bn1, *self.body.blocks[:blocks]]
+        for part in self.frozen:
+            part.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> LiteBackbone:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
 
 class ImageEncoder(nn.Module):

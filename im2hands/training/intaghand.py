@@ -190,6 +190,13 @@ def _network(job: Job, data: Data) -> IntagHandNetwork:
         section.joint_width,
         job.options["hand_axes"],
     )
+    if section.frozen_blocks and not network.image_encoder.is_lite:
+        raise ConfigError(
+            f"training.intaghand.frozen_blocks: encoder {section.encoder} has no such blocks; set it to 0, or encoder to "
+            "efficientnet_lite2."
+        )
+    if section.frozen_blocks:
+        network.image_encoder.lite.freeze(section.frozen_blocks)
     if section.start == "photographs":
         from im2hands.networks.photograph_weights import load_photograph_weights  # brings timm
 

@@ -115,6 +115,7 @@ class NetworkTask(L.LightningModule):
         self.average: dict[str, Tensor] | None = None
         self.losses: list[Tensor] = []  # of the steps since the last row of the curves
         self._scores: dict[str, list[Tensor]] = {}
+        self._weights: dict[str, Tensor] | None = None
 
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of a training batch."""
@@ -161,11 +162,12 @@ class NetworkTask(L.LightningModule):
     def _average_weights(self) -> None:
         if not self.settings.weight_average:
             return
-        weights = self.network.state_dict()
+        if self._weights is None:
+            self._weights = self.network.state_dict()  # views, which optimiser and `load_state_dict` change in place
         if self.average is None:
-            self.average = {name: tensor.clone() for name, tensor in weights.items()}
+            self.average = {name: tensor.clone() for name, tensor in self._weights.items()}
         share = 1 - min(self.settings.weight_average, self.step / (self.step + 9))  # early means must forget the start
-        for name, tensor in weights.items():
+        for name, tensor in self._weights.items():
             if tensor.is_floating_point():
                 self.average[name] = self.average[name].to(tensor.device).lerp_(tensor, share)
             else:

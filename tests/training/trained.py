@@ -52,6 +52,7 @@ INTAGHAND = IMAGES | {
     "edge_loss_from": 0.5,
     "augmentation": True,
     "largest_turn": 20.0,
+    "frozen_blocks": 0,
     "start_components": 3,
     "joint_width": 8,
     "dropout": 0.05,
