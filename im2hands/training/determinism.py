@@ -20,6 +20,9 @@ def deterministic_torch(threads: int) -> None:
     torch.set_num_threads(max(1, threads))
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # it fills every new tensor, and nothing reads one unwritten
+    )
 
 
 def seed_torch(*parts: int | str) -> None:

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from im2hands.cli import app
+from im2hands.config.options import Options
 from tests.documents.commands import PAGES, REGISTER, ROOT, commands, register
 from tests.documents.said import words_of_test
 
@@ -83,3 +84,8 @@ def anchors(page) -> set[str]:
     """As MkDocs and GitHub make them of headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_named_option_is_in_the_table_of_conventions():
+    page = (ROOT / "docs/conventions.md").read_text().partition("## Named behaviours")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(Options.model_fields)
