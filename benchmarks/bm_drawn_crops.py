@@ -1,6 +1,7 @@
 """CPU time of a training crop: drawn directly, against pictures of the synthetic dataset that are cut and mapped.
 
     python benchmarks/bm_drawn_crops.py
+    python benchmarks/bm_drawn_crops.py --sheet FILE.jpg    # how both look, side by side
 
 Both forms in one run, one thread, poses included: the old form draws sequences of touching pairs, pictures of 512 x 334 at
 twice the size, encodes, decodes and cuts them; the new one draws crops of persons. Masks and dense maps are part of both.
@@ -8,8 +9,10 @@ twice the size, encodes, decodes and cuts them; the new one draws crops of perso
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -18,6 +21,7 @@ import json
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from benchmarks.harness import RESULTS, describe_machine  # sets the threads; before numpy
 from im2hands.datasets.images import crop_image, decode_rgb, encode_jpeg, hands_crop
@@ -32,48 +36,76 @@ from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES
 
 POSES, CAMERAS = 12, 2
+ROWS, COLUMNS, THUMBNAIL = 3, 4, 128
 BUSY = "Measured while other work ran on all cores. CPU time of the process; the forms take turns, the smallest turn counts."
 
+Picture = UInt8[np.ndarray, "rows columns 3"]
 
-def by_pictures(seed: int, maps: SurfaceMaps) -> tuple[int, float]:
-    """Crops made by `synthesize_dataset` and `normalize_images`, and their CPU seconds."""
+
+def by_pictures(seed: int, maps: SurfaceMaps, poses: int = POSES) -> Iterator[Picture]:
+    """Crops made by `synthesize_dataset` and `normalize_images`."""
     splits = ("train", "val", "test")
-    settings = Settings({**dict.fromkeys(splits, 1), "train": POSES}, dict.fromkeys(splits, 1), CAMERAS, 1, 2, 92, seed)
-    models, start = builtin_hand_models(), time.process_time()
-    tasks = [task for task in picture_tasks("", settings, "train") if len(task.fits) == 2 and not task.black]
-    for task in tasks:
+    settings = Settings({**dict.fromkeys(splits, 1), "train": poses}, dict.fromkeys(splits, 1), CAMERAS, 1, 2, 92, seed)
+    models = builtin_hand_models()
+    for task in picture_tasks("", settings, "train"):
+        if len(task.fits) < 2 or task.black:
+            continue
         stored = encode_jpeg(draw_picture(task).image[..., ::-1], 92)
-        camera = task.camera.camera
         posed = pose_fits(models, [task.fits])
         vertices = np.stack([posed[side][0][0] for side in SIDES])
-        affine, crop_camera = hands_crop(camera, vertices)
-        encode_jpeg(crop_image(decode_rgb(stored), affine, CROP_SIZE)[..., ::-1])
+        affine, crop_camera = hands_crop(task.camera.camera, vertices)
+        crop = crop_image(decode_rgb(stored), affine, CROP_SIZE)
+        encode_jpeg(crop[..., ::-1])
         maps.encoded(crop_camera, vertices, CROP_SIZE)
-    return len(tasks), time.process_time() - start
+        yield crop
 
 
-def drawn(source: CropSource, first: int, maps: SurfaceMaps) -> tuple[int, float]:
-    """The crops of one person, and their CPU seconds."""
-    start = time.process_time()
-    for number in range(first, first + CROPS_PER_PERSON):
+def drawn(source: CropSource, numbers: Iterable[int], maps: SurfaceMaps) -> Iterator[Picture]:
+    """Crops that are drawn directly."""
+    for number in numbers:
         crop = source.crop(number)
         stored_image(crop)
         maps.encoded(crop.camera, crop.vertices, CROP_SIZE)
-    return CROPS_PER_PERSON, time.process_time() - start
+        yield crop.image
+
+
+def cpu_ms(crops: Iterable[Picture]) -> float:
+    """CPU milliseconds of each."""
+    start = time.process_time()
+    count = sum(1 for _ in crops)
+    return 1000 * (time.process_time() - start) / count
+
+
+def side_by_side(source: CropSource, maps: SurfaceMaps) -> Picture:
+    """Crops of pictures on the left, drawn ones on the right, each of another person."""
+    sides = []
+    for crops in (
+        (next(by_pictures(seed, maps, 1)) for seed in range(ROWS * COLUMNS)),
+        drawn(source, range(0, ROWS * COLUMNS * CROPS_PER_PERSON, CROPS_PER_PERSON), maps),
+    ):
+        small = [cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for crop in crops]
+        sides.append(np.vstack([np.hstack(small[row::ROWS]) for row in range(ROWS)]))
+    return np.hstack([sides[0], np.full((len(sides[0]), 8, 3), 255, np.uint8), sides[1]])
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sheet", type=Path, help="only write this picture file, with crops of both kinds")
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
     models = builtin_hand_models()
     maps, source = SurfaceMaps.of_models(models, masks=True, dense_maps=True), CropSource(models, 1)
-    by_pictures(0, maps), source.crop(0)  # compiles
+    if arguments.sheet is not None:
+        sheet = side_by_side(source, maps)
+        cv2.imwrite(str(arguments.sheet), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+        return
+    next(by_pictures(0, maps)), source.crop(0)  # compiles
     turns = {"pictures": [], "drawn": []}
     for turn in range(3):
-        for name, (crops, seconds) in (
-            ("pictures", by_pictures(turn + 1, maps)),
-            ("drawn", drawn(source, turn * CROPS_PER_PERSON, maps)),
-        ):
-            turns[name].append(1000 * seconds / crops)
+        turns["pictures"].append(cpu_ms(by_pictures(turn + 1, maps)))
+        turns["drawn"].append(
+            cpu_ms(drawn(source, range(first := turn * CROPS_PER_PERSON, first + CROPS_PER_PERSON), maps))
+        )
     ms = {name: round(min(values), 1) for name, values in turns.items()}
     result = {
         "machine": describe_machine(("numpy", "numba", "opencv-python-headless", "torch")),
