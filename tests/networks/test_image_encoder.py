@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from im2hands.networks.image_encoder import DEPTHS, ImageEncoder, MapDecoder, normalise
+from im2hands.networks.image_encoder import DEPTHS, HALVED, ImageEncoder, MapDecoder, normalise
 from im2hands.networks.published import initial_occupancy as published
 from im2hands.parity.network_fields import golden_image
 from im2hands.parity.weights_rule import rule_weights
@@ -198,3 +198,22 @@ def test_the_halved_encoder_sees_the_image_at_half_the_resolution():
     small = whole.seen(F.avg_pool2d(image, 2))
     assert small.heat_maps.shape[-1] == 32
     torch.testing.assert_close(seen.heat_maps, small.enlarged().heat_maps)
+
+
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_frozen_blocks_keep_weights_and_statistics_while_the_rest_learns(blocks):
+    encoder = ImageEncoder(HALVED)
+    encoder.lite.freeze(blocks)
+    encoder.eval().train()
+    before = {name: tensor.clone() for name, tensor in encoder.lite.body.state_dict().items()}
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=1.0)
+    features = encoder(torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)))
+    features.heat_maps.square().mean().backward()
+    optimiser.step()
+    moved = {name for name, tensor in encoder.lite.body.state_dict().items() if not torch.equal(tensor, before[name])}
+    kept = ("conv_stem", "bn1", *(f"blocks.{place}." for place in range(blocks)))
+    statistics = {name for name in before if name.endswith("running_mean")}
+    assert statistics - moved == ({name for name in statistics if name.startswith(kept)} if blocks else set())
+    assert any(name.startswith(f"blocks.{blocks}.") and name.endswith("weight") for name in moved)
+    assert not blocks or not any(name.startswith(kept) for name in moved)

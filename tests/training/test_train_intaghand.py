@@ -346,3 +346,8 @@ def test_files_of_different_splits_are_refused(files, tmp_path):
 def test_missing_files_are_named(files, tmp_path, name):
     with pytest.raises(DataError, match="nowhere"):
         run(files, tmp_path, **{name: tmp_path / "nowhere"})
+
+
+def test_frozen_blocks_need_an_encoder_that_has_them(files, tmp_path):
+    with pytest.raises(ConfigError, match="frozen_blocks: encoder resnet10_narrow has no such blocks; set it to 0"):
+        run(files, tmp_path, frozen_blocks=2)
