@@ -6,7 +6,7 @@ from im2hands.io.stage import stage_main
 
 
 def main(split: str, output: str, params: DrawCrops, seed: int, threads: int = 1) -> None:
-    draw_crops(output, split, CropRange(seed, FIRST_PERSONS[split], params.persons[split]), threads)
+    draw_crops(output, split, CropRange(seed, FIRST_PERSONS[split], params.persons[split], params.hiding), threads)
 
 
 if __name__ == "__main__":

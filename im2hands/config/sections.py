@@ -43,6 +43,10 @@ class DrawCrops(Section):
     persons: PerSplit = Field(
         description="persons per split, each in 144 crops: 24 poses, six cameras each; none is in two"
     )
+    hiding: Fraction = Field(
+        description="share of the persons whose hands all touch or nearly do and are seen from anywhere, so that one often "
+        "hides the other; those of the others are mostly beside each other and seen from where they can be told apart"
+    )
 
 
 class IndexFrames(Section):

@@ -91,9 +91,13 @@ class DrawnPair:
 
 
 class PairSource:
-    """Pair `number` of a seed; pairs of one person follow each other, so ask in order."""
+    """Pair `number` of a seed; pairs of one person follow each other, so ask in order.
 
-    def __init__(self, models: Mapping[Side, HandModel], seed: int) -> None:
+    hiding: share of the persons whose hands all touch or nearly do.
+    """
+
+    def __init__(self, models: Mapping[Side, HandModel], seed: int, hiding: float = 0.0) -> None:
+        self.hiding = hiding
         right = models[Side.RIGHT]
         self.models, self.seed = models, seed
         self.axes = GesturePrior(right)
@@ -105,7 +109,7 @@ class PairSource:
         """The hands of pair `number`."""
         person = self.person(number // PAIRS_PER_PERSON)
         rng = np.random.default_rng(seed_of(self.seed, "drawn pair", number))
-        beside = rng.uniform() < BESIDE_SHARE
+        beside = rng.uniform() < BESIDE_SHARE and not self.hides(number // PAIRS_PER_PERSON)
         for _ in range(PLACEMENTS):
             right, left = (person.hands[k] for k in rng.integers(0, len(person.hands), 2))
             place = self._beside if beside else self._placed
@@ -113,6 +117,10 @@ class PairSource:
             if placed is not None:
                 return self._annotated(person, {Side.RIGHT: right, Side.LEFT: left}, *placed)
         raise DataError(f"pair {number} of seed {self.seed}: no usable placement in {PLACEMENTS}; use another seed.")
+
+    def hides(self, person: int) -> bool:
+        """Whether all hands of a person touch or nearly do."""
+        return np.random.default_rng(seed_of(self.seed, "hiding person", person)).uniform() < self.hiding
 
     def _person(self, number: int) -> Person:
         rng = np.random.default_rng(seed_of(self.seed, "drawn person", number))

@@ -44,19 +44,24 @@ NO_CROP = np.eye(2, 3)
 
 @dataclass(frozen=True)
 class CropRange:
-    """Persons `first` .. `first + persons` of a seed, each with CROPS_PER_PERSON crops."""
+    """Persons `first` .. `first + persons` of a seed, each with CROPS_PER_PERSON crops. hiding: see `CropSource`."""
 
     seed: int
     first: int
     persons: int
+    hiding: float = 0.0
 
     def provenance(self) -> Provenance:
         """Of the tables."""
-        return Provenance({"dataset": DATASET, "first": self.first, "persons": self.persons}, seed=self.seed)
+        return Provenance(
+            {"dataset": DATASET, "first": self.first, "persons": self.persons, "hiding": self.hiding}, seed=self.seed
+        )
 
     def shard_provenance(self) -> Provenance:
         """Of a person's shard, which does not depend on how many persons there are."""
-        return Provenance({"dataset": DATASET, "first": self.first, "code": code_digest()}, seed=self.seed)
+        return Provenance(
+            {"dataset": DATASET, "first": self.first, "hiding": self.hiding, "code": code_digest()}, seed=self.seed
+        )
 
 
 FIRST_PERSONS = {"train": 0, "val": 1_000_000, "test": 2_000_000}
@@ -115,7 +120,7 @@ def _is_of(shard: Path, made_by: dict[str, Any]) -> bool:
 def _write_person(folder: Path, crops: CropRange, person: int) -> None:
     """The shard of a person's crops."""
     torch.set_num_threads(1)
-    source, maps = _drawing(crops.seed)
+    source, maps = _drawing(crops.seed, crops.hiding)
     with ShardWriter(folder / f"person-{person:06d}.arrow", IMAGES, crops.shard_provenance()) as shard:
         for place in range(CROPS_PER_PERSON):
             crop = source.crop(person * CROPS_PER_PERSON + place)
@@ -140,9 +145,9 @@ def stored_image(crop: DrawnCrop) -> bytes:
 
 
 @lru_cache(1)
-def _drawing(seed: int) -> tuple[CropSource, SurfaceMaps]:
+def _drawing(seed: int, hiding: float) -> tuple[CropSource, SurfaceMaps]:
     models = builtin_hand_models()
-    return CropSource(models, seed), SurfaceMaps.of_models(models, masks=True, dense_maps=True)
+    return CropSource(models, seed, hiding), SurfaceMaps.of_models(models, masks=True, dense_maps=True)
 
 
 def _described(
@@ -172,7 +177,7 @@ def _described(
                 "t": stored["t"],
             }
         )
-    pairs = _drawing(crops.seed)[0].pairs
+    pairs = _drawing(crops.seed, crops.hiding)[0].pairs
     fits = {
         (person, pose): {
             side: HandFit(fit.pose, fit.shape, fit.translation)

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from im2hands.datasets.synthetic.crop_clothes import Clothing
 from im2hands.datasets.synthetic.crop_looks import background, occluded, photographed
 from im2hands.datasets.synthetic.crop_painter import CropPainter, CropScene
-from im2hands.datasets.synthetic.crop_poses import DrawnPair, PairSource
+from im2hands.datasets.synthetic.crop_poses import PAIRS_PER_PERSON, DrawnPair, PairSource
 from im2hands.datasets.synthetic.forearm import Arm, draw_bend
 from im2hands.datasets.synthetic.render import Light
 from im2hands.datasets.synthetic.sequences import Fit
@@ -64,18 +64,22 @@ class DrawnCrop:
 
 
 class CropSource:
-    """Crop `number` of a seed, the same whoever asks; views of one pose follow each other, so ask in order."""
+    """Crop `number` of a seed, the same whoever asks; views of one pose follow each other, so ask in order.
 
-    def __init__(self, models: Mapping[Side, HandModel], seed: int) -> None:
+    hiding: share of the persons whose hands all touch or nearly do and are seen from anywhere.
+    """
+
+    def __init__(self, models: Mapping[Side, HandModel], seed: int, hiding: float = 0.0) -> None:
         self.seed = seed
-        self.pairs, self.painter = PairSource(models, seed), CropPainter(models)
+        self.pairs, self.painter = PairSource(models, seed, hiding), CropPainter(models)
         self.posed = lru_cache(1)(self._posed)
 
     def crop(self, number: int) -> DrawnCrop:
         """Crop `number`: its view of pose `number // VIEWS`."""
         pair, scene, arms = self.posed(number // VIEWS)
         rng = np.random.default_rng(seed_of(self.seed, "drawn crop", number))
-        camera = draw_camera(rng, pair, arms)
+        hides = self.pairs.hides(number // (VIEWS * PAIRS_PER_PERSON))
+        camera = draw_camera(rng, pair, arms, 0.0 if hides else CHOSEN_SHARE)
         image = self._picture(rng, pair, scene, camera)
         return DrawnCrop(image, camera, pair.fits, np.stack([pair.vertices[side] for side in SIDES]))
 
@@ -103,14 +107,16 @@ class CropSource:
         return photographed(rng, occluded(rng, canvas), CROP_SIZE)
 
 
-def draw_camera(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarray, "2 3"]) -> Camera:
+def draw_camera(
+    rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarray, "2 3"], chosen_share: float = CHOSEN_SHARE
+) -> Camera:
     """A camera around the pair, cut to its hands; mostly with the forearms coming from below.
 
-    arms: unit directions from the wrists to the elbows.
+    arms: unit directions from the wrists to the elbows.  chosen_share: of cameras that see the hands well.
     """
     points = np.concatenate([pair.vertices[side] for side in SIDES])
     centre = points.mean(0)
-    towards = _direction(rng, pair, arms)
+    towards = _direction(rng, pair, arms, chosen_share)
     across, down, _ = frame_of_direction(towards)
     elbows = arms.mean(0)
     upright = np.arctan2(elbows @ across, elbows @ down)
@@ -132,14 +138,16 @@ def draw_camera(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarra
     return camera.cropped(affine)
 
 
-def _direction(rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "3"]:
+def _direction(
+    rng: np.random.Generator, pair: DrawnPair, arms: Float[np.ndarray, "2 3"], chosen_share: float
+) -> Float[np.ndarray, "3"]:
     """Unit direction towards the camera: any from which no forearm hides its hand, or, as photographers choose, one of several
     from which palms or backs are seen and the hands do not hide each other.
     """
     towards = rng.normal(size=(DIRECTIONS, 3))
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     usable = towards[(towards @ arms.T).max(1) < ARMS_BEHIND]
-    chosen = rng.uniform() < CHOSEN_SHARE
+    chosen = rng.uniform() < chosen_share
     if len(usable) == 0:
         return towards[-1]
     if not chosen:

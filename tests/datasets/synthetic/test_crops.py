@@ -110,19 +110,42 @@ def test_hands_are_beside_each_other_in_a_share_of_the_pairs(monkeypatch, beside
             assert arms_fit(turned_left(pair), wrist)
 
 
-def test_most_cameras_see_the_hands_well(monkeypatch, source):
+def test_most_cameras_see_the_hands_well(source):
     """Palms or backs rather face-on than from a random direction; never a forearm before its hand."""
     facing = {}
     for share in (0.0, 1.0):
-        monkeypatch.setattr(crops, "CHOSEN_SHARE", share)
         rng, seen = np.random.default_rng(1), []
         for number in range(30):
             pair, _, arms = source.posed(number)
-            towards = crops._direction(rng, pair, arms)
+            towards = crops._direction(rng, pair, arms, share)
             assert (arms @ towards).max() < crops.ARMS_BEHIND
             seen.append([abs(towards @ pair.backs[side]) for side in SIDES])
         facing[share] = np.mean(seen)
     assert facing[1.0] > facing[0.0] + 0.15
+
+
+def test_the_hands_of_a_share_of_persons_hide_each_other(monkeypatch):
+    """All of theirs touch or nearly do and are seen from anywhere; other persons are drawn as without them."""
+    shares = []
+    monkeypatch.setattr(
+        crops, "_direction", lambda rng, pair, arms, share: shares.append(share) or pair.backs[Side.LEFT]
+    )
+    some = PairSource(MODELS, SEED, 0.5)
+    hides = [some.hides(person) for person in range(200)]
+    assert 0.4 < np.mean(hides) < 0.6
+    of_kind = {kind: hides.index(kind) for kind in (True, False)}
+    for kind, person in of_kind.items():
+        plain = PairSource(MODELS, SEED)
+        beside = []
+        for number in range(person * PAIRS_PER_PERSON, (person + 1) * PAIRS_PER_PERSON):
+            pair = some.pair(number)
+            same = all(np.array_equal(pair.vertices[side], plain.pair(number).vertices[side]) for side in SIDES)
+            beside.append(not arms_fit(turned_left(pair), left_wrist(pair)))
+            assert same or kind
+        assert not (kind and any(beside))
+        draw_from = CropSource(MODELS, SEED, 0.5)
+        draw_from.crop(person * PAIRS_PER_PERSON * VIEWS)
+    assert shares == [0.0, crops.CHOSEN_SHARE]
 
 
 def turned_left(pair):
