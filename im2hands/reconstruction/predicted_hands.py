@@ -14,11 +14,13 @@ from time import perf_counter
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment, aligned, judged
 from im2hands.geometry.cameras import Camera, crop_axes
 from im2hands.geometry.mesh import Mesh
+from im2hands.hands.joints import FINGER_BASES, JOINT_NAMES, WRIST
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.progress import progress
@@ -30,6 +32,7 @@ from im2hands.reconstruction.solid_hands import solid_hand
 from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 BATCH_FRAMES = 16
+PALM = (WRIST, *FINGER_BASES)
 LEAST_SCALE = 1e-3
 """Crop widths per metre; a smaller (or negative) predicted scale puts the hand hundreds of metres away or behind the camera."""
 
@@ -79,8 +82,8 @@ def hands_in(
 ) -> list[PlacedHands]:
     """The hands of RGB crops; `frame` is the place in the list.
 
-    Of a network in the crop's axes, for which the mirror image of a crop is as good a crop, it is the mean of what it says of
-    both. Published networks see a crop once.
+    Of a network in the crop's axes, for which the mirror image of a crop is as good a crop, it is halfway between what it says
+    of both. Published networks see a crop once.
     """
     crops = normalise(torch.from_numpy(np.stack(images))).to(device)
     with torch.inference_mode():
@@ -154,10 +157,32 @@ def _in_world(
 
 
 def _mean(one: PlacedHands, other: PlacedHands) -> PlacedHands:
-    """The mean of two placements of the same hands, or the one that there is."""
+    """The hands halfway between two placements of the same hands, or the one placement that there is."""
     if one.reason or other.reason:
         return other if one.reason else one
-    return replace(one, vertices=(one.vertices + other.vertices) / 2, keypoints=(one.keypoints + other.keypoints) / 2)
+    vertices, keypoints = (np.empty_like(each) for each in (one.vertices, one.keypoints))
+    for side in Side:
+        ends = (_points_of(hands, side) for hands in (one, other))
+        middle = halfway(*ends)
+        keypoints[side.index], vertices[side.index] = middle[: len(JOINT_NAMES)], middle[len(JOINT_NAMES) :]
+    return replace(one, vertices=vertices, keypoints=keypoints)
+
+
+def _points_of(hands: PlacedHands, side: Side) -> Float[np.ndarray, "799 3"]:
+    return np.concatenate([hands.keypoints[side.index], hands.vertices[side.index]])
+
+
+def halfway(one: Float[np.ndarray, "n 3"], other: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The hand between two hands: place and turn of the palm are halfway, the shape about the palm is the mean.
+
+    The mean of the points themselves is no hand where both palms look in other directions: it is narrow, and flat at last.
+    one, other: points of a hand, its joints first, STANDARD order.
+    """
+    centres = [points[list(PALM)].mean(0) for points in (one, other)]
+    shapes = [points - centre for points, centre in zip((one, other), centres, strict=True)]
+    turn, _ = Rotation.align_vectors(shapes[0][list(PALM)], shapes[1][list(PALM)])
+    half = Rotation.from_rotvec(turn.as_rotvec() / 2)
+    return (half.inv().apply(shapes[0]) + half.apply(shapes[1])) / 2 + np.mean(centres, 0)
 
 
 def predicted_keypoints(

@@ -15,7 +15,7 @@ from im2hands.hands.joints import MIDDLE_BASE
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.networks.intaghand import CROP, HandPairPrediction
-from im2hands.reconstruction.predicted_hands import hands_in, placed, placed_mirrored
+from im2hands.reconstruction.predicted_hands import PALM, halfway, hands_in, placed, placed_mirrored
 from tests.reconstruction.rest_prediction import prediction
 
 
@@ -170,3 +170,17 @@ def test_a_published_network_sees_a_crop_once(models, camera):
     network = Seeing(*[prediction(models, [3.0, 3.0], [[0.1, 0.0]] * 2)] * 2)
     hands_in(network, models, [np.zeros((CROP, CROP, 3), np.uint8)], [camera])
     assert network.crops == 1
+
+
+@pytest.mark.parametrize("angle", [0.0, 40.0, 170.0])
+def test_the_hand_halfway_between_two_turned_hands_is_a_hand(models, angle):
+    """Turned by half the angle about the same axis, with the shape of both; a plain mean would lose half its width."""
+    hand = models[Side.RIGHT].regress(models[Side.RIGHT].template[None])[0].numpy()
+    axis = np.array([0.6, 0.64, 0.48])
+    centre, away = hand[list(PALM)].mean(0), np.array([0.01, 0.02, -0.04])
+
+    def turned(degrees: float) -> np.ndarray:
+        return Rotation.from_rotvec(np.radians(degrees) * axis).apply(hand - centre) + centre
+
+    found = halfway(turned(10) + away, turned(10 + angle) - away)
+    np.testing.assert_allclose(found, turned(10 + angle / 2), atol=1e-9)
