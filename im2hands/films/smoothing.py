@@ -22,13 +22,12 @@ from torch import Tensor
 
 from im2hands.films.chain import Chain
 from im2hands.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from im2hands.hands.joints import WRIST
+from im2hands.hands.joints import FINGER_BASES, WRIST
 from im2hands.hands.model import JOINTS, SHAPES
 from im2hands.hands.sides import SIDES
 from im2hands.hands.skeleton import both_sides, both_sides_rotations
 from im2hands.io.progress import progress
 from im2hands.photographs.hand_fit import OF_HAND, Evidence, FittedHands, HandFit, PairState, inverse_left_jacobian
-from im2hands.photographs.landmarks import PALM
 
 BATCH = 64
 STEPS, NORMAL_STEPS = 18, 12
@@ -155,7 +154,7 @@ def _palm_size(fit: HandFit, at: Float[Tensor, "10"]) -> tuple[float, Float[Tens
         rest = torch.eye(3, dtype=torch.float64).expand(1, len(SIDES), JOINTS, 3, 3)
         move = torch.zeros(1, len(SIDES), 3, dtype=torch.float64)
         points = fit.skeleton.keypoints(rest, shape.expand(1, len(SIDES), SHAPES), move)
-        return (points[:, :, list(PALM)] - points[:, :, [WRIST]]).norm(dim=-1).mean()
+        return (points[:, :, list(FINGER_BASES)] - points[:, :, [WRIST]]).norm(dim=-1).mean()
 
     with torch.enable_grad():
         slope = torch.func.jacrev(size)(at)

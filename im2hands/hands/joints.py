@@ -17,8 +17,10 @@ FINGERS = ("thumb", "index", "middle", "ring", "little")
 JOINT_NAMES = ("wrist", *(f"{finger}{level}" for finger in FINGERS for level in (1, 2, 3, 4)))
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
 
-WRIST, INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE = 0, 5, 9, 13, 17
+WRIST, THUMB_BASE, INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE = 0, 1, 5, 9, 13, 17
 FINGER_BASES = (INDEX_BASE, MIDDLE_BASE, RING_BASE, LITTLE_BASE)
+PALM = (WRIST, *FINGER_BASES)
+"""Joints that keep their places to each other when fingers move."""
 TIP_VERTICES = (745, 317, 444, 556, 673)
 """Mesh vertices used as the tips of thumb, index, middle, ring and little finger."""
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from im2hands.hands.joints import FINGER_BASES, JOINT_NAMES, WRIST
+from im2hands.hands.joints import JOINT_NAMES, PALM, THUMB_BASE
 from im2hands.hands.model import JOINTS, SHAPES, HandModel
 from im2hands.hands.sides import Side
 from im2hands.hands.skeleton import HandSkeleton, both_sides, both_sides_rotations
@@ -33,9 +33,8 @@ UNIT = 0.05
 """Metres per unit of the network's inputs."""
 FAR = 0.3
 """Metres beyond which inputs grow no further."""
-PALM = (WRIST, 1, *FINGER_BASES)
 FINGER_WEIGHT = 0.15
-"""Weight of joints outside the palm when a hand is turned onto the resting one."""
+"""Weight of joints beyond the palm and the thumb's base when a hand is turned onto the resting one."""
 UNKNOWN_SIGMA = 0.01
 """Metres; only the weights of alignment, the network itself is told that it is unknown."""
 SMALLEST_SIGMA, SIGMA_UNIT = 5e-4, 0.01
@@ -115,7 +114,7 @@ class KeypointPriorNetwork(nn.Module):
         """The turn (onto the resting hand) and the centre of every hand; hands that are not seen take the other's centre."""
         rest = self.skeleton.rest_keypoints().to(points)
         weights = points.new_full((POINTS,), FINGER_WEIGHT)
-        weights[list(PALM)] = 1.0
+        weights[[*PALM, THUMB_BASE]] = 1.0
         spread = torch.where(sigma.isfinite(), sigma, UNKNOWN_SIGMA).clamp_min(2e-3)
         weights = torch.where(seen, weights / spread.square(), 0.0)
         total = weights.sum(-1, keepdim=True)

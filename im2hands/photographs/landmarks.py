@@ -21,13 +21,11 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from im2hands.geometry.cameras import Camera
-from im2hands.hands.joints import WRIST
+from im2hands.hands.joints import FINGER_BASES, WRIST
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.io.errors import DataError
 
-PALM = (5, 9, 13, 17)
-"""Bases of the four fingers; the palm's size is their mean distance from the wrist."""
 FEWEST = 6
 """Landmarks in the picture that a hand needs; others may be NaN."""
 OUTLIER_PX = 5.0
@@ -65,7 +63,7 @@ def typical_palm() -> float:
 
 def palm_size(keypoints: Float[np.ndarray, "21 3"]) -> float:
     """Mean distance of the four finger bases from the wrist, in the unit of the keypoints."""
-    return float(np.linalg.norm(keypoints[list(PALM)] - keypoints[WRIST], axis=-1).mean())
+    return float(np.linalg.norm(keypoints[list(FINGER_BASES)] - keypoints[WRIST], axis=-1).mean())
 
 
 def keypoints_from_landmarks(

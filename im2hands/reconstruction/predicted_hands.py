@@ -20,7 +20,7 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import Alignment, aligned, judged
 from im2hands.geometry.cameras import Camera, crop_axes
 from im2hands.geometry.mesh import Mesh
-from im2hands.hands.joints import FINGER_BASES, JOINT_NAMES, WRIST
+from im2hands.hands.joints import JOINT_NAMES, PALM
 from im2hands.hands.model import HandModel
 from im2hands.hands.sides import Side
 from im2hands.io.progress import progress
@@ -32,7 +32,6 @@ from im2hands.reconstruction.solid_hands import solid_hand
 from im2hands.reconstruction.surfaces import HandInput, HandSurface
 
 BATCH_FRAMES = 16
-PALM = (WRIST, *FINGER_BASES)
 LEAST_SCALE = 1e-3
 """Crop widths per metre; a smaller (or negative) predicted scale puts the hand hundreds of metres away or behind the camera."""
 
@@ -93,7 +92,7 @@ def hands_in(
     if mirrored is None:
         return hands
     again = [placed_mirrored(mirrored, row, row, camera, models) for row, camera in enumerate(cameras)]
-    return [_mean(*both) for both in zip(hands, again, strict=True)]
+    return [_halfway_placed(*both) for both in zip(hands, again, strict=True)]
 
 
 def placed(
@@ -156,7 +155,7 @@ def _in_world(
     return PlacedHands(frame, vertices, keypoints, reason)
 
 
-def _mean(one: PlacedHands, other: PlacedHands) -> PlacedHands:
+def _halfway_placed(one: PlacedHands, other: PlacedHands) -> PlacedHands:
     """The hands halfway between two placements of the same hands, or the one placement that there is."""
     if one.reason or other.reason:
         return other if one.reason else one

@@ -13,7 +13,7 @@ from torch import Tensor
 from im2hands.datasets.occupancy_items import evenly_spaced
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.geometry.rotations import rotation_of_axes
-from im2hands.hands.joints import FINGER_BASES, INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, WRIST
+from im2hands.hands.joints import INDEX_BASE, LITTLE_BASE, MIDDLE_BASE, PALM, WRIST
 from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.hand_graphs import USED_LEVELS
 from im2hands.networks.intaghand import CROP, HandGraphs
@@ -25,7 +25,6 @@ MOST_FRAMES = 256
 FRAMES_AT_ONCE = 8
 TURNS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """In-plane turns of every frame whose hands are looked at, in shares of the largest one of augmentation."""
-PALM = (WRIST, *FINGER_BASES)
 """Joints that are brought together: fingers bend, the palm hardly does."""
 ALIGNMENTS = 3
 """Rounds in which hands are turned to the mean of the round before."""

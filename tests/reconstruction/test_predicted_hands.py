@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.two_hand_item import BONE_LENGTH
 from im2hands.geometry.cameras import Camera
-from im2hands.hands.joints import MIDDLE_BASE
+from im2hands.hands.joints import MIDDLE_BASE, PALM
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 from im2hands.networks.intaghand import CROP, HandPairPrediction
-from im2hands.reconstruction.predicted_hands import PALM, halfway, hands_in, placed, placed_mirrored
+from im2hands.reconstruction.predicted_hands import halfway, hands_in, placed, placed_mirrored
 from tests.reconstruction.rest_prediction import prediction
 
 

@@ -7,13 +7,11 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-from im2hands.hands.joints import FINGER_BASES, WRIST
+from im2hands.hands.joints import PALM, THUMB_BASE
 from im2hands.hands.model import SHAPES
 from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import Side
 
-THUMB_BASE = 1
-PALM = [WRIST, *FINGER_BASES]
 TRUST = 1e-3
 """Metres: how exactly a palm is taken as given when the likeliest shape is looked for; shapes are standard normal."""
 ROUNDS = 3
@@ -25,20 +23,20 @@ def with_thumb_base(hand: Float[np.ndarray, "21 3"], side: Side) -> Float[np.nda
     In turns, the palm of the hand model is laid on the given one by a turn, a move and a scale, with the smallest squared
     distance (Umeyama, PAMI 1991), and the shape is fitted to what is left, regularised by how shapes are distributed.
     """
-    if not np.isfinite(hand[PALM]).all():
+    if not np.isfinite(hand[list(PALM)]).all():
         return hand
     mean, directions = _hands_of_shapes(side)
-    across = directions[PALM].reshape(-1, SHAPES)
-    shape, given = np.zeros(SHAPES), hand[PALM]
+    across = directions[list(PALM)].reshape(-1, SHAPES)
+    shape, given = np.zeros(SHAPES), hand[list(PALM)]
     about = given.mean(axis=0)
     for _ in range(ROUNDS):
         model = mean + directions @ shape
-        middle = model[PALM].mean(axis=0)
-        left, sizes, right = np.linalg.svd((given - about).T @ (model[PALM] - middle))
+        middle = model[list(PALM)].mean(axis=0)
+        left, sizes, right = np.linalg.svd((given - about).T @ (model[list(PALM)] - middle))
         signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-        scale = (sizes * signs).sum() / ((model[PALM] - middle) ** 2).sum()
+        scale = (sizes * signs).sum() / ((model[list(PALM)] - middle) ** 2).sum()
         turn = left * signs @ right
-        wanted = (given - about) @ turn / scale + middle - mean[PALM]
+        wanted = (given - about) @ turn / scale + middle - mean[list(PALM)]
         shape = np.linalg.solve(across.T @ across + TRUST**2 * np.eye(SHAPES), across.T @ wanted.ravel())
     found = hand.copy()
     found[THUMB_BASE] = about + scale * turn @ (model[THUMB_BASE] - middle)
