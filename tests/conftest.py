@@ -8,8 +8,11 @@ from hypothesis import settings
 settings.register_profile("im2hands", deadline=None, derandomize=True)
 settings.load_profile("im2hands")
 
-LONGEST_FIRST = ("mini", "stand-ins", "paper", "damaged", "externals", "damage")
-"""xdist groups that one worker keeps busy for minutes; begun late, the last would leave the other workers idle."""
+LONGEST_FIRST = ("mini", "stand-ins", "broken", "pages", "borrowed", "paper", "damaged", "externals", "damage")
+"""xdist groups that one worker keeps busy for minutes; begun late, the last would leave the other workers idle.
+
+The smallest run, which several need, is made by the first while another worker is busy with the second.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

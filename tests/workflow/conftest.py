@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.workflow.checkout import Checkout, make_checkout
 
@@ -72,7 +74,18 @@ def configured(path: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> tuple[Checkout, int]:
-    """A checkout after one whole run on the smallest parameters, and the number of jobs of that run."""
-    checkout = configured(tmp_path_factory.mktemp("undisturbed") / "checkout")
-    return checkout, checkout.snakemake().count(FINISHED)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Checkout, int]:
+    """A checkout after one whole run on the smallest parameters, and the number of jobs of that run.
+
+    The run is made once; every worker has a copy.
+    """
+    session = tmp_path_factory.getbasetemp()
+    shared = (session if worker_id == "master" else session.parent) / "undisturbed"
+    jobs = shared / "jobs"
+    with FileLock(shared.with_suffix(".lock")):
+        if not jobs.exists():
+            shutil.rmtree(shared, ignore_errors=True)  # of a worker that failed
+            jobs_done = configured(shared / "checkout").snakemake().count(FINISHED)
+            jobs.write_text(str(jobs_done))
+    copy = Checkout(shared / "checkout").copy(tmp_path_factory.mktemp("undisturbed") / "checkout")
+    return copy, int(jobs.read_text())

@@ -12,6 +12,7 @@ import yaml
 from im2hands.config.options import Options
 from im2hands.config.params import validate_params
 from im2hands.io.errors import ConfigError
+from tests.workflow.warm import WarmCheckout, WarmProcess
 from workflow.ablations import ABLATIONS, CODE, FOLDER, MAKES, changed_params, prepare, require_scratch, text_of
 from workflow.parameters import READS
 
@@ -124,12 +125,13 @@ def test_links_are_relative_so_that_a_checkout_can_be_moved(root):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mini")
+@pytest.mark.xdist_group("borrowed")
 def test_all_ablations_of_the_smallest_run(undisturbed, tmp_path):
     """Every ablation is trained and measured; the run's own files do not change."""
     checkout = undisturbed[0].copy(tmp_path / "checkout")
     before = hashes(checkout.path)
-    checkout.snakemake("--cores", "2", "--", "ablations")
+    with WarmProcess() as warm:
+        WarmCheckout(checkout.path, warm).snakemake("--cores", "2", "--", "ablations")
     table = pd.read_parquet(checkout.path / "results/ablations/ablations.parquet")
     params = yaml.safe_load((checkout.path / "params.yaml").read_text())
     assert set(table.loc[table["trained for"] == "ablation", "variant"]) == {

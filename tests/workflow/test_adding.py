@@ -19,7 +19,7 @@ from tests.photographs.hands import two_hands
 from tests.workflow.checkout import ROOT, Checkout
 from tests.workflow.conftest import FINISHED
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pages")]
 
 AROUND = ("docs", "tests", "tools", "README.md", "mkdocs.yml", "pyproject.toml")
 """What a clone holds beside the parts of a checkout."""

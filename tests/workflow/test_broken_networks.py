@@ -23,7 +23,7 @@ CORRECTING = ("keypoint_prior", "keypoint_refinement")
 """Networks that a source whose name ends in REFINED went through, one after the other."""
 TABLES = ("shape_given_keypoints", "shape_predicted_keypoints")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken")]
 
 
 @pytest.fixture(scope="module")

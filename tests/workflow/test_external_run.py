@@ -13,7 +13,7 @@ from im2hands.hands.sides import Side
 from im2hands.reconstruction.storage import read_surfaces
 from tests.workflow.checkout import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("borrowed")]
 
 FIELD = ("published_field_iou_percent", "field_iou_percent")
 """What needs a field, which meshes alone do not have: that of the mesh is taken."""

@@ -1,8 +1,8 @@
 """Stages and Snakemake as forks of one process that has imported everything: a run of the graph without its start-up times.
 
-`WarmProcess` holds that process and a stand-in `python` that hands `-m stages.NAME ...` and `-m snakemake ...` to it; all else
-goes to the real interpreter. The stages are the real ones, each in a process of its own. The library is imported from this
-project, of which a checkout is a copy.
+`WarmProcess` holds that process and a stand-in `python` that hands `-m stages.NAME ...`, `-m snakemake ...` and
+`-m workflow.ablations ...` to it; all else goes to the real interpreter. The stages are the real ones, each in a process of its
+own. The library is imported from this project, of which a checkout is a copy.
 
     python -m tests.workflow.warm SOCKET PYTHON    the process itself; PYTHON: the stand-in
 """
@@ -26,7 +26,7 @@ from types import TracebackType
 
 from tests.workflow.checkout import ROOT, Checkout
 
-HANDED_OVER = ("stages.", "snakemake")
+HANDED_OVER = ("stages.", "snakemake", "workflow.ablations")
 STAND_IN = """#!{python} -IS
 import json, os, socket, sys
 words = sys.argv[1:]
