@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from im2hands.networks.catalogue import NETWORKS
+from tests.structure.alone import run_alone
 from workflow.trainings import TRAININGS
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +42,10 @@ def test_the_readme_lists_every_stage():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_explains_itself_alone(stage):
-    run = subprocess.run([sys.executable, "-m", f"stages.{stage}", "--help"], capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 0, run.stderr
-    assert "--" in run.stdout
+def test_every_stage_explains_itself_alone(stage, tmp_path):
+    code, printed = run_alone(f"stages.{stage}", "--help", log=tmp_path / "log")
+    assert code == 0, printed
+    assert "--" in printed
 
 
 @pytest.mark.parametrize("stage", STAGES)
