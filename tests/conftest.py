@@ -8,10 +8,10 @@ from hypothesis import settings
 settings.register_profile("im2hands", deadline=None, derandomize=True)
 settings.load_profile("im2hands")
 
-LONGEST_FIRST = ("mini", "stand-ins", "broken", "pages", "borrowed", "paper", "damaged", "externals", "damage")
+LONGEST_FIRST = ("mini", "stand-ins", "broken", "pages", "borrowed", "paper", "damaged", "damage", "externals")
 """xdist groups that one worker keeps busy for minutes; begun late, the last would leave the other workers idle.
 
-The smallest run, which several need, is made by the first while another worker is busy with the second.
+Runs that several need are made by the first two; who needs one early waits for it.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,27 @@ def add_externals(checkout: Checkout) -> None:
     checkout.change("results.halo", ["model", "external_joints"])
 
 
+def run_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, run: Callable[[Path], str]
+) -> tuple[Checkout, str]:
+    """A copy of a checkout that one of the workers makes for all, and what its run printed."""
+    session = tmp_path_factory.getbasetemp()
+    folder = (session if worker_id == "master" else session.parent) / name
+    printed = folder / "printed"
+    with FileLock(folder.with_suffix(".lock")):
+        if not printed.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            printed.write_text(run(folder / "checkout"))
+    copy = Checkout(folder / "checkout").copy(tmp_path_factory.mktemp(name) / "checkout")
+    return copy, printed.read_text()
+
+
 @pytest.fixture(scope="session")
-def finished_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
+def finished_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Checkout, str]:
     """A finished run of stand-in stages, with what it printed. Not to be changed: see `finished`."""
-    checkout = make_checkout(tmp_path_factory.mktemp("finished") / "checkout", fake_stages=True)
-    return checkout, checkout.snakemake()
+    return run_once(
+        tmp_path_factory, worker_id, "finished", lambda path: make_checkout(path, fake_stages=True).snakemake()
+    )
 
 
 @pytest.fixture
@@ -75,17 +92,6 @@ def configured(path: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Checkout, int]:
-    """A checkout after one whole run on the smallest parameters, and the number of jobs of that run.
-
-    The run is made once; every worker has a copy.
-    """
-    session = tmp_path_factory.getbasetemp()
-    shared = (session if worker_id == "master" else session.parent) / "undisturbed"
-    jobs = shared / "jobs"
-    with FileLock(shared.with_suffix(".lock")):
-        if not jobs.exists():
-            shutil.rmtree(shared, ignore_errors=True)  # of a worker that failed
-            jobs_done = configured(shared / "checkout").snakemake().count(FINISHED)
-            jobs.write_text(str(jobs_done))
-    copy = Checkout(shared / "checkout").copy(tmp_path_factory.mktemp("undisturbed") / "checkout")
-    return copy, int(jobs.read_text())
+    """A checkout after one whole run on the smallest parameters, and the number of jobs of that run."""
+    checkout, printed = run_once(tmp_path_factory, worker_id, "smallest", lambda path: configured(path).snakemake())
+    return checkout, printed.count(FINISHED)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.checkout import make_checkout
 from tests.workflow.conftest import add_externals
 from tests.workflow.test_graph import PLAN
 from workflow.dvc_stages import stages
@@ -21,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def finished_with_externals(tmp_path_factory):
-    """A finished run of stand-in stages with external systems. Not to be changed."""
-    checkout = make_checkout(tmp_path_factory.mktemp("finished_externals") / "checkout", fake_stages=True)
+def finished_with_externals(finished_once, tmp_path_factory):
+    """A finished run of stand-in stages to which external systems were added. Not to be changed."""
+    checkout = finished_once[0].copy(tmp_path_factory.mktemp("finished_externals") / "checkout")
     add_externals(checkout)
     checkout.run(sys.executable, "-m", "workflow.dvc_stages")
     return checkout, checkout.snakemake()
