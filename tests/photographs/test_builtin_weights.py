@@ -101,9 +101,10 @@ def test_keypoints_alone_give_hands(crop, keypoints, tmp_path, monkeypatch, caps
         assert iou(read_mesh(file), crop, side) > LEAST_IOU
 
 
-def test_intaghand_finds_both_hands_in_pictures_of_new_persons():
+@pytest.mark.parametrize(("hiding", "most_mm"), [(0.0, 24), (1.0, 27)])  # measured: 19.6 and 22.2
+def test_intaghand_finds_both_hands_in_pictures_of_new_persons(hiding, most_mm):
     """24 drawn crops of two persons: joints about the middle base, wrists to tips, against hands of the mean pose."""
-    source, network = CropSource(MODELS, 77), load_intaghand(SHIPPED / "intaghand")[0]
+    source, network = CropSource(MODELS, 77, hiding), load_intaghand(SHIPPED / "intaghand")[0]
     errors, of_mean = [], []
     for number in [*range(0, 144, 12), *range(144, 288, 12)]:
         crop = source.crop(number)
@@ -111,7 +112,7 @@ def test_intaghand_finds_both_hands_in_pictures_of_new_persons():
         true = np.stack([MODELS[side].regress(torch.from_numpy(crop.vertices[side.index])[None])[0] for side in SIDES])
         errors.append(np.linalg.norm(about_middle_base(made.keypoints) - about_middle_base(true), axis=-1).mean())
         of_mean.append(np.linalg.norm(about_middle_base(true), axis=-1).mean())
-    assert 1000 * np.mean(errors) < 24  # measured: 19.8
+    assert 1000 * np.mean(errors) < most_mm
     assert np.mean(errors) < 0.4 * np.mean(of_mean)
 
 
