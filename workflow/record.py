@@ -90,7 +90,7 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
     signed = [stage for stage in stages if stage not in refused]
     if signed:
         with _same_time_stamps(_files_of(signed)):
-            done = run_dvc("commit", "--force", *signed)
+            done = run_dvc("commit", "--force", *_targets(signed))
         if done.returncode:
             raise NotRecordedError(f"dvc commit: {reason_of(done)}")
         print(f"Recorded in dvc.lock: {', '.join(signed)}.")
@@ -98,6 +98,13 @@ def record(stages: list[str], compare: Callable[[], Unseen]) -> bool:
     for line in unseen.lines():
         print(f"Not recorded in DVC: {line}")
     return not refused
+
+
+def _targets(stages: list[str]) -> list[str]:
+    """What to name to `dvc commit`: the file if these are all of its stages, because DVC reads and writes everything anew for
+    every name (23 stages of the demo: 10 instead of 89 s of CPU time, DVC 3.67.1).
+    """
+    return [DVC_YAML] if set(stages) == set(yaml.safe_load(Path(DVC_YAML).read_text())["stages"]) else stages
 
 
 def _refused(stages: Iterable[str], unseen: Unseen) -> set[str]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workflow.record import audit_line, closing_lines, noted_hands_line, remove_stale_shards
 
@@ -56,6 +57,15 @@ def test_dvc_repro_after_a_run_does_nothing(finished):
     output = finished.dvc("repro")
     assert "Running stage" not in output
     assert (finished.path / "dvc.lock").read_text() == lock
+
+
+@pytest.mark.slow
+def test_naming_the_file_signs_what_naming_every_stage_does(finished):
+    lock = finished.path / "dvc.lock"
+    whole = yaml.safe_load(lock.read_text())
+    lock.unlink()
+    finished.dvc("commit", "--force", *whole["stages"])
+    assert yaml.safe_load(lock.read_text()) == whole
 
 
 @pytest.mark.slow
