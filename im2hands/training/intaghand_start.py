@@ -25,7 +25,6 @@ MOST_FRAMES = 256
 FRAMES_AT_ONCE = 8
 TURNS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """In-plane turns of every frame whose hands are looked at, in shares of the largest one of augmentation."""
-"""Joints that are brought together: fingers bend, the palm hardly does."""
 ALIGNMENTS = 3
 """Rounds in which hands are turned to the mean of the round before."""
 

