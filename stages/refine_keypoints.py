@@ -7,11 +7,14 @@ from im2hands.datasets.frames import FrameTable, pair_id
 from im2hands.datasets.keypoints import KeypointTable, write_keypoints
 from im2hands.io.stage import stage_main
 from im2hands.io.tables import Provenance
+from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
 from im2hands.networks.model_folder import WEIGHTS
-from im2hands.reconstruction.refined_keypoints import refined_keypoints
+from im2hands.reconstruction.refined_keypoints import refined_keypoints, shown_to
 from im2hands.training.determinism import deterministic_torch
 from im2hands.training.gpu import claim_device
+
+SHOWN = {"wrist": "predicted wrist on the true one", "camera": "hands where they were predicted"}
 
 
 def main(
@@ -23,6 +26,7 @@ def main(
     source: str,
     split: str,
     output: str,
+    prior: str | None = None,
     gpus: int = 0,
     threads: int = 1,
 ) -> None:
@@ -32,11 +36,12 @@ def main(
     pair_ids = [pair_id(*key) for key in FrameTable.read(frames).pair_keys]
     given.require_frames(pair_ids, frames)
     network, card = load_keypoint_refinement(model, device)
-    refined, reasons = refined_keypoints(network, FrameSet(frames, hands, images), given, device)
+    likely = None if prior is None else load_keypoint_prior(prior)[0]
+    refined, reasons = refined_keypoints(network, FrameSet(frames, hands, images), given, device, prior=likely)
     parameters = {
         "source": source,
         "origin": f"{given.source}, refined",
-        "shown_to_network": "predicted wrist on the true one",
+        "shown_to_network": SHOWN[shown_to(network)],
         "split": split,
         "weights": dict(card.origin),
         "compat": dict(card.compat),
@@ -47,6 +52,7 @@ def main(
         "images": images,
         "keypoints": keypoints,
         "model": Path(model, WEIGHTS),
+        **({} if prior is None else {"prior": Path(prior, WEIGHTS)}),
     }
     write_keypoints(output, pair_ids, refined, reasons, Provenance(parameters, sources=sources))
     print(f"{output}: {len(reasons)} frames, {len(reasons) - reasons.count(None)} without keypoints; on {device}")

@@ -118,8 +118,9 @@ ABLATIONS: dict[str, Ablation] = {
             _other("angle_clamp", HANDS, ALL_FIELDS),
             _other("degenerate_hands", HANDS, ALL_FIELDS),
             _other("query_frame", (), ("halo", "im2hands"), **FROM_REFINED),
-            _other(
-                "joint_regressors", ("train_keypoint_refinement", "refine_keypoints"), ("im2hands",), **FROM_REFINED
+            *(
+                _other(option, ("train_keypoint_refinement", "refine_keypoints"), ("im2hands",), **FROM_REFINED)
+                for option in ("joint_regressors", "joint_views")
             ),
             _other(
                 "keypoint_prior",

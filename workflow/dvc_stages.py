@@ -52,6 +52,7 @@ from workflow.paths import (
     results,
     splits_of,
     start_files,
+    uses_prior,
 )
 from workflow.trainings import TRAININGS
 
@@ -136,6 +137,7 @@ def _table(config: Mapping[str, Any]) -> dict[str, Stage]:
                 for file in keypoints["refine_keypoints"]
             ),
             *model_files("keypoint_refinement"),
+            *(model_files("keypoint_prior") if uses_prior(config) else []),
         ],
         _folders(keypoints["refine_keypoints"]),
     )

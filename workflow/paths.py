@@ -51,9 +51,10 @@ SHIPPED = {
     "keypoint_prior": ("keypoint_prior",),
     "intaghand": ("intaghand",),
     "initial_occupancy": ("initial_occupancy", "intaghand"),
+    "keypoint_refinement": ("keypoint_refinement", "intaghand"),
     "refined_occupancy": ("refined_occupancy", "intaghand"),
 }
-"""Networks whose weights come with the package -> the folders that store them; two have IntagHand's image encoder."""
+"""Networks whose weights come with the package -> the folders that store them; three have IntagHand's image encoder."""
 
 
 def annotation_folder(config: Config) -> str:
@@ -107,8 +108,14 @@ def results(config: Config) -> list[tuple[str, str]]:
 
 
 def reconstructed(config: Config) -> list[tuple[str, str]]:
-    """(method, keypoint source) of the meshes that the workflow makes."""
-    return [(method, source) for method, sources in config["results"].items() for source in sources]
+    """(method, keypoint source) of the meshes that the workflow makes.
+
+    Where the keypoint prior is not used, a source that it would make stands for the one that it would correct.
+    """
+    pairs = [(method, source) for method, sources in config["results"].items() for source in sources]
+    if not uses_prior(config):
+        pairs = [(method, source.removesuffix(PRIOR)) for method, source in pairs]
+    return list(dict.fromkeys(pairs))
 
 
 def imported(config: Config) -> list[tuple[str, str]]:

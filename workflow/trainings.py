@@ -75,7 +75,7 @@ TRAININGS = {
         {**FRAMES, "predictions": "data/keypoints/intaghand/{split}.parquet"},
         {"intaghand": "intaghand"},
         with_prior=True,
-        options=("joint_regressors", "keypoint_prior"),
+        options=("joint_regressors", "keypoint_prior", "joint_views"),
         priority=20,
     ),
     "refined_occupancy": Training(

@@ -44,6 +44,9 @@ class Options(Section):
     keypoint_prior: Choice = Field(
         description="keypoint refinement: published takes keypoints as they are, consistent after the keypoint prior"
     )
+    joint_views: Choice = Field(
+        description="keypoint refinement: published attends to image patches, consistent looks where the joints project"
+    )
     fps_dead_ball: Choice = Field(
         description="anchor selection: published never picks anchors within 31.6 mm of the common centre, consistent may"
     )

@@ -180,12 +180,18 @@ class KeypointRefinementTraining(ImageNetworkTraining):
     image_channels: PositiveInt = Field(
         description="channels of the image map to which joints attend; 256 is published"
     )
+    view_width: PositiveInt = Field(
+        multiple_of=4,
+        description="numbers of a joint's token, with options.joint_views consistent; no token_widths then",
+    )
+    view_layers: PositiveInt = Field(description="layers in which these tokens attend to each other")
     predicted_share: Fraction = Field(
         description="share of IntagHand's predictions in the training inputs; the rest are true keypoints with noise"
     )
     noise_mm: float = Field(
         ge=0, description="largest standard deviation of this noise per coordinate; the actual one is drawn per hand"
     )
+    draws_per_frame: PositiveInt = Field(description="inputs that are drawn for every frame of a step; 1 is published")
 
 
 class RefinedOccupancyTraining(ImageNetworkTraining):

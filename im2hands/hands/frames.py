@@ -146,7 +146,8 @@ def mirrored_wrist(wrist: Float[Tensor, "batch 3"], sides: Sequence[Side] | Side
 class RefinementKeypoints:
     """Keypoints of a hand pair as published keypoint refinement sees them.
 
-    left, right: STANDARD order, mm, camera axes, relative to the left middle base.  origin: that point in the camera frame, m.
+    left, right: STANDARD order, mm, camera axes, relative to the left middle base.  origin: that point in the camera frame, m;
+    where it is missing, the mean of the joints that are there.
     """
 
     left: Float[Tensor, "batch 21 3"]
@@ -157,6 +158,7 @@ class RefinementKeypoints:
     def of(cls, left: Float[Tensor, "batch 21 3"], right: Float[Tensor, "batch 21 3"]) -> RefinementKeypoints:
         """From keypoints in the camera frame (m), STANDARD order."""
         origin = left[:, MIDDLE_BASE : MIDDLE_BASE + 1]
+        origin = torch.where(origin.isnan(), torch.cat([left, right], 1).nanmean(1, keepdim=True), origin)
         return cls((left - origin) * MILLIMETRES, (right - origin) * MILLIMETRES, origin)
 
     def in_camera(self) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 21 3"]]:

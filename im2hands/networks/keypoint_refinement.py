@@ -25,8 +25,11 @@ from im2hands.networks.attention import QueryImageAttention, cut_into_patches
 from im2hands.networks.graph_blocks import GraphLayer
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures
 from im2hands.networks.model_folder import ModelCard, restored_network
+from im2hands.networks.view_refinement import ViewRefinementNetwork
 
 NAME = "keypoint_refinement"
+BY_VIEWS = "joint_views"
+"""The option that decides which of the two networks a model is."""
 JOINTS = len(PARENTS)
 IMAGE_SIZE = 64
 """Side of the feature map that the joints look at."""
@@ -119,10 +122,15 @@ class KeypointRefinementNetwork(nn.Module):
             for place, tokens in enumerate(token_widths)
         )
 
-    def forward(self, images: Float[Tensor, "batch 3 256 256"], keypoints: RefinementKeypoints) -> RefinementKeypoints:
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 256 256"],
+        keypoints: RefinementKeypoints,
+        intrinsics: Float[Tensor, "batch 3 3"] | None = None,
+    ) -> RefinementKeypoints:
         """Refined keypoints in the frame of the given ones.
 
-        images: as `image_encoder.normalise` makes them.
+        images: as `image_encoder.normalise` makes them.  intrinsics: not looked at.
         """
         return self.refine(self.image_map(images), keypoints)
 
@@ -206,15 +214,20 @@ def _carry(
         last.weight[target, positive], last.weight[target, negative] = last_gain, -last_gain
 
 
+RefinementNetwork = KeypointRefinementNetwork | ViewRefinementNetwork
+
+
 def load_keypoint_refinement(
     folder: str | os.PathLike, device: str | torch.device = "cpu"
-) -> tuple[KeypointRefinementNetwork, ModelCard]:
-    """The network of a model folder, ready to evaluate, and its card.
+) -> tuple[RefinementNetwork, ModelCard]:
+    """The network of a model folder, ready to evaluate, and its card: the published one, or that of joint views.
 
     Raises DataError if the folder is missing, CheckpointError if it contains another network.
     """
 
-    def build(weights: dict[str, Tensor], card: ModelCard) -> KeypointRefinementNetwork:
+    def build(weights: dict[str, Tensor], card: ModelCard) -> RefinementNetwork:
+        if card.compat.get(BY_VIEWS) == "consistent":
+            return ViewRefinementNetwork(**card.architecture)
         return KeypointRefinementNetwork(**card.architecture, joint_regressors=card.compat["joint_regressors"])
 
     return restored_network(folder, NAME, build, device)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from im2hands.datasets.images import CropSettings, crop_image, hands_crop
-from im2hands.datasets.keypoints import aligned, implausible
+from im2hands.datasets.keypoints import implausible
 from im2hands.geometry.cameras import Camera, square_crop
 from im2hands.geometry.mesh_files import WRITABLE
 from im2hands.hands.joints import WRIST
@@ -30,7 +30,7 @@ from im2hands.io.parallel import ordered_stream
 from im2hands.io.progress import progress
 from im2hands.networks.intaghand import IntagHandNetwork, load_intaghand
 from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint_prior
-from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork, load_keypoint_refinement
+from im2hands.networks.keypoint_refinement import RefinementNetwork, load_keypoint_refinement
 from im2hands.networks.model_folder import model_root
 from im2hands.photographs.cameras import camera_source
 from im2hands.photographs.detection.landmark_entries import DETECTED, detected_keypoints
@@ -193,7 +193,7 @@ class Work:
         return load_intaghand(self.models / "intaghand", self.settings.device)[0]
 
     @cached_property
-    def refinement(self) -> tuple[KeypointRefinementNetwork, KeypointPriorNetwork | None]:
+    def refinement(self) -> tuple[RefinementNetwork, KeypointPriorNetwork | None]:
         """Keypoint refinement, and the prior that comes before it if it was trained so."""
         network, card = load_keypoint_refinement(self.models / "keypoint_refinement", self.settings.device)
         after_prior = card.compat.get("keypoint_prior") == "consistent"
@@ -233,8 +233,8 @@ class Work:
         if prior is not None:
             keypoints = likely_hands(prior, keypoints[None])[0]
         crop, _, cropped = photograph_crop(image, usable(hand_inputs(keypoints)), camera)
-        made = refined_hands(network, crop[None], [cropped], keypoints[None], self.settings.device)
-        refined = aligned(made, keypoints[None, :, WRIST], "wrist")
+        shown, wrists = keypoints[None], keypoints[None, :, WRIST]
+        refined = refined_hands(network, crop[None], [cropped], shown, wrists, self.settings.device, prior)
         problem = implausible(refined)
         if problem is not None:
             raise DataError(f"keypoint refinement turns the keypoints into impossible hands: {problem[1]}.")

@@ -32,12 +32,16 @@ class Check:
     met: bool
 
 
-def checks(given: pd.DataFrame, keypoints: pd.DataFrame, models: Sequence[str | os.PathLike]) -> list[Check]:
+def checks(
+    given: pd.DataFrame, predicted: pd.DataFrame, keypoints: pd.DataFrame, models: Sequence[str | os.PathLike]
+) -> list[Check]:
     """Every expectation that this run's methods and keypoint sources allow to judge.
 
-    given: the table shape_given_keypoints.  keypoints: the table keypoint_refinement.  models: folders with curves.csv.
+    given, predicted: the tables shape_given_keypoints and shape_predicted_keypoints.  keypoints: the table keypoint_refinement.
+    models: folders with curves.csv.
     """
-    return [*_of_shapes(given), *_of_refinement(keypoints), *_of_trainings(models)]
+    order = _of_order(given, predicted, keypoints)
+    return [*_of_shapes(given), *order, *_of_refinement(keypoints), *_of_trainings(models)]
 
 
 def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
@@ -55,6 +59,34 @@ def _of_shapes(given: pd.DataFrame) -> Iterator[Check]:
                 f"{number(overlap[method], 1)} % after {number(overlap[start], 1)} %",
                 bool(overlap[method] >= overlap[start] - LARGEST_STEP_DOWN),
             )
+
+
+def _of_order(given: pd.DataFrame, predicted: pd.DataFrame, keypoints: pd.DataFrame) -> Iterator[Check]:
+    """The order of methods in the two tables of the paper: whoever sees more makes better hands.
+
+    There, Im2Hands refines the keypoints that HALO is given, so its row is compared with HALO's from before refinement.
+    """
+    overlap = pd.concat([given, predicted]).set_index(["method", "source"])["mesh_iou_percent"]
+    before = keypoints.set_index("keypoints")["refined from"].to_dict()
+    pairs = [(("im2hands", "model"), ("halo", "model"))]
+    for method, source in overlap.index:
+        if method == "im2hands" and before.get(source):
+            first = before[source].removesuffix("_prior")
+            pairs += [((method, source), ("halo", before[source])), ((method, source), (first, first))]
+    for better, worse in pairs:
+        if better in overlap.index and worse in overlap.index:
+            names = [_row_name(*row) for row in (better, worse)]
+            yield Check(
+                f"{names[0]}: better mesh IoU than {names[1]}",
+                f"{number(overlap[better], 1)} and {number(overlap[worse], 1)} %",
+                bool(overlap[better] > overlap[worse]),
+            )
+
+
+def _row_name(method: str, source: str) -> str:
+    """A row of a table in words."""
+    title = TITLES.get(method, method)
+    return title if source == method else f"{title} with keypoints {source}"
 
 
 def _of_refinement(keypoints: pd.DataFrame) -> Iterator[Check]:

@@ -109,6 +109,9 @@ def write_report(
     main = artifacts.method, artifacts.source
     shown = results[main]
     hands = [hand for pair in shown.values() for hand in pair.hands]
+    predicted, keypoints = (
+        facts.read_summary(artifacts.tables, name) for name in ("shape_predicted_keypoints", "keypoint_refinement")
+    )
     limit = scale_limit(np.concatenate([hand.prediction_errors_mm for hand in hands] or [np.zeros(0)]))
     context = {
         "dataset": card["dataset"],
@@ -123,10 +126,10 @@ def write_report(
         "rule": RULE,
         "limit": limit,
         "tables": facts.result_tables(summary, card),
-        "predicted": facts.result_tables(facts.read_summary(artifacts.tables, "shape_predicted_keypoints"), card),
+        "predicted": facts.result_tables(predicted, card),
         "plain_tables": facts.plain_tables(artifacts.tables),
         "shared_facts": facts.shared_facts(card),
-        "checks": checks(summary, facts.read_summary(artifacts.tables, "keypoint_refinement"), artifacts.models),
+        "checks": checks(summary, predicted, keypoints, artifacts.models),
         "trainings": [_training(folder) for folder in artifacts.models],
         "contact_sheet": _contact_sheet(crops, contact_sheet_images),
         "quarantined": int((~crops.usable()).sum()),

@@ -1,8 +1,9 @@
 """Training and validation frames of keypoint refinement: true keypoints, and the worse ones that are the network's input.
 
-The input is IntagHand's prediction for the frame, or true keypoints with fresh normal noise; in both cases every hand is moved
-so that its wrist is the true one, as in the published training. Keypoints are of the kind `model`, camera frame, metres,
-hands in the order left, right; the network's own millimetre frame is `hands.frames.RefinementKeypoints`.
+The input is IntagHand's prediction for the frame, or true keypoints with fresh errors: normal noise and, for joint views, also
+errors as detectors make them. The published network is given hands whose wrist is the true one (alignment `wrist`), joint views
+get them where they were predicted (`camera`). Keypoints are of the kind `model`, camera frame, metres, hands in the order left,
+right; the network's own millimetre frame is `hands.frames.RefinementKeypoints`.
 
 Source: Im2Hands (CVPR 2023), keypoint refinement, trained on predictions alone.
 """
@@ -22,7 +23,8 @@ from torch.utils.data import Dataset
 
 from im2hands.datasets.frame_items import MIRROR, FrameItem, FrameSet, Rounds
 from im2hands.datasets.frames import FrameTable, pair_id
-from im2hands.datasets.keypoints import KeypointTable, aligned
+from im2hands.datasets.keypoint_errors import with_errors
+from im2hands.datasets.keypoints import Alignment, KeypointTable, aligned
 from im2hands.datasets.occupancy_items import evenly_spaced
 from im2hands.datasets.two_hand_item import Augmentation
 from im2hands.hands.frames import MILLIMETRES, RefinementKeypoints
@@ -39,14 +41,16 @@ VALIDATION_BATCH_FRAMES = 16
 
 @dataclass(frozen=True)
 class KeypointBatch:
-    """Some frames of a split.
+    """Some frames of a split; of each, one or more samples, those of a frame in a row.
 
-    images: as the encoder takes them, None where it is frozen and knows the frame by its number.  frame_index: place in the
-    split's frame set.  true: camera frame relative to its own origin.  given: the keypoints to refine, by kind.
+    images: as the encoder takes them, None if only a frozen encoder needs them, which knows the frame by its number.
+    frame_index: place in the split's frame set.  intrinsics: of the crops.  true: camera frame relative to its own origin.
+    given: the keypoints to refine, by kind.
     """
 
     images: Float[Tensor, "frames 3 256 256"] | None
     frame_index: Tensor
+    intrinsics: Float[Tensor, "samples 3 3"]
     true: RefinementKeypoints
     given: Mapping[Given, RefinementKeypoints]
 
@@ -62,7 +66,7 @@ class KeypointBatch:
 
         images = None if self.images is None else moved(self.images)
         given = {kind: keypoints(of) for kind, of in self.given.items()}
-        return KeypointBatch(images, moved(self.frame_index), keypoints(self.true), given)
+        return KeypointBatch(images, moved(self.frame_index), moved(self.intrinsics), keypoints(self.true), given)
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,19 @@ class KeypointFrames:
 
     frames: their images, cameras and true hands.  predictions: keypoint file of the same split.  with_images: whether batches
     contain images.  predicted_only: leaves out frames without usable prediction, which else have NaN in its place.
+    alignment: whether predicted and perturbed hands are moved to the true wrists.
     Raises DataError if the predictions are those of other frames, or no frame is left.
     """
 
     def __init__(
-        self, frames: FrameSet, predictions: str | os.PathLike, with_images: bool, predicted_only: bool = False
+        self,
+        frames: FrameSet,
+        predictions: str | os.PathLike,
+        with_images: bool,
+        predicted_only: bool = False,
+        alignment: Alignment = "wrist",
     ) -> None:
-        self.frames, self.with_images = frames, with_images
+        self.frames, self.with_images, self.alignment = frames, with_images, alignment
         table = KeypointTable.read(predictions)
         pair_ids = [pair_id(*key) for key in FrameTable.read(frames.frames_path).pair_keys]
         table.require_frames(pair_ids, frames.frames_path)
@@ -107,7 +117,7 @@ class KeypointFrames:
     def augmented(self, index: int, augmentation: Augmentation | None) -> TrueAndPredicted:
         """A frame, its image changed as `augmentation` says and its keypoints with it."""
         item = self.frames.item(int(self._places[index]), self.with_images)
-        predicted = aligned(self._predicted[self.frame_id(index)], item.wrist, "wrist")
+        predicted = aligned(self._predicted[self.frame_id(index)], item.wrist, self.alignment)
         if augmentation is not None:
             item = item.augmented(augmentation)
             if item.mirrored:
@@ -119,14 +129,18 @@ class KeypointFrames:
 
 
 def batch_of(
-    samples: Sequence[TrueAndPredicted], given: Mapping[Given, Float[np.ndarray, "frames 2 21 3"]]
+    samples: Sequence[TrueAndPredicted], given: Mapping[Given, Float[np.ndarray, "samples 2 21 3"]]
 ) -> KeypointBatch:
-    """given: the keypoints to refine, camera frame, m."""
+    """given: the keypoints to refine, camera frame, m; of every frame equally many, those of a frame in a row."""
     images = [sample.item.image for sample in samples]
+    each = len(next(iter(given.values()))) // len(samples)
+    intrinsics = np.repeat(np.stack([sample.item.camera.intrinsics for sample in samples]), each, 0)
+    true = np.repeat(np.stack([sample.true for sample in samples]), each, 0)
     return KeypointBatch(
         None if images[0] is None else normalise(torch.from_numpy(np.stack(images))),
         torch.tensor([sample.item.frame for sample in samples]),
-        refinement_keypoints(np.stack([sample.true for sample in samples])),
+        torch.from_numpy(intrinsics),
+        refinement_keypoints(true),
         {kind: refinement_keypoints(keypoints) for kind, keypoints in given.items()},
     )
 
@@ -138,22 +152,26 @@ def refinement_keypoints(keypoints: Float[np.ndarray, "frames 2 21 3"]) -> Refin
 
 
 def with_noise(
-    true: Float[np.ndarray, "2 21 3"], sigma_mm: Float[np.ndarray, "#2"], random: np.random.Generator
+    true: Float[np.ndarray, "2 21 3"],
+    sigma_mm: Float[np.ndarray, "#2"],
+    random: np.random.Generator,
+    alignment: Alignment = "wrist",
 ) -> Float[np.ndarray, "2 21 3"]:
-    """Keypoints (m) with normal noise in every coordinate of every joint, then moved back to the true wrists.
+    """Keypoints (m) with normal noise in every coordinate of every joint, then moved back to the true wrists or not.
 
     sigma_mm: standard deviation for each hand.
     """
     noisy = true + random.normal(size=true.shape) * sigma_mm[:, None, None] / MILLIMETRES
-    return aligned(noisy, true[:, WRIST], "wrist")
+    return aligned(noisy, true[:, WRIST], alignment)
 
 
 class RefinementSteps(Dataset):
     """Training batches; item i is that of global step i, a function of (seed, i).
 
-    Every frame comes once per round, in a new order each.  predicted_share: part of the frames that are given IntagHand's
+    Every frame comes once per round, in a new order each.  predicted_share: part of the samples that are given IntagHand's
     prediction; the others, and those without a prediction, get noise whose standard deviation is drawn for each hand,
-    uniformly up to `noise_mm`.
+    uniformly up to `noise_mm`.  draws: samples of every frame.  detector_share: part of the noisy samples that get a detector's
+    errors instead, of which some joints are missing: NaN.
     """
 
     def __init__(
@@ -164,9 +182,12 @@ class RefinementSteps(Dataset):
         noise_mm: float,
         augmentation: bool,
         seed: int,
+        draws: int = 1,
+        detector_share: float = 0.0,
     ) -> None:
         self.frames, self.batch_frames, self.seed = frames, batch_frames, seed
         self.predicted_share, self.noise_mm, self.augmentation = predicted_share, noise_mm, augmentation
+        self.draws, self.detector_share = draws, detector_share
         self._order = Rounds(len(frames), seed, "order of frames")
 
     def __getitem__(self, step: int) -> KeypointBatch:
@@ -175,11 +196,14 @@ class RefinementSteps(Dataset):
         for place in range(step * self.batch_frames, (step + 1) * self.batch_frames):
             augmentation = Augmentation.draw(random) if self.augmentation else None
             samples.append(self.frames.augmented(self._order[place], augmentation))
-        return batch_of(samples, {"mixture": np.stack([self._given(sample, random) for sample in samples])})
+        given = [self._given(sample, random) for sample in samples for _ in range(self.draws)]
+        return batch_of(samples, {"mixture": np.stack(given)})
 
     def _given(self, sample: TrueAndPredicted, random: np.random.Generator) -> Float[np.ndarray, "2 21 3"]:
         predicted = random.random() < self.predicted_share and np.isfinite(sample.predicted).all()
-        noisy = with_noise(sample.true, random.uniform(0, self.noise_mm, 2), random)
+        noisy = with_noise(sample.true, random.uniform(0, self.noise_mm, 2), random, self.frames.alignment)
+        if self.detector_share and random.random() < self.detector_share:
+            noisy = with_errors(sample.true[None], random, 2 * self.noise_mm).keypoints[0]
         return sample.predicted if predicted else noisy
 
 
@@ -207,4 +231,4 @@ class RefinementValidation(Dataset):
 
     def _perturbed(self, true: Float[np.ndarray, "2 21 3"], frame_id: int) -> Float[np.ndarray, "2 21 3"]:
         random = np.random.default_rng(seed_of(self.seed, "validation noise", frame_id))
-        return with_noise(true, np.full(2, VALIDATION_NOISE_MM), random)
+        return with_noise(true, np.full(2, VALIDATION_NOISE_MM), random, self.frames.alignment)

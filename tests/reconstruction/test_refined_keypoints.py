@@ -14,11 +14,13 @@ from im2hands.hands.frames import RefinementKeypoints
 from im2hands.io.errors import DataError
 from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance, ShardReader, ShardWriter, write_parquet
+from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
+from im2hands.reconstruction.likely_keypoints import likely_hands
 from im2hands.reconstruction.refined_keypoints import refined_keypoints
 from stages import refine_keypoints
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
-from tests.training.untrained import write_network
+from tests.training.untrained import write_network, write_prior
 
 
 class Recorder:
@@ -29,7 +31,7 @@ class Recorder:
         self.shown: list[RefinementKeypoints] = []
         self.shift = torch.tensor(shift_mm)
 
-    def __call__(self, images, keypoints):
+    def __call__(self, images, keypoints, intrinsics):
         assert images.shape[1:] == (3, 256, 256)
         self.shown.append(keypoints)
         left, right = keypoints.left.clone(), keypoints.right
@@ -81,6 +83,23 @@ def test_the_network_sees_wrists_in_place_and_its_change_arrives_in_the_world(fr
         np.testing.assert_allclose(moved[1], 0, atol=1e-12)
 
 
+def test_the_prior_makes_hands_of_what_the_network_says(frames, given, tmp_path):
+    """It is told that they are nearly right; what is no hand stays none."""
+
+    class TornAtLast(Recorder):
+        def __call__(self, images, keypoints, intrinsics):
+            self.shift = torch.full((3,), float("nan") if len(self.shown) == 5 else 5.0)
+            return super().__call__(images, keypoints, intrinsics)
+
+    prior = load_keypoint_prior(write_prior(tmp_path / "keypoint_prior"))[0]
+    torn, _ = refined_keypoints(TornAtLast(), frames, given, batch_frames=1)
+    likely, reasons = refined_keypoints(TornAtLast(), frames, given, batch_frames=1, prior=prior)
+    np.testing.assert_allclose(likely[:5], likely_hands(prior, torn[:5], 0.003), atol=1e-6)
+    assert np.abs(likely[:5] - torn[:5]).max() > 1e-3
+    assert reasons == [None] * 5 + ["refined to no hands: not all are numbers"]
+    np.testing.assert_array_equal(likely[5], torn[5])  # nothing is filled in
+
+
 def test_a_hand_of_another_place_is_refined_there(frames, given, data):
     """Moving a predicted hand changes nothing but the place of the refined one."""
     moved = given.keypoints() + np.array([0.1, -0.2, 0.3])
@@ -120,9 +139,9 @@ def test_unusable_frames_keep_their_row_and_say_why(data, given, tmp_path):
     table = KeypointTable.read(write_noisy(data, given.keypoints(), reasons, "gaps"))
 
     class Torn(Recorder):
-        def __call__(self, images, keypoints):
+        def __call__(self, images, keypoints, intrinsics):
             self.shift = torch.full((3,), float("nan") if len(self.shown) == 2 else 0.0)
-            return super().__call__(images, keypoints)
+            return super().__call__(images, keypoints, intrinsics)
 
     frames = FrameSet(data.frames, data.hands, tmp_path / "manifest.json")
     refined, found = refined_keypoints(Torn(), frames, table, batch_frames=1)

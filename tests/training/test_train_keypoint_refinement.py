@@ -39,8 +39,8 @@ def files(splits, two_hands) -> dict[str, Path]:
 
 
 def run(files, folder: Path, **changes) -> dict:
-    """Trains in `folder` for 5 steps, validating every 2; without the prior, unless said."""
-    options = {"keypoint_prior": "published"} | changes
+    """Trains the published network in `folder` for 5 steps, validating every 2; without the prior, unless said."""
+    options = {"keypoint_prior": "published", "joint_views": "published"} | changes
     return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **options)
 
 
@@ -139,11 +139,14 @@ def test_outputs(finished):
     card = json.loads((undisturbed / "model/card.json").read_text())
     metrics = json.loads((undisturbed / "model/metrics.json").read_text())
     assert card["dataset"] == "made-up hands"
-    assert card["compat"] == {"joint_regressors": "consistent", "keypoint_prior": "consistent"}
+    assert card["compat"] == dict.fromkeys(("joint_regressors", "keypoint_prior", "joint_views"), "consistent")
     assert {"intaghand", "prior", "train_predictions", "val_images"} < set(card["data"])
     assert card["metrics"] == metrics
-    scores = {"val_loss", "val_jpe", "val_in_jpe", "val_perturbed_jpe", "val_perturbed_in_jpe"}
-    assert set(metrics) == scores | {
+    joints = {
+        f"val_{kind}{when}jpe{about}" for kind in ("", "perturbed_") for when in ("", "in_") for about in ("", "_wrist")
+    }
+    assert set(metrics) == joints | {
+        "val_loss",
         "step",
         "steps",
         "val_frames",
@@ -156,7 +159,7 @@ def test_outputs(finished):
         metrics["val_loss"], rel=1e-5
     )
     network, _ = load_keypoint_refinement(undisturbed / "model")
-    assert network.architecture == {"encoder": "resnet10_narrow", "token_widths": [8], "image_channels": 4}
+    assert network.architecture == {"encoder": "resnet10_narrow", "width": 8, "layers": 1}
 
 
 def test_a_frozen_encoder_is_intaghands_in_every_bit(finished, two_hands):

@@ -96,8 +96,11 @@ KEYPOINT_REFINEMENT = IMAGES | {
     "initial_weights": "identity",
     "token_widths": [8],
     "image_channels": 4,
+    "view_width": 8,
+    "view_layers": 1,
     "predicted_share": 0.5,
     "noise_mm": 15.0,
+    "draws_per_frame": 1,
 }
 
 

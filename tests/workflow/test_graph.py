@@ -37,9 +37,9 @@ PLAN = {
     "generate_anchors": 3,
     "gather_anchors": 2,
     "train_refined_occupancy": 1,
-    "reconstruct": 8,
+    "reconstruct": 9,
     "evaluate_keypoints": 6,
-    "evaluate": 8,
+    "evaluate": 9,
     "make_tables": 1,
     "make_report": 1,
 }
@@ -53,11 +53,11 @@ def test_plan_follows_the_numbers_of_shards(empty, tmp_path):
     checkout = empty.copy(tmp_path / "copy")
     checkout.change("sample_queries.shards.train", 5)
     checkout.change("reconstruct.shards", 3)
-    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 24, "evaluate": 24}
+    assert checkout.plan() == PLAN | {"sample_queries": 6, "reconstruct": 27, "evaluate": 27}
 
 
 def test_published_refinement_takes_keypoints_as_they_are(empty, tmp_path):
-    """Without the prior, which is then neither trained nor applied."""
+    """Without the prior, which is then neither trained nor applied; HALO is given what it would have corrected."""
     checkout = empty.copy(tmp_path / "copy")
     checkout.change("options.keypoint_prior", "published")
     left = {rule: count for rule, count in PLAN.items() if "keypoint_prior" not in rule}

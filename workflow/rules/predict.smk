@@ -87,6 +87,7 @@ rule refine_keypoints:
         images="data/images/{split}/manifest.json",
         keypoints=lambda wildcards: f"data/keypoints/{paths.refined_from(config)[wildcards.source]}/{wildcards.split}.parquet",
         model_files=paths.model_files("keypoint_refinement"),
+        prior_files=paths.model_files("keypoint_prior") if paths.uses_prior(config) else [],
         code=sources("stages/refine_keypoints.py"),
     output:
         keypoints="data/keypoints/{source}/{split}.parquet",
@@ -102,11 +103,12 @@ rule refine_keypoints:
         mem_mb=8000,
     params:
         files=named_files,
+        prior="--prior models/keypoint_prior" if paths.uses_prior(config) else "",
         arguments=parameters("refine_keypoints"),
     message:
         "refine keypoints to {wildcards.source}: {wildcards.split}"
     shell:
-        "python -m stages.refine_keypoints {params.files} --model models/keypoint_refinement "
+        "python -m stages.refine_keypoints {params.files} --model models/keypoint_refinement {params.prior} "
         "--source {wildcards.source} --split {wildcards.split} --output {output.keypoints} "
         "--gpus {resources.gpu} --threads {threads} {params.arguments} > {log} 2>&1"
 
