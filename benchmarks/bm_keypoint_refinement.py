@@ -2,10 +2,10 @@
 
     python benchmarks/bm_keypoint_refinement.py --demo FOLDER [--models FOLDER]      # FOLDER: where `make demo` has run
 
-Hands: the demo's test split (unseen subjects, both cameras) and crops that are drawn here of new persons. Given are true
-keypoints with normal noise, or IntagHand's. Errors are means over joints, mm, about the middle knuckle and about the wrist;
-paired differences have 95 % intervals, poses drawn with replacement. To tell whether the network looks, it is also shown
-another person's picture, a grey one, and the other hand where another pair has it. Two threads. Writes
+Hands: the demo's test split (unseen subjects, both cameras) and, with `--crops`, crops that are drawn here of new persons.
+Given are true keypoints with normal noise, or IntagHand's. Errors are means over joints, mm, about the middle knuckle and about
+the wrist; paired differences have 95 % intervals, poses drawn with replacement. To tell whether the network looks, it is also
+shown another person's picture, a grey one, and the other hand where another pair has it. Two threads. Writes
 results/keypoint_refinement.json.
 """
 
@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--demo", type=Path, default=ROOT)
     parser.add_argument("--models", type=Path, default=SHIPPED)
-    parser.add_argument("--crops", type=int, default=216, help="crops drawn here")
+    parser.add_argument("--crops", type=int, default=0, help="crops drawn here")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     prior, intaghand = (load(SHIPPED / name)[0] for load, name in LOADED)
@@ -119,10 +118,8 @@ def noisy(crops: Set, sigma_mm: float) -> Float[np.ndarray, "n 2 21 3"]:
 def row(
     network: torch.nn.Module, prior: torch.nn.Module, crops: Set, likely: Float[np.ndarray, "n 2 21 3"]
 ) -> dict[str, Any]:
-    """Errors before and after, what another picture and another second hand make of it, ms of a crop."""
-    started = perf_counter()
+    """Errors before and after, what another picture and another second hand make of it."""
     after = refined(network, crops.images, crops, likely, prior)
-    seconds = perf_counter() - started
     others = np.roll(np.arange(len(likely)), len(likely) // 2)
     elsewhere = likely.copy()  # the right hand of another pair, where this one has its own
     elsewhere[:, 1] += (
@@ -144,7 +141,6 @@ def row(
         found[about]["after - before"] = [round(value, 2) for value in (change.mean, change.low, change.high)]
         left = [error(each[:, :1], crops.true[:, :1], joint).mean() for each in (after, alone)]
         found[about]["left hand: after, with another right hand"] = [round(float(value), 2) for value in left]
-    found["ms per crop"] = round(1000 * seconds / len(likely), 1)
     return found
 
 
