@@ -45,19 +45,20 @@ def distance_loss(predicted: RefinementKeypoints, true: RefinementKeypoints) -> 
 def refinement_scores(
     predicted: RefinementKeypoints, given: RefinementKeypoints, true: RefinementKeypoints
 ) -> dict[str, Float[Tensor, " samples"]]:
-    """Scores of every sample; smaller is better, and the published choice of weights is by `loss`.
+    """Scores of every sample; smaller is better, and the published choice of weights is by `joint_err`.
 
-    given: the keypoints that were refined.  loss: the loss (mm²).  jpe, in_jpe: mean distance of predicted and of given
-    joints to the true ones, over both hands (mm); the same about the wrist.
+    given: the keypoints that were refined.  joint_err: the loss (mm²).  jpe, in_jpe: mean distance of predicted and of given
+    joints to the true ones, over both hands (mm).
     """
     squares = [difference.square().mean(dim=(1, 2)) for difference in _differences(predicted, true)]
-    return {
-        "loss": sum(squares),
-        "in_jpe": _distance(given, true),
-        "jpe": _distance(predicted, true),
-        "in_jpe_wrist": _distance(given, true, WRIST),
-        "jpe_wrist": _distance(predicted, true, WRIST),
-    }
+    return {"joint_err": sum(squares), "jpe": _distance(predicted, true), "in_jpe": _distance(given, true)}
+
+
+def wrist_scores(
+    predicted: RefinementKeypoints, given: RefinementKeypoints, true: RefinementKeypoints
+) -> dict[str, Float[Tensor, " samples"]]:
+    """jpe_wrist, in_jpe_wrist: as `jpe` and `in_jpe`, every hand relative to its wrist (mm)."""
+    return {"jpe_wrist": _distance(predicted, true, WRIST), "in_jpe_wrist": _distance(given, true, WRIST)}
 
 
 def _rounded(difference: Float[Tensor, "samples 2 21 3"]) -> Float[Tensor, " samples"]:

@@ -29,7 +29,7 @@ from im2hands.networks.view_refinement import SeenCrops, ViewRefinementNetwork
 from im2hands.training.determinism import seed_torch
 from im2hands.training.frozen_encoder import FrozenEncoder, frozen_encoders, require_no_augmentation
 from im2hands.training.keypoint_inputs import KeypointBatch, KeypointFrames, RefinementSteps, RefinementValidation
-from im2hands.training.keypoint_losses import distance_loss, refinement_loss, refinement_scores
+from im2hands.training.keypoint_losses import distance_loss, refinement_loss, refinement_scores, wrist_scores
 from im2hands.training.loop import LoopSettings, NetworkTask
 from im2hands.training.run import Data, FrameInputs, Job, Recipe, dataset_of
 
@@ -109,9 +109,9 @@ class RefinementTask(NetworkTask):
         for kind, given in batch.given.items():
             given = self._corrected(given)
             refined = self._refined(seen, given, batch)
-            of[kind] = refinement_scores(refined, given, batch.true)
-            if self.by_views:
-                of[kind]["loss"] = distance_loss(refined, batch.true)
+            scores = refinement_scores(refined, given, batch.true) | wrist_scores(refined, given, batch.true)
+            squares = scores.pop("joint_err")
+            of[kind] = {"loss": distance_loss(refined, batch.true) if self.by_views else squares, **scores}
         predicted, perturbed = of["predicted"], of["perturbed"]
         mixed = self._share * predicted["loss"] + (1 - self._share) * perturbed["loss"]
         return {

@@ -229,8 +229,8 @@ def test_loss_and_scores_by_hand():
     given = RefinementKeypoints(given_left, true.right, true.origin)
     assert refinement_loss(predicted, true).item() == pytest.approx(9 / (2 * 21 * 3), rel=1e-4)
     scores = refinement_scores(predicted, given, true)
-    assert scores["loss"].mean().item() == pytest.approx(refinement_loss(predicted, true).item())
-    np.testing.assert_allclose(scores["loss"], [0, 9 / 63], atol=1e-4)
+    assert scores["joint_err"].mean().item() == pytest.approx(refinement_loss(predicted, true).item())
+    np.testing.assert_allclose(scores["joint_err"], [0, 9 / 63], atol=1e-4)
     np.testing.assert_allclose(scores["jpe"], [0, 3 / 42], atol=1e-4)
     np.testing.assert_allclose(scores["in_jpe"], [0, 6 / 42], atol=1e-9)
 

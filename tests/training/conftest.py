@@ -19,7 +19,7 @@ from im2hands.io.tables import Provenance, ShardWriter, write_parquet
 from tests.training import trained as small
 from tests.training.occupancy_frames import write_initial, write_queries, write_split_anchors
 from tests.training.trained import balls_inputs, trained
-from tests.training.two_hand_frames import make_split
+from tests.training.two_hand_frames import TwoHandSplit, make_split
 from tests.training.untrained import write_halo, write_intaghand, write_prior
 
 POINTS = {"near_surface": 1024, "uniform_cube": 512, "uniform_hand": 1024}
@@ -132,3 +132,17 @@ def finished(balls, two_hands, tmp_path_factory) -> Callable[[str], Path]:
 def undisturbed_halo(finished) -> Path:
     """Made before the test disturbs anything."""
     return finished("halo")
+
+
+@pytest.fixture(scope="module")
+def two_hand_splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
+    """Four poses to train on, two to validate."""
+    folder = tmp_path_factory.mktemp("two_hands")
+    return {"train": make_split(folder, "train", poses=4), "val": make_split(folder, "val", poses=2)}
+
+
+@pytest.fixture(scope="module")
+def refinement_files(two_hand_splits, two_hands) -> dict[str, Path]:
+    """What keypoint refinement reads: both splits, IntagHand and the prior."""
+    of_splits = two_hand_splits["train"].inputs() | two_hand_splits["val"].inputs()
+    return of_splits | {name: two_hands[name] for name in ("intaghand", "prior")}

@@ -22,26 +22,13 @@ from im2hands.training.loop import LoopSettings
 from tests.training import trained as small
 from tests.training.stopping import interrupted_at
 from tests.training.trained import curves, outputs, trained
-from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
+from tests.training.two_hand_frames import TwoHandSplit, write_noisy
 
 
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
-    folder = tmp_path_factory.mktemp("two_hands")
-    return {"train": make_split(folder, "train", poses=4), "val": make_split(folder, "val", poses=2)}
-
-
-@pytest.fixture(scope="module")
-def files(splits, two_hands) -> dict[str, Path]:
-    return (
-        splits["train"].inputs() | splits["val"].inputs() | {name: two_hands[name] for name in ("intaghand", "prior")}
-    )
-
-
-def run(files, folder: Path, **changes) -> dict:
+def run(refinement_files, folder: Path, **changes) -> dict:
     """Trains the published network in `folder` for 5 steps, validating every 2; without the prior, unless said."""
     options = {"keypoint_prior": "published", "joint_views": "published"} | changes
-    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **options)
+    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, refinement_files, folder, **options)
 
 
 def keypoint_frames(data: TwoHandSplit, with_images: bool = False) -> KeypointFrames:
@@ -55,9 +42,9 @@ def hands_in_camera(keypoints: RefinementKeypoints) -> np.ndarray:
 # ---- inputs
 
 
-def test_given_keypoints_stand_on_the_true_wrists(splits):
+def test_given_keypoints_stand_on_the_true_wrists(two_hand_splits):
     """Predictions are the file's but for their place; the true ones are the hand table's in the crop's camera."""
-    data = splits["train"]
+    data = two_hand_splits["train"]
     frames, predicted = keypoint_frames(data), KeypointTable.read(data.keypoints("noisy")).keypoints()
     batch = RefinementSteps(frames, 8, 1.0, 0.0, augmentation=False, seed=3)[0]
     true, given = hands_in_camera(batch.true), hands_in_camera(batch.given["mixture"])
@@ -71,9 +58,9 @@ def test_given_keypoints_stand_on_the_true_wrists(splits):
     assert batch.images is None
 
 
-def test_mixture_has_the_stated_parts(splits):
+def test_mixture_has_the_stated_parts(two_hand_splits):
     """Over 200 steps: the share of predictions, and noise of every size up to the largest one."""
-    frames = keypoint_frames(splits["train"])
+    frames = keypoint_frames(two_hand_splits["train"])
     steps = RefinementSteps(frames, 8, 0.25, 12.0, augmentation=False, seed=3)
     known = {frame: frames[frame].predicted for frame in range(8)}
     predictions, deviations = [], []
@@ -91,8 +78,8 @@ def test_mixture_has_the_stated_parts(splits):
     assert np.mean(deviations) == pytest.approx(6, abs=0.5)
 
 
-def test_every_frame_once_per_round_and_items_depend_on_seed_and_step_alone(splits):
-    frames = keypoint_frames(splits["train"], with_images=True)
+def test_every_frame_once_per_round_and_items_depend_on_seed_and_step_alone(two_hand_splits):
+    frames = keypoint_frames(two_hand_splits["train"], with_images=True)
     steps, again = (RefinementSteps(frames, 4, 0.5, 10.0, augmentation=True, seed=3) for _ in range(2))
     first = [steps[step] for step in range(6)]
     for start in (0, 2, 4):
@@ -104,9 +91,9 @@ def test_every_frame_once_per_round_and_items_depend_on_seed_and_step_alone(spli
     assert not torch.equal(other.given["mixture"].left, first[5].given["mixture"].left)
 
 
-def test_augmentation_moves_true_and_predicted_keypoints_alike(splits):
+def test_augmentation_moves_true_and_predicted_keypoints_alike(two_hand_splits):
     """What separates prediction and truth keeps its lengths, and a mirrored frame swaps the hands."""
-    frames = keypoint_frames(splits["train"])
+    frames = keypoint_frames(two_hand_splits["train"])
     plain = {index: frames[index] for index in range(8)}
     batch = RefinementSteps(frames, 16, 1.0, 0.0, augmentation=True, seed=3)[0]
     true, given = hands_in_camera(batch.true), hands_in_camera(batch.given["mixture"])
@@ -120,8 +107,8 @@ def test_augmentation_moves_true_and_predicted_keypoints_alike(splits):
     assert 0 < swapped < 16
 
 
-def test_validation_is_fixed_and_holds_both_kinds(splits):
-    frames = keypoint_frames(splits["val"])
+def test_validation_is_fixed_and_holds_both_kinds(two_hand_splits):
+    frames = keypoint_frames(two_hand_splits["val"])
     one, all_of_it = RefinementValidation(frames, 3, seed=1)[0], RefinementValidation(frames, 99, seed=1)[0]
     assert one.frame_index.tolist() == [0, 2, 3] and all_of_it.frame_index.tolist() == [0, 1, 2, 3]
     assert torch.equal(one.given["perturbed"].left, all_of_it.given["perturbed"].left[[0, 2, 3]])
@@ -168,19 +155,19 @@ def test_a_frozen_encoder_is_intaghands_in_every_bit(finished, two_hands):
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
-def test_scores_before_the_first_step_are_those_of_the_given_keypoints(files, tmp_path):
+def test_scores_before_the_first_step_are_those_of_the_given_keypoints(refinement_files, tmp_path):
     """With a learning rate of next to nothing the identity start stays: before and after refinement agree."""
-    metrics = run(files, tmp_path, steps=1, lr=1e-12)
+    metrics = run(refinement_files, tmp_path, steps=1, lr=1e-12)
     assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
     assert metrics["val_perturbed_jpe"] == pytest.approx(metrics["val_perturbed_in_jpe"], rel=1e-5)
     assert 5 < metrics["val_in_jpe"] < 25 < 2 * metrics["val_perturbed_in_jpe"]
 
 
-def test_the_prior_comes_first(splits, files, tmp_path):
+def test_the_prior_comes_first(two_hand_splits, refinement_files, tmp_path):
     """The network is shown the prior's hands, on the wrists of the given ones; NaN, no prediction, stays NaN."""
-    metrics = run(files, tmp_path, steps=1, lr=1e-12, keypoint_prior="consistent")
-    validation = RefinementValidation(keypoint_frames(splits["val"]), 3, seed=1)[0]
-    prior, errors = load_keypoint_prior(files["prior"])[0], []
+    metrics = run(refinement_files, tmp_path, steps=1, lr=1e-12, keypoint_prior="consistent")
+    validation = RefinementValidation(keypoint_frames(two_hand_splits["val"]), 3, seed=1)[0]
+    prior, errors = load_keypoint_prior(refinement_files["prior"])[0], []
     given, true = (torch.from_numpy(hands_in_camera(of)) for of in (validation.given["perturbed"], validation.true))
     likely = prior(given.float()).keypoints.double()
     errors = (likely - likely[:, :, 9:10]) - (true - true[:, :, 9:10])
@@ -193,28 +180,30 @@ def test_the_prior_comes_first(splits, files, tmp_path):
     torch.testing.assert_close(shown[:, :, 0], given[:, :, 0], atol=1e-9, rtol=0)
 
 
-def test_without_a_prior_it_says_how_to_go_on(files, tmp_path):
+def test_without_a_prior_it_says_how_to_go_on(refinement_files, tmp_path):
     with pytest.raises(ConfigError, match=r"--prior models/keypoint_prior.*options\.keypoint_prior to published"):
-        run(files, tmp_path, keypoint_prior="consistent", prior=None)
+        run(refinement_files, tmp_path, keypoint_prior="consistent", prior=None)
 
 
-def test_noise_is_refined_away_on_a_tiny_set(files, tmp_path):
+def test_noise_is_refined_away_on_a_tiny_set(refinement_files, tmp_path):
     """Perturbed keypoints of the four training poses come out closer to the truth than they went in."""
-    same = {name.replace("train", "val"): path for name, path in files.items() if name.startswith("train")}
-    metrics = run(files | same, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0)
+    same = {name.replace("train", "val"): path for name, path in refinement_files.items() if name.startswith("train")}
+    metrics = run(
+        refinement_files | same, tmp_path, steps=60, validate_every=60, validation_frames=8, predicted_share=0.0
+    )
     assert metrics["val_perturbed_jpe"] < 0.85 * metrics["val_perturbed_in_jpe"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("initial_weights", ["identity", "published"])
-def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkeypatch, initial_weights):
+def test_a_trained_encoder_with_augmentation_resumes_too(refinement_files, tmp_path, monkeypatch, initial_weights):
     options = {"image_encoder": "trained", "augmentation": True, "initial_weights": initial_weights, "steps": 4}
-    run(files, tmp_path / "whole", **options)
+    run(refinement_files, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         interrupted_at(patch, RefinementSteps, 3)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(files, tmp_path / "broken", **options)
-    run(files, tmp_path / "broken", **options)
+            run(refinement_files, tmp_path / "broken", **options)
+    run(refinement_files, tmp_path / "broken", **options)
     assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
 
 
@@ -230,38 +219,38 @@ def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkey
         ("none usable", "has usable keypoints; predict them again"),  # with predicted_share 1
     ],
 )
-def test_bad_predictions(splits, files, tmp_path, damage, sentence):
-    data, reasons = splits["train"], [None] * 8
+def test_bad_predictions(two_hand_splits, refinement_files, tmp_path, damage, sentence):
+    data, reasons = two_hand_splits["train"], [None] * 8
     keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
     if damage == "other frames":
-        path = splits["val"].keypoints("noisy")
+        path = two_hand_splits["val"].keypoints("noisy")
     else:
         factor = {"millimetres": 1000.0, "not a number": np.nan}.get(damage, 1.0)
         reasons = ["no hands were found"] * 8 if damage == "none usable" else reasons
         path = write_noisy(data, keypoints * factor, reasons, damage.replace(" ", "_"))
     with pytest.raises(DataError, match=sentence):
-        run(files, tmp_path, train_predictions=path, predicted_share=1.0)
+        run(refinement_files, tmp_path, train_predictions=path, predicted_share=1.0)
 
 
 @pytest.fixture(scope="module")
-def one_missing(splits) -> Path:
+def one_missing(two_hand_splits) -> Path:
     """Predictions of the training split without frame 1."""
-    data = splits["train"]
+    data = two_hand_splits["train"]
     keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
     return write_noisy(data, keypoints, [None, "no hands were found"] + [None] * 6, "one_missing")
 
 
-def test_frames_without_a_prediction_are_left_out_of_the_published_training(splits, one_missing):
-    data = splits["train"]
+def test_frames_without_a_prediction_are_left_out_of_the_published_training(two_hand_splits, one_missing):
+    data = two_hand_splits["train"]
     frame_set = FrameSet(data.frames, data.hands, data.images)
     frames = KeypointFrames(frame_set, one_missing, with_images=False, predicted_only=True)
     assert [frames.frame_id(index) for index in range(len(frames))] == [0, 2, 3, 4, 5, 6, 7]
     assert frames.without_prediction == 0
 
 
-def test_frames_without_a_prediction_get_noise_in_the_mixture(splits, one_missing):
+def test_frames_without_a_prediction_get_noise_in_the_mixture(two_hand_splits, one_missing):
     """Whatever the share of predictions below 1; the others keep theirs."""
-    data = splits["train"]
+    data = two_hand_splits["train"]
     frames = KeypointFrames(FrameSet(data.frames, data.hands, data.images), one_missing, with_images=False)
     assert len(frames) == 8 and frames.without_prediction == 1
     batch = RefinementSteps(frames, 8, 0.999999, 5.0, augmentation=False, seed=3)[0]
@@ -271,13 +260,13 @@ def test_frames_without_a_prediction_get_noise_in_the_mixture(splits, one_missin
         assert np.allclose(given[row], frames[frame].predicted, atol=1e-9) == (frame != 1)
 
 
-def test_training_goes_on_without_any_prediction(splits, files, tmp_path):
+def test_training_goes_on_without_any_prediction(two_hand_splits, refinement_files, tmp_path):
     """Then the weights are chosen by perturbed keypoints, and the metrics say how many predictions there were."""
     given = {}
-    for name, data in splits.items():
+    for name, data in two_hand_splits.items():
         keypoints = KeypointTable.read(data.keypoints("noisy")).keypoints()
         given[f"{name}_predictions"] = write_noisy(data, keypoints, ["none"] * len(keypoints), "nothing")
-    metrics = run(files, tmp_path, steps=2, **given)
+    metrics = run(refinement_files, tmp_path, steps=2, **given)
     assert (metrics["train_frames_without_prediction"], metrics["val_frames_without_prediction"]) == (8, 4)
     assert np.isfinite(metrics["val_loss"]) and "val_perturbed_jpe" in metrics and "val_jpe" not in metrics
     assert json.loads((tmp_path / "model/metrics.json").read_text()) == metrics

@@ -22,25 +22,12 @@ from im2hands.training.loop import LoopSettings
 from tests.training import trained as small
 from tests.training.stopping import interrupted_at
 from tests.training.trained import outputs, trained
-from tests.training.two_hand_frames import TwoHandSplit, make_split
+from tests.training.two_hand_frames import TwoHandSplit
 
 
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> dict[str, TwoHandSplit]:
-    folder = tmp_path_factory.mktemp("two_hands")
-    return {"train": make_split(folder, "train", poses=4), "val": make_split(folder, "val", poses=2)}
-
-
-@pytest.fixture(scope="module")
-def files(splits, two_hands) -> dict[str, Path]:
-    return (
-        splits["train"].inputs() | splits["val"].inputs() | {name: two_hands[name] for name in ("intaghand", "prior")}
-    )
-
-
-def run(files, folder: Path, **changes) -> dict:
+def run(refinement_files, folder: Path, **changes) -> dict:
     """Trains in `folder` for 5 steps, validating every 2."""
-    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, files, folder, **changes)
+    return trained(KEYPOINT_REFINEMENT, small.KEYPOINT_REFINEMENT, refinement_files, folder, **changes)
 
 
 def frames_where_predicted(data: TwoHandSplit) -> KeypointFrames:
@@ -52,9 +39,9 @@ def in_camera(keypoints: RefinementKeypoints) -> torch.Tensor:
     return torch.stack(keypoints.in_camera(), dim=1)
 
 
-def test_hands_are_given_where_they_were_predicted_and_every_frame_several_times(splits):
+def test_hands_are_given_where_they_were_predicted_and_every_frame_several_times(two_hand_splits):
     """Samples of a frame stand in a row, with its camera; perturbed wrists are not the true ones."""
-    data = splits["train"]
+    data = two_hand_splits["train"]
     frames, predicted = frames_where_predicted(data), KeypointTable.read(data.keypoints("noisy")).keypoints()
     batch = RefinementSteps(frames, 4, 0.5, 10.0, augmentation=False, seed=3, draws=3)[0]
     assert batch.images.shape == (4, 3, 256, 256) and len(batch.intrinsics) == 12
@@ -69,9 +56,9 @@ def test_hands_are_given_where_they_were_predicted_and_every_frame_several_times
     assert 0 < sum(kinds) < 12
 
 
-def test_a_part_of_the_samples_has_a_detectors_errors(splits):
+def test_a_part_of_the_samples_has_a_detectors_errors(two_hand_splits):
     """Only those lack joints; the prior fills them in, where the other joints say they are."""
-    frames = frames_where_predicted(splits["train"])
+    frames = frames_where_predicted(two_hand_splits["train"])
     shares, missing = {}, 0.0
     for share in (0.0, 1.0):
         steps = RefinementSteps(frames, 8, 0.0, 10.0, augmentation=False, seed=3, draws=4, detector_share=share)
@@ -82,8 +69,8 @@ def test_a_part_of_the_samples_has_a_detectors_errors(splits):
     assert 0.02 < missing < 0.2  # a missing joint leaves the others where they are, whichever it is
 
 
-def test_the_prior_fills_in_what_is_missing_and_hands_stay_where_it_puts_them(files):
-    prior = load_keypoint_prior(files["prior"])[0]
+def test_the_prior_fills_in_what_is_missing_and_hands_stay_where_it_puts_them(refinement_files):
+    prior = load_keypoint_prior(refinement_files["prior"])[0]
     task = RefinementTask(ViewRefinementNetwork("resnet10_narrow", 8, 1), LoopSettings(1, 1, 1e-3), 0.5, prior=prior)
     generator = torch.Generator().manual_seed(0)
     keypoints = 0.05 * torch.randn(3, 2, 21, 3, generator=generator, dtype=torch.float64) + torch.tensor([0, 0, 0.6])
@@ -109,11 +96,11 @@ def test_the_loss_counts_distances_about_two_joints_and_a_part_of_the_place():
     assert loss.tolist() == pytest.approx([1.25 + 1.25 * 299 / 42, 1.25], rel=1e-3)
 
 
-def test_it_learns_on_a_tiny_set(files, tmp_path):
+def test_it_learns_on_a_tiny_set(refinement_files, tmp_path):
     """Perturbed keypoints of the four training poses come closer to the truth, about the middle base and about the wrist."""
-    same = {name.replace("train", "val"): path for name, path in files.items() if name.startswith("train")}
+    same = {name.replace("train", "val"): path for name, path in refinement_files.items() if name.startswith("train")}
     metrics = run(
-        files | same,
+        refinement_files | same,
         tmp_path,
         steps=150,
         batch_frames=8,
@@ -128,27 +115,27 @@ def test_it_learns_on_a_tiny_set(files, tmp_path):
     assert metrics["val_perturbed_jpe_wrist"] < 0.85 * metrics["val_perturbed_in_jpe_wrist"]
 
 
-def test_before_training_keypoints_stay(files, tmp_path):
-    metrics = run(files, tmp_path, steps=1, lr=1e-12)
+def test_before_training_keypoints_stay(refinement_files, tmp_path):
+    metrics = run(refinement_files, tmp_path, steps=1, lr=1e-12)
     assert metrics["val_jpe"] == pytest.approx(metrics["val_in_jpe"], rel=1e-5)
     assert metrics["val_perturbed_jpe_wrist"] == pytest.approx(metrics["val_perturbed_in_jpe_wrist"], rel=1e-5)
 
 
-def test_the_options_decide_which_network_is_trained(files, tmp_path):
-    run(files, tmp_path / "views", steps=1)
-    run(files, tmp_path / "published", steps=1, joint_views="published")
+def test_the_options_decide_which_network_is_trained(refinement_files, tmp_path):
+    run(refinement_files, tmp_path / "views", steps=1)
+    run(refinement_files, tmp_path / "published", steps=1, joint_views="published")
     views, published = (load_keypoint_refinement(tmp_path / name / "model") for name in ("views", "published"))
     assert isinstance(views[0], ViewRefinementNetwork) and not isinstance(published[0], ViewRefinementNetwork)
     assert [card.compat["joint_views"] for _, card in (views, published)] == ["consistent", "published"]
 
 
 @pytest.mark.slow
-def test_a_trained_encoder_with_augmentation_resumes_too(files, tmp_path, monkeypatch):
+def test_a_trained_encoder_with_augmentation_resumes_too(refinement_files, tmp_path, monkeypatch):
     options = {"image_encoder": "trained", "augmentation": True, "steps": 4, "draws_per_frame": 2}
-    run(files, tmp_path / "whole", **options)
+    run(refinement_files, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         interrupted_at(patch, RefinementSteps, 3)
         with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(files, tmp_path / "broken", **options)
-    run(files, tmp_path / "broken", **options)
+            run(refinement_files, tmp_path / "broken", **options)
+    run(refinement_files, tmp_path / "broken", **options)
     assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
