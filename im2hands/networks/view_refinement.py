@@ -33,6 +33,8 @@ HEAT_WINDOW, HEAT_STEP = 9, 4.0
 """The same of heat maps."""
 SEEN, ENTRY, HEADS, PATCH_CHANNELS = 128, 256, 4, 16
 """Numbers that say what is seen of each kind, hidden units, attention heads, channels of the first convolution."""
+STATISTICS_MOMENTUM = 0.01
+"""Of the patches' statistics: a few steps on small batches must not replace those of a long training."""
 GEOMETRY = 3 + 3 + 4 + 1
 """Of a joint: its place in its hand and in the pair, its axes in the picture, its scale."""
 HAND_UNIT, PAIR_UNIT, STEP_UNIT = 50.0, 100.0, 5.0
@@ -127,6 +129,6 @@ def _patch_encoder() -> nn.Sequential:
     for level, kernel in enumerate((5, 3, 3)):
         outputs = PATCH_CHANNELS << level
         convolution = nn.Conv2d(inputs, outputs, kernel, 2, kernel // 2, bias=False)
-        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers += [convolution, nn.BatchNorm2d(outputs, momentum=STATISTICS_MOMENTUM), nn.ReLU()]
         inputs = outputs
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * (PATCH // 8) ** 2, SEEN), nn.GELU())
