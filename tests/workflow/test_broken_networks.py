@@ -18,9 +18,9 @@ from tests.workflow.checkout import Checkout
 from tests.workflow.warm import WarmCheckout, WarmProcess
 from workflow.paths import NETWORK_OF
 
-NETWORKS, REFINED, FROM_PHOTOGRAPHS = tuple(LOADERS), "refined", ("intaghand", "refined")
-CORRECTING = ("keypoint_prior", "keypoint_refinement")
-"""Networks that a source whose name ends in REFINED went through, one after the other."""
+NETWORKS, FROM_PHOTOGRAPHS = tuple(LOADERS), ("intaghand", "intaghand_prior", "refined")
+CORRECTED_BY = {"keypoint_prior": ("_prior", "refined"), "keypoint_refinement": ("refined",)}
+"""Network -> what the names of those keypoint sources end in that went through it."""
 TABLES = ("shape_given_keypoints", "shape_predicted_keypoints")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken")]
@@ -67,7 +67,7 @@ def depends(result: tuple[str, str], network: str) -> bool:
     method, source = result
     if network == "intaghand":
         return source in FROM_PHOTOGRAPHS
-    return NETWORK_OF[method] == network or (network in CORRECTING and source.endswith(REFINED))
+    return NETWORK_OF[method] == network or source.endswith(CORRECTED_BY.get(network, ()))
 
 
 def contents(checkout: Checkout, folder: str) -> dict[str, str]:
