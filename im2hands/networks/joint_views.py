@@ -45,9 +45,7 @@ class JointViews:
         places = to_pixels(visible.flatten(1, 2), intrinsics).unflatten(1, (len(SIDES), -1))
         nearer = [MIDDLE_BASE if parent < 0 else parent for parent in PARENTS]
         along = places - places[:, :, nearer]
-        along = torch.cat(
-            [-along[:, :, : WRIST + 1], along[:, :, WRIST + 1 :]], 2
-        )  # the wrist looks at the middle base
+        along[:, :, WRIST] *= -1  # the wrist looks at the middle base
         along = along / along.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
         turn = along.new_tensor([1.0 if side is Side.LEFT else -1.0 for side in SIDES])[:, None]
         across = torch.stack([-along[..., 1] * turn, along[..., 0] * turn], -1)

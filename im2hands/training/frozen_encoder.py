@@ -15,6 +15,7 @@ from im2hands.datasets.frame_items import FrameSet
 from im2hands.io.errors import ConfigError
 from im2hands.networks.frame_batches import FrameBatch
 from im2hands.networks.image_encoder import ImageEncoder, ImageFeatures, normalise
+from im2hands.training.keypoint_inputs import KeypointBatch
 
 KEPT: Mapping[str, tuple[int, ...]] = {"backbone": (3,), "of_heat_maps": (0, 3), "of_dense_maps": (0, 3)}
 """The maps that the networks after IntagHand use, places in the lists of ImageFeatures: coarsest and finest."""
@@ -99,7 +100,10 @@ class FrozenEncoder:
 
 
 def features_of(
-    batch: FrameBatch, encoder: ImageEncoder, frozen: tuple[FrozenEncoder, FrozenEncoder] | None, training: bool
+    batch: FrameBatch | KeypointBatch,
+    encoder: ImageEncoder,
+    frozen: tuple[FrozenEncoder, FrozenEncoder] | None,
+    training: bool,
 ) -> ImageFeatures:
     """What an image encoder, trained or frozen, sees in a batch of the training or of the validation frames."""
     if frozen is None:

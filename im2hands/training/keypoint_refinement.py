@@ -27,7 +27,7 @@ from im2hands.networks.keypoint_prior import KeypointPriorNetwork, load_keypoint
 from im2hands.networks.keypoint_refinement import BY_VIEWS, NAME, KeypointRefinementNetwork, RefinementNetwork
 from im2hands.networks.view_refinement import SeenCrops, ViewRefinementNetwork
 from im2hands.training.determinism import seed_torch
-from im2hands.training.frozen_encoder import FrozenEncoder, frozen_encoders, require_no_augmentation
+from im2hands.training.frozen_encoder import FrozenEncoder, features_of, frozen_encoders, require_no_augmentation
 from im2hands.training.keypoint_inputs import KeypointBatch, KeypointFrames, RefinementSteps, RefinementValidation
 from im2hands.training.keypoint_losses import distance_loss, refinement_loss, refinement_scores, wrist_scores
 from im2hands.training.loop import LoopSettings, NetworkTask
@@ -134,10 +134,7 @@ class RefinementTask(NetworkTask):
 
     def _seen(self, batch: KeypointBatch) -> Tensor | SeenCrops:
         """What there is to look at in every frame of a batch."""
-        if self._frozen is None:
-            features = self.network.image_encoder(batch.images)
-        else:
-            features = self._frozen[0 if self.training else 1].features(batch.frame_index)
+        features = features_of(batch, self.network.image_encoder, self._frozen, self.training)
         return self.network.seen(features, batch.images) if self.by_views else self.network.projected(features)
 
     def _refined(

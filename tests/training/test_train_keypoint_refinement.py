@@ -195,9 +195,16 @@ def test_noise_is_refined_away_on_a_tiny_set(refinement_files, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("initial_weights", ["identity", "published"])
-def test_a_trained_encoder_with_augmentation_resumes_too(refinement_files, tmp_path, monkeypatch, initial_weights):
-    options = {"image_encoder": "trained", "augmentation": True, "initial_weights": initial_weights, "steps": 4}
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"initial_weights": "identity"},
+        {"initial_weights": "published"},
+        {"joint_views": "consistent", "keypoint_prior": "consistent", "draws_per_frame": 2},
+    ],
+)
+def test_a_trained_encoder_with_augmentation_resumes_too(refinement_files, tmp_path, monkeypatch, more):
+    options = {"image_encoder": "trained", "augmentation": True, "steps": 4} | more
     run(refinement_files, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         interrupted_at(patch, RefinementSteps, 3)

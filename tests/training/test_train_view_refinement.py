@@ -11,7 +11,6 @@ import torch
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.keypoints import KeypointTable
 from im2hands.hands.frames import RefinementKeypoints
-from im2hands.io.errors import Im2HandsError
 from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import load_keypoint_refinement
 from im2hands.networks.view_refinement import ViewRefinementNetwork
@@ -20,8 +19,7 @@ from im2hands.training.keypoint_losses import distance_loss
 from im2hands.training.keypoint_refinement import KEYPOINT_REFINEMENT, RefinementTask
 from im2hands.training.loop import LoopSettings
 from tests.training import trained as small
-from tests.training.stopping import interrupted_at
-from tests.training.trained import outputs, trained
+from tests.training.trained import trained
 from tests.training.two_hand_frames import TwoHandSplit
 
 
@@ -127,15 +125,3 @@ def test_the_options_decide_which_network_is_trained(refinement_files, tmp_path)
     views, published = (load_keypoint_refinement(tmp_path / name / "model") for name in ("views", "published"))
     assert isinstance(views[0], ViewRefinementNetwork) and not isinstance(published[0], ViewRefinementNetwork)
     assert [card.compat["joint_views"] for _, card in (views, published)] == ["consistent", "published"]
-
-
-@pytest.mark.slow
-def test_a_trained_encoder_with_augmentation_resumes_too(refinement_files, tmp_path, monkeypatch):
-    options = {"image_encoder": "trained", "augmentation": True, "steps": 4, "draws_per_frame": 2}
-    run(refinement_files, tmp_path / "whole", **options)
-    with monkeypatch.context() as patch:
-        interrupted_at(patch, RefinementSteps, 3)
-        with pytest.raises((ConnectionAbortedError, Im2HandsError)):
-            run(refinement_files, tmp_path / "broken", **options)
-    run(refinement_files, tmp_path / "broken", **options)
-    assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
