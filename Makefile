@@ -18,6 +18,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/python -m workflow.dvc_stages --check
 
 benchmarks: $(READY)
 	@for file in benchmarks/bm_*.py; do echo "== $$file"; PATH="$(BIN):$$PATH" PYTHONPATH=. python $$file || exit 1; done
