@@ -5,6 +5,7 @@ is the true one, so its inputs are moved there. Its loss ignores the position of
 (the published data stage also drops the position), and a refined hand keeps the wrist of its source.
 
 Every joint moves on its own, so bones end up with other lengths. The keypoint prior, if it came before, is asked once more.
+What joint views say of keypoints that are right is noise, so small moves count for little (`weight_of_moves`).
 
 Keypoints are stored, like all, as predicted: world, metres, STANDARD order, left not mirrored.
 """
@@ -32,6 +33,8 @@ from im2hands.reconstruction.likely_keypoints import likely_hands
 BATCH_FRAMES = 16
 REFINED_SIGMA = 0.003
 """Metres; what the prior is told of refined keypoints: less than their errors, so that it leaves alone those that are right."""
+SMALLEST_MOVE, STEEPNESS = 0.002, 4
+"""Metres and an exponent, see `weight_of_moves`: by so much the network moves joints that are right to 2 mm."""
 
 
 def refined_keypoints(
@@ -94,7 +97,7 @@ def refined_hands(
     """What the network makes of keypoints (world, m) and crops (RGB, with their cameras); world, m.
 
     wrists: where the hands stay if the network does not say where they are.  prior: on the CPU; makes hands of a person of what
-    the network says.
+    the network says. Joint views then count as much as they move the joints, see `weight_of_moves`.
     """
     in_camera = np.stack([camera.to_camera(hands) for camera, hands in zip(cameras, shown, strict=True)])
     left, right = torch.from_numpy(in_camera).to(device).unbind(1)
@@ -108,5 +111,21 @@ def refined_hands(
         return placed
     whole = np.isfinite(placed).all((1, 2, 3))  # what is not finite is no missing joint, but a failure
     if whole.any():
-        placed[whole] = likely_hands(prior, placed[whole], REFINED_SIGMA)
+        said = likely_hands(prior, placed[whole], REFINED_SIGMA)
+        if shown_to(network) == "camera":
+            weight = weight_of_moves(shown[whole], placed[whole])[:, None, None, None]
+            said = shown[whole] + weight * (said - shown[whole])
+        placed[whole] = said
     return placed
+
+
+def weight_of_moves(
+    shown: Float[np.ndarray, "frames 2 21 3"], moved: Float[np.ndarray, "frames 2 21 3"]
+) -> Float[np.ndarray, " frames"]:
+    """How much of what the network says is believed, from 0 to 1, so that keypoints that are right already stay.
+
+    By how much the network moves the joints of a pair tells how wrong they are; those that are right it moves by less than
+    SMALLEST_MOVE (root mean square). shown, moved: before and after (m).  After James and Stein's estimate of a mean (1961).
+    """
+    square = np.square(moved - shown).sum(-1).mean((1, 2))
+    return np.clip(1 - (SMALLEST_MOVE**2 / np.maximum(square, SMALLEST_MOVE**2)) ** (STEEPNESS / 2), 0, 1)

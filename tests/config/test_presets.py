@@ -107,7 +107,7 @@ def test_mistakes_change_nothing(params, text, message):
 
 
 def test_unknown_preset_names_the_known_ones(params):
-    with pytest.raises(ConfigError, match=r"demo, paper, pretrain, pretrain-gpu, scratch, synthetic-full"):
+    with pytest.raises(ConfigError, match=r"demo, paper, paper-order, pretrain, pretrain-gpu, scratch, synthetic-full"):
         configure_params("papre", params)
 
 

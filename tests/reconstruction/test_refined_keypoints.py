@@ -16,8 +16,9 @@ from im2hands.io.manifest import write_manifest
 from im2hands.io.tables import Provenance, ShardReader, ShardWriter, write_parquet
 from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import KeypointRefinementNetwork
+from im2hands.networks.view_refinement import STEP_UNIT, ViewRefinementNetwork
 from im2hands.reconstruction.likely_keypoints import likely_hands
-from im2hands.reconstruction.refined_keypoints import refined_keypoints
+from im2hands.reconstruction.refined_keypoints import SMALLEST_MOVE, refined_keypoints, weight_of_moves
 from stages import refine_keypoints
 from tests.training.two_hand_frames import TwoHandSplit, make_split, write_noisy
 from tests.training.untrained import write_network, write_prior
@@ -98,6 +99,26 @@ def test_the_prior_makes_hands_of_what_the_network_says(frames, given, tmp_path)
     assert np.abs(likely[:5] - torn[:5]).max() > 1e-3
     assert reasons == [None] * 5 + ["refined to no hands: not all are numbers"]
     np.testing.assert_array_equal(likely[5], torn[5])  # nothing is filled in
+
+
+@pytest.mark.parametrize("move_mm", [0, 1.9, 3, 12])
+def test_joint_views_count_as_much_as_they_move(frames, given, tmp_path, move_mm):
+    """Moves that keypoints which are right get too change nothing, not even through the prior; large ones count whole."""
+    prior = load_keypoint_prior(write_prior(tmp_path / "keypoint_prior"))[0]
+    network = ViewRefinementNetwork("resnet18", width=8, layers=1).eval()
+    with torch.no_grad():
+        network.moves.bias[5] = move_mm / STEP_UNIT  # all joints, away from the camera
+    before = given.keypoints()
+    moved, _ = refined_keypoints(network, frames, given)
+    distances = np.linalg.norm(moved - before, axis=-1)
+    np.testing.assert_allclose(distances, move_mm / 1000, atol=1e-5)
+    refined, reasons = refined_keypoints(network, frames, given, prior=prior)
+    assert reasons == [None] * 6
+    weight = max(0.0, 1 - (1000 * SMALLEST_MOVE / max(move_mm, 1e-9)) ** 4)
+    np.testing.assert_allclose(weight_of_moves(before, moved), weight, atol=1e-3)
+    np.testing.assert_allclose(refined, before + weight * (likely_hands(prior, moved, 0.003) - before), atol=1e-4)
+    if weight == 0:
+        np.testing.assert_array_equal(refined, before)
 
 
 def test_a_hand_of_another_place_is_refined_there(frames, given, data):
