@@ -33,8 +33,8 @@ from im2hands.reconstruction.likely_keypoints import likely_hands
 BATCH_FRAMES = 16
 REFINED_SIGMA = 0.003
 """Metres; what the prior is told of refined keypoints: less than their errors, so that it leaves alone those that are right."""
-SMALLEST_MOVE, STEEPNESS = 0.002, 4
-"""Metres and an exponent, see `weight_of_moves`: by so much the network moves joints that are right to 2 mm."""
+SMALLEST_MOVE, STEEPNESS = 0.0016, 4
+"""Metres and an exponent, see `weight_of_moves`: by so much the network moves joints that are right."""
 
 
 def refined_keypoints(

@@ -101,7 +101,7 @@ def test_the_prior_makes_hands_of_what_the_network_says(frames, given, tmp_path)
     np.testing.assert_array_equal(likely[5], torn[5])  # nothing is filled in
 
 
-@pytest.mark.parametrize("move_mm", [0, 1.9, 3, 12])
+@pytest.mark.parametrize("move_mm", [0, 1.5, 3, 12])
 def test_joint_views_count_as_much_as_they_move(frames, given, tmp_path, move_mm):
     """Moves that keypoints which are right get too change nothing, not even through the prior; large ones count whole."""
     prior = load_keypoint_prior(write_prior(tmp_path / "keypoint_prior"))[0]
