@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--demo", type=Path, default=ROOT)
     parser.add_argument("--models", type=Path, default=SHIPPED)
-    parser.add_argument("--crops", type=int, default=0, help="crops drawn here")
+    parser.add_argument("--crops", type=int, default=0, help="crops drawn here besides")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     prior, intaghand = (load(SHIPPED / name)[0] for load, name in LOADED)
@@ -71,10 +71,10 @@ def main() -> None:
         "machine": describe_machine(("torch", "numpy")),
         "weights": {"steps": card.parameters.get("steps"), "seed": card.seed, "origin": dict(card.origin)},
     }
-    for name, crops in (
-        ("demo's test split", of_demo(arguments.demo / "data")),
-        ("drawn crops", drawn(arguments.crops)),
-    ):
+    sets = {"demo's test split": of_demo(arguments.demo / "data")}
+    if arguments.crops:
+        sets["drawn crops"] = drawn(arguments.crops)
+    for name, crops in sets.items():
         given = {f"{mm} mm of noise": noisy(crops, mm) for mm in NOISE_MM}
         made = hands_in(intaghand, MODELS, list(crops.images), crops.cameras)
         given["IntagHand"] = np.stack([one.keypoints for one in made])
