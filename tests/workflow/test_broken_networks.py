@@ -116,7 +116,7 @@ def test_every_network_is_broken_in_every_way(given, tmp_path, shift):
         ("keypoint_prior", "not_finite"),
         ("intaghand", "not_finite"),
         ("initial_occupancy", "huge"),
-        ("keypoint_refinement", "random"),
+        ("keypoint_refinement", "huge"),
         ("refined_occupancy", "not_finite"),
     ],
 )
