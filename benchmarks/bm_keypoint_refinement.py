@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.harness import RESULTS, describe_machine
 from im2hands.datasets.frame_items import FrameSet
 from im2hands.datasets.synthetic.crops import VIEWS, CropSource
+from im2hands.datasets.synthetic.sequences import Fit
 from im2hands.evaluation.comparisons import bootstrap
 from im2hands.geometry.cameras import Camera
 from im2hands.hands.joints import MIDDLE_BASE, WRIST
 from im2hands.hands.model_files import builtin_hand_models
-from im2hands.hands.sides import SIDES
+from im2hands.hands.sides import SIDES, Side
 from im2hands.networks.intaghand import load_intaghand
 from im2hands.networks.keypoint_prior import load_keypoint_prior
 from im2hands.networks.keypoint_refinement import NAME, load_keypoint_refinement
@@ -102,12 +103,13 @@ def drawn(count: int) -> Set:
     source = CropSource(MODELS, SEED, HIDING)
     numbers = range(0, count * EVERY, EVERY)
     crops = [source.crop(number) for number in numbers]
-    true = np.stack([[_keypoints(crop.fits[side], side) for side in SIDES] for crop in crops])
+    true = np.stack([[fitted_keypoints(crop.fits[side], side) for side in SIDES] for crop in crops])
     poses = np.array([number // VIEWS for number in numbers])
     return Set(np.stack([crop.image for crop in crops]), [crop.camera for crop in crops], true, poses)
 
 
-def _keypoints(fit, side) -> Float[np.ndarray, "21 3"]:
+def fitted_keypoints(fit: Fit, side: Side) -> Float[np.ndarray, "21 3"]:
+    """Keypoints of a built-in hand model as annotated; world, m."""
     return MODELS[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).keypoints[0].numpy()
 
 

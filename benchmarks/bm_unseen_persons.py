@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.bm_keypoint_refinement import MODELS, fitted_keypoints
 from benchmarks.harness import RESULTS, describe_machine
 from im2hands.datasets.keypoints import aligned
 from im2hands.datasets.synthetic.crop_poses import PAIRS_PER_PERSON
@@ -30,7 +31,6 @@ from im2hands.datasets.synthetic.crops import VIEWS, CropSource, DrawnCrop
 from im2hands.evaluation.comparisons import bootstrap
 from im2hands.geometry.inside import InsideTest
 from im2hands.hands.joints import WRIST
-from im2hands.hands.model_files import builtin_hand_models
 from im2hands.hands.sides import SIDES
 from im2hands.io.progress import progress
 from im2hands.networks.halo import load_halo
@@ -49,7 +49,6 @@ from im2hands.reconstruction.predicted_hands import hands_in
 from im2hands.reconstruction.refined_keypoints import refined_hands
 
 SEED, HIDING, NOISE_MM, POINTS, MARGIN = 79, 0.4, 10.0, 4000, 0.008
-MODELS = builtin_hand_models()
 LOADERS = {
     "halo": load_halo,
     "initial_occupancy": load_initial_occupancy,
@@ -70,7 +69,7 @@ ROWS = (
     ("refined_occupancy", "photograph, prior, refined"),
 )
 PAIRS = ((2, 0), (1, 0), (5, 3), (5, 4), (8, 6), (8, 7))
-"""Rows that are compared: the first minus the second."""
+"""Places in ROWS that are compared: the first minus the second."""
 
 
 def main() -> None:
@@ -107,7 +106,7 @@ def keypoints_of(
     crop: DrawnCrop, networks: dict[str, torch.nn.Module], random: np.random.Generator
 ) -> dict[str, Float[np.ndarray, "2 21 3"]]:
     """Keypoints of every kind with the wrists on the true ones; world, m."""
-    true = np.stack([posed(crop, side) for side in SIDES])
+    true = np.stack([fitted_keypoints(crop.fits[side], side) for side in SIDES])
     prior, refinement = networks["keypoint_prior"], networks["keypoint_refinement"]
     seen = hands_in(networks["intaghand"], MODELS, [crop.image], [crop.camera])[0].keypoints
     found = {"true": true}
@@ -117,11 +116,6 @@ def keypoints_of(
         refined = refined_hands(refinement, crop.image[None], [crop.camera], likely, likely[:, :, WRIST], "cpu", prior)
         found[f"{name}, prior, refined"] = refined[0]
     return {name: aligned(each[None], true[None, :, WRIST], "wrist")[0] for name, each in found.items()}
-
-
-def posed(crop: DrawnCrop, side) -> Float[np.ndarray, "21 3"]:
-    fit = crop.fits[side]
-    return MODELS[side].pose(fit.pose[None], fit.shape[None], fit.translation[None]).keypoints[0].numpy()
 
 
 def labelled(
